@@ -1,0 +1,82 @@
+"""The resolved configuration that a running gateway works with: plain, frozen, free of pydantic and of I/O.
+
+The loader makes it from YAML and the environment; workers receive it whole (a request pins one snapshot).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tollhouse.config.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; each bounds something of its own, so a slow stream is not a slow connect."""
+
+    connect_s: float = 5.0
+    first_event_s: float = 120.0
+    idle_s: float = 300.0
+    total_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One upstream that serves `model_name`; several may share a name."""
+
+    model_name: str  # public; may end in or be "*"
+    provider: str  # "openai", "azure", "tollhouse", ...
+    model: str  # sent upstream; "*" takes the caller's
+    api_base: str  # "https://api.openai.com/v1"; "" for the built-in model
+    api_key: Secret | None = None
+    api_version: str | None = None
+    weight: int = 1
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredKey:
+    """A virtual key from the configuration file; only its digest is kept."""
+
+    name: str
+    digest: bytes  # SHA-256 of the whole key
+    team: str | None = None
+    models: tuple[str, ...] | None = None  # None: all
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Caps that are enforced while a request body is read."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    max_multimodal_bytes: int = 50 * 1024 * 1024
+    read_timeout_s: float = 30.0
+    min_bytes_per_s: int = 1024
+    max_depth: int = 64
+    max_nodes: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    env: str = "development"
+    log_level: str = "info"
+    log_format: str = "json"  # or "text"
+    state_dir: str = ""
+    store: str = "embedded"  # or a redis:// URL
+    master_key: Secret | None = None
+    admin_key: Secret | None = None
+    default_provider: str | None = None
+    default_model: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+    keys: tuple[ConfiguredKey, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    body: BodyLimits = field(default_factory=BodyLimits)
+    drain_s: float = 30.0
+    max_in_flight: int = 256  # per upstream origin and worker
+    queue_wait_s: float = 1.0
+    source: str | None = None  # path of the configuration file
+    warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name

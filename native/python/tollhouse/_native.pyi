@@ -1,0 +1,136 @@
+"""Types of the native extension: the boundary between Python and the core crate."""
+
+from typing import Final, final
+
+__version__: Final[str]
+
+class RequestError(ValueError):
+    """A request body that cannot be accepted; becomes a 400 whose message is safe to show (no body text in it).
+
+    `args` is `(message, param, code)`.
+    """
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def param(self) -> str | None: ...
+    @property
+    def code(self) -> str | None: ...
+
+@final
+class RequestView:
+    """One parsed request body. Made once per request, read by whoever needs it.
+
+    Parsing is strict (RFC 8259): valid UTF-8, no duplicate keys at any level, no NaN or Infinity, no lone
+    surrogate escapes, at most `max_depth` levels and `max_nodes` values.
+    """
+
+    @staticmethod
+    def parse(body: bytes, kind: str, /, *, max_depth: int = 64, max_nodes: int = 100_000) -> RequestView:
+        """Parse `body` as a request of `kind`: "chat", "completions", "embeddings", "responses" or "messages".
+
+        Raises RequestError for anything malformed, and for a wrong type of a field that the gateway reads.
+        """
+
+    @property
+    def body(self) -> bytes:
+        """The very object that was parsed."""
+    @property
+    def model(self) -> str | None:
+        """Requested model; None when absent (the caller decides whether a default exists)."""
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def include_usage(self) -> bool:
+        """Whether the caller itself set stream_options.include_usage."""
+    @property
+    def max_tokens(self) -> int | None:
+        """Smallest of max_completion_tokens, max_tokens and max_output_tokens that is present."""
+    @property
+    def n(self) -> int: ...
+    def segments(self) -> list[tuple[int, int, str, bool]]:
+        """Strings that a model or a user can read: (start, end, kind, escaped).
+
+        Byte offsets into `body`, quotes excluded. kind: "text", "tool_arguments", "tool_definition", "media",
+        "other". escaped: the string holds a backslash and must be decoded before it is read.
+        """
+    def rewrite(self, *, model: str | None = None, include_usage: bool = False) -> bytes:
+        """The body with `model` replaced and/or stream_options.include_usage set to true.
+
+        Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
+        """
+
+HEAD: Final[int]
+READY: Final[int]
+END: Final[int]
+FAULT: Final[int]
+
+@final
+class ResponseReader:
+    """Decodes one HTTP/1.1 response and, if it is an event stream, taps its events; all in one call per read.
+
+    `feed` returns a set of flags: HEAD (status and headers are known), READY (`take` has bytes), END (the message is
+    complete, `reusable` tells about the connection), FAULT (`fault` tells what was wrong; nothing more will come).
+
+    Event streams: only whole events are handed out, byte for byte as received. Blocks without a data line are
+    reduced to their comment lines; a byte order mark is dropped. READY is not set before the first event with data.
+    """
+
+    def __init__(
+        self,
+        dialect: str,
+        /,
+        *,
+        strip_usage: bool = False,
+        max_head: int = 65536,
+        max_headers: int = 100,
+        max_body: int = 67108864,
+        max_event: int = 1048576,
+    ) -> None:
+        """dialect: "chat", "completions", "messages", "responses" or "raw" (never tapped).
+
+        strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.
+        """
+    def feed(self, data: bytes, /) -> int: ...
+    def eof(self) -> int:
+        """The peer closed its side. Flags as of `feed`; a message cut short is a FAULT."""
+    def take(self) -> bytes:
+        """All bytes that are ready for the client; b"" when there are none. Empties the buffer."""
+    @property
+    def pending(self) -> int:
+        """Bytes ready and not yet taken."""
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """End-to-end headers, names lower case. Hop-by-hop headers are left out."""
+    @property
+    def is_event_stream(self) -> bool: ...
+    @property
+    def reusable(self) -> bool:
+        """After END: the connection may carry another request."""
+    @property
+    def fault(self) -> tuple[str, str] | None:
+        """(kind, message). kind: "protocol" (malformed HTTP), "too_large", "truncated" (ended early), "encoding"
+        (a Content-Encoding that was not asked for), "stream_error" (an error event of the upstream; message is
+        the upstream's own), "malformed_event" (broken JSON inside a tool call)."""
+    @property
+    def error_event(self) -> bytes | None:
+        """The upstream's own error object (JSON) if there was one, in a stream or as trailing JSON."""
+    @property
+    def events(self) -> int:
+        """Events with data so far, [DONE] included."""
+    @property
+    def malformed_events(self) -> int: ...
+    @property
+    def done(self) -> bool:
+        """The stream said that it is complete: [DONE], message_stop, response.completed, or every choice finished."""
+    @property
+    def usage(self) -> tuple[int, int, int, int] | None:
+        """(prompt, completion, cached, reasoning) tokens: the last usage object that was seen, never a sum; of a
+        JSON body or of a stream. None: the upstream told nothing."""
+    @property
+    def text_bytes(self) -> int:
+        """Decoded bytes of generated text and tool arguments seen in the stream (for an estimate)."""
+    def fault_event(self, message: str, code: str, /) -> bytes:
+        """A well-formed error event of this dialect, preceded by whatever ends an open line."""
