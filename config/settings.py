@@ -18,6 +18,7 @@ class Timeouts:
     first_event_s: float = 120.0
     idle_s: float = 300.0
     total_s: float = 1800.0
+    keepalive_s: float = 15.0  # silence after which a stream's client gets a comment; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ class Settings:
     keys: tuple[ConfiguredKey, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     body: BodyLimits = field(default_factory=BodyLimits)
-    drain_s: float = 30.0
+    drain_s: float = 30.0  # after SIGTERM, running streams may take so long (LLM_GATEWAY_DRAIN_S)
+    linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
+    # Protections that the configuration asks for and this version does not have yet: "limits", "budget", "scan".
+    unenforced: frozenset[str] = frozenset()
     source: str | None = None  # path of the configuration file
     warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name

@@ -1,0 +1,169 @@
+"""Who is asking: virtual keys, the master key and the admin key, looked up by digest.
+
+A key is known by the SHA-256 of all of it, so a lookup tells nothing by its timing and a leaked table opens nothing.
+Routes are refused by default: what is not listed as public needs a key.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from time import time
+from typing import TYPE_CHECKING, Protocol
+
+from tollhouse.middlewares.errors import Forbidden, Unauthenticated, Unavailable
+from tollhouse.middlewares.stage import StageMiddleware
+
+if TYPE_CHECKING:
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.types import ASGIApp
+
+PREFIX = "sk-th-"
+_PUBLIC = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever holds a key. `id` is the key's public part or the name of a configured key, and may be logged."""
+
+    id: str
+    name: str = ""
+    team: str | None = None
+    models: tuple[str, ...] | None = None  # None: all; an entry may end in "*"
+    admin: bool = False
+    expires_at: float | None = None  # seconds since the epoch
+
+    def allows(self, model: str) -> bool:
+        """Whether the allow-list has this model."""
+        if self.models is None or model in self.models:
+            return True
+        return any(entry.endswith("*") and model.startswith(entry[:-1]) for entry in self.models)
+
+
+class Keys(Protocol):
+    """Where principals come from."""
+
+    def find(self, digest: bytes) -> Principal | None:
+        """The holder of the key with this SHA-256. Raises Unavailable when that cannot be known."""
+
+
+class StaticKeys:
+    """A fixed set of keys, for apps without a store of their own: {key: principal} or just keys."""
+
+    def __init__(self, keys: Mapping[str, Principal] | Collection[str]) -> None:
+        named = keys if isinstance(keys, Mapping) else {key: Principal(id=public_part(key)) for key in keys}
+        self._by_digest = {sha256(key.encode()).digest(): principal for key, principal in named.items()}
+
+    def find(self, digest: bytes) -> Principal | None:
+        return self._by_digest.get(digest)
+
+    def __repr__(self) -> str:
+        return f"StaticKeys({len(self._by_digest)} keys)"
+
+
+def public_part(key: str) -> str:
+    """What may be shown of a key: the twelve characters after `sk-th-`, or nothing of a foreign one."""
+    return key[len(PREFIX) : len(PREFIX) + _PUBLIC] if key.startswith(PREFIX) else "static"
+
+
+class AuthStage:
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        public: Collection[str] = (),
+        admin: Collection[str] = (),
+        admin_key: str | None = None,
+    ) -> None:
+        self._keys = keys
+        self._public = frozenset(public)
+        self._admin = tuple(admin)
+        self._admin_digest = None if admin_key is None else sha256(admin_key.encode()).digest()
+
+    def enter(self, exchange: Exchange) -> None:
+        # Only the path decides: `request.url` is built from the Host header, which is the caller's (CVE-2026-48710).
+        path = exchange.scope["path"]
+        if path in self._public:
+            return
+        try:
+            if any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._admin):
+                exchange.principal = self._administrator(exchange)
+            else:
+                exchange.principal = self._holder(exchange)
+        except (Unauthenticated, Forbidden, Unavailable):
+            raise
+        except Exception as error:
+            msg = "authentication is not available"
+            raise Unavailable(msg, code="auth_unavailable") from error
+
+    def leave(self, exchange: Exchange) -> None:
+        """Nothing to settle."""
+
+    def _holder(self, exchange: Exchange) -> Principal:
+        token = _credential(exchange)
+        if token is None:
+            msg = "no API key was given: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+            raise Unauthenticated(msg)
+        principal = self._keys.find(sha256(token).digest())
+        if principal is None:
+            msg = "the API key is not known or was revoked"
+            raise Unauthenticated(msg)
+        if principal.expires_at is not None and time() >= principal.expires_at:
+            msg = "the API key has expired"
+            raise Unauthenticated(msg)
+        return principal
+
+    def _administrator(self, exchange: Exchange) -> Principal:
+        given = exchange.header(b"x-admin-api-key")
+        if given is None:
+            principal = self._holder(exchange)
+            if not principal.admin:
+                msg = "this needs the admin key: send it as `X-Admin-API-Key: KEY`"
+                raise Forbidden(msg, code="admin_required")
+            return principal
+        if self._admin_digest is None or not hmac.compare_digest(sha256(given).digest(), self._admin_digest):
+            msg = "the admin key is not valid"
+            raise Unauthenticated(msg, code="invalid_admin_key")
+        return Principal(id="admin", name="admin", admin=True)
+
+
+def _credential(exchange: Exchange) -> bytes | None:
+    """The caller's key. Two different ones are refused: which of them was checked would be a matter of taste."""
+    found: bytes | None = None
+    for name, value in exchange.scope["headers"]:
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                continue
+            token = token.strip()
+        elif name == b"x-api-key":
+            token = value.strip()
+        else:
+            continue
+        if not token or (found is not None and found != token):
+            msg = "the API keys in this request are empty or contradict each other"
+            raise Unauthenticated(msg)
+        found = token
+    return found
+
+
+class AuthMiddleware(StageMiddleware):
+    """Lets a request in if its key is known, else answers 401; paths in `public` need none.
+
+    `admin` lists path prefixes that need the admin key (`X-Admin-API-Key`) or a principal with `admin` set. The
+    principal is at `scope["tollhouse"].principal`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys | Mapping[str, Principal] | Collection[str],
+        public: Collection[str] = (),
+        admin: Collection[str] = (),
+        admin_key: str | None = None,
+    ) -> None:
+        source = StaticKeys(keys) if isinstance(keys, Collection) else keys
+        super().__init__(app, AuthStage(source, public=public, admin=admin, admin_key=admin_key))

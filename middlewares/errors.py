@@ -1,0 +1,87 @@
+"""Refusals: what a middleware raises instead of passing a request on.
+
+Refusal
+├── BadRequest          400, 413, 415, 408: the request itself
+├── Unauthenticated     401: who is this
+├── Forbidden           403: known, but not allowed
+└── Unavailable         503: a part that is needed to decide is missing (fails closed)
+
+The body has OpenAI's shape, with all four keys: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from tollhouse.middlewares.types import Headers
+
+
+class Refusal(Exception):
+    """Ends a request with an error that is safe to show: it holds no secret and no text of a prompt.
+
+    `retry` fills `x-should-retry`, which the OpenAI SDKs obey before anything else; None leaves it to them.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: str | None = None,  # noqa: A002 - the field's own name
+        code: str | None = None,
+        param: str | None = None,
+        retry: bool | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry = retry
+        self.headers: Headers = headers or []
+        if status is not None:
+            self.status = status
+        if type is not None:
+            self.type = type
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(Refusal):
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthenticated(Refusal):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(Refusal):
+    status = 403
+    type = "permission_error"
+    code = "permission_denied"
+
+
+class Unavailable(Refusal):
+    status = 503
+    type = "server_error"
+    code = "service_unavailable"
+
+
+def error_body(message: str, type_: str, *, code: str | None = None, param: str | None = None) -> bytes:
+    """An error object as OpenAI's clients expect it."""
+    return orjson.dumps({"error": {"message": message, "type": type_, "param": param, "code": code}})
+
+
+def render(refusal: Refusal) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a refusal."""
+    headers: Headers = [(b"content-type", b"application/json"), *refusal.headers]
+    if refusal.retry is not None:
+        headers.append((b"x-should-retry", b"true" if refusal.retry else b"false"))
+    body = error_body(refusal.message, refusal.type, code=refusal.code, param=refusal.param)
+    return refusal.status, headers, body

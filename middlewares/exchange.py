@@ -1,0 +1,118 @@
+"""One request and its response, as the middlewares share them: made by whoever comes first, under one scope key."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from tollhouse.middlewares.errors import Refusal, render
+
+if TYPE_CHECKING:
+    from tollhouse._native import RequestView
+    from tollhouse.middlewares.auth import Principal
+    from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
+
+SCOPE_KEY = "tollhouse"
+
+
+class Exchange:
+    """State of one request. Middlewares read what earlier ones found, and leave headers for the response.
+
+    `view` is the parsed body (None until somebody needs it), `started_ns` is on `time.perf_counter_ns`.
+    """
+
+    __slots__ = (
+        "_send",
+        "body",
+        "error_code",
+        "gone",
+        "key_id",
+        "kind",
+        "model",
+        "overhead_ns",
+        "principal",
+        "provider",
+        "receive",
+        "request_id",
+        "response_headers",
+        "route",
+        "scope",
+        "started_ns",
+        "status",
+        "stream",
+        "upstream_ns",
+        "usage",
+        "usage_estimated",
+        "view",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self.started_ns = perf_counter_ns()
+        self.request_id = ""
+        self.route = "unmatched"  # template of the path, safe for labels and logs
+        self.kind: str | None = None  # of request body: "chat", "completions", "embeddings"
+        self.principal: Principal | None = None
+        self.body = b""
+        self.view: RequestView | None = None
+        self.response_headers: Headers = []
+        self.status = 0  # of the response; 0: not started
+        self.stream = False
+        self.model = ""
+        self.provider = ""
+        self.upstream_ns = 0  # time spent waiting for the upstream's head
+        self.overhead_ns = 0  # time to the start of the response less that wait
+        self.usage: tuple[int, int, int, int] | None = None  # prompt, completion, cached, reasoning tokens
+        self.usage_estimated = False
+        self.error_code = ""
+        self.gone = False  # the client has disconnected
+
+    def header(self, name: bytes) -> bytes | None:
+        """First header of this (lower-case) name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return bytes(value)
+        return None
+
+    async def send(self, message: Message) -> None:
+        """ASGI `send` that adds the collected headers to the start of the response and remembers its status."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.response_headers:
+                message["headers"] = [*message.get("headers", ()), *self.response_headers]
+        await self._send(message)
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self.status = status
+        await self._send({
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers + self.response_headers,
+        })
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole response; sets its length."""
+        self.status = status
+        send = self._send
+        headers = [*headers, (b"content-length", b"%d" % len(body)), *self.response_headers]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error, unless the response has begun already."""
+        self.error_code = refusal.code or refusal.type
+        if not self.status:
+            await self.respond(*render(refusal))
+
+    @property
+    def raw_send(self) -> Send:
+        """The server's own `send`, for the chunks of a stream."""
+        return self._send
+
+
+def exchange_of(scope: Scope) -> Exchange | None:
+    """The exchange of this request, if a middleware further out has made it."""
+    found: Any = scope.get(SCOPE_KEY)
+    return found if isinstance(found, Exchange) else None

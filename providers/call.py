@@ -1,0 +1,130 @@
+"""One request to an upstream, as the gateway sees it: flags that rise, bytes that can be taken, one waiter.
+
+A call is fed by a connection (or by the built-in model) and drained by the request's own coroutine. All of it runs in
+the event loop's thread, so nothing is locked and nothing is copied between threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+from tollhouse._native import END, FAULT, READY, ResponseReader
+from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.timeouts import Timeouts
+
+SETTLED = END | FAULT
+
+
+class Call:
+    """State of one exchange with an upstream.
+
+    `flags` are those of ResponseReader; `error` is set when the call failed for a reason outside the bytes (timeout,
+    connection lost, shutdown) and stands beside FAULT.
+    """
+
+    __slots__ = (
+        "_mask",
+        "_waiter",
+        "error",
+        "first_at",
+        "flags",
+        "on_abort",
+        "on_drain",
+        "ping_at",
+        "read_at",
+        "reader",
+        "timeouts",
+        "total_at",
+    )
+
+    def __init__(self, reader: ResponseReader, timeouts: Timeouts) -> None:
+        self.reader = reader
+        self.timeouts = timeouts
+        self.flags = 0
+        self.error: UpstreamError | None = None
+        self.on_abort: Callable[[], None] | None = None
+        self.on_drain: Callable[[], None] | None = None
+        # Loop times: the first event is due, bytes were read last, a keepalive is due, everything must have ended.
+        self.first_at = inf
+        self.read_at = 0.0
+        self.ping_at = inf
+        self.total_at = inf
+        self._waiter: asyncio.Future[bool] | None = None
+        self._mask = 0
+
+    def arm(self, now: float, *, stream: bool) -> None:
+        """Start the clocks. A whole answer sends nothing until it is complete: only a stream owes a first event."""
+        timeouts = self.timeouts
+        self.read_at = now
+        self.total_at = now + timeouts.total_s
+        if stream:
+            self.first_at = now + timeouts.first_event_s
+            if timeouts.keepalive_s:
+                self.ping_at = now + timeouts.keepalive_s
+
+    def is_late(self, now: float) -> bool:
+        """Whether the upstream has been silent for too long. While its reading is paused that is the client's doing."""
+        if self.on_drain is not None:
+            return False
+        if self.first_at != inf and not self.reader.events:
+            return now >= self.first_at
+        return now - self.read_at >= self.timeouts.idle_s
+
+    def raise_flags(self, flags: int) -> None:
+        """Record flags (as returned by the reader) and wake the waiter if it asked for one of them."""
+        self.flags = flags
+        waiter = self._waiter
+        if waiter is not None and flags & self._mask:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(True)
+
+    def fail(self, error: UpstreamError) -> None:
+        """End the call from outside; what was received before can still be taken."""
+        if self.flags & SETTLED:
+            return
+        self.error = error
+        self.raise_flags(self.flags | FAULT)
+        self.close()
+
+    def close(self) -> None:
+        """Give up the upstream: its socket is closed at once. Harmless when the call is settled already."""
+        abort, self.on_abort = self.on_abort, None
+        if abort is not None:
+            abort()
+
+    def wait(self, mask: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[bool]:
+        """A future that is done once one of `mask` is up: True; or False when it is time for a keepalive."""
+        waiter: asyncio.Future[bool] = loop.create_future()
+        if self.flags & mask:
+            waiter.set_result(True)
+        else:
+            self._waiter = waiter
+            self._mask = mask
+        return waiter
+
+    def nudge(self) -> None:
+        """Wake the waiter with False, so that it can send a keepalive."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(False)
+
+    def take(self) -> bytes:
+        """What is ready for the client; reading goes on if it had been paused."""
+        self.flags &= ~READY
+        data = self.reader.take()
+        resume, self.on_drain = self.on_drain, None
+        if resume is not None:
+            resume()
+        return data
+
+    def cause(self) -> UpstreamError:
+        """Why the call has FAULT."""
+        if self.error is not None:
+            return self.error
+        kind, message = self.reader.fault or ("protocol", "the upstream's answer ended")
+        if kind == "stream_error":
+            return UpstreamStreamError(message)
+        return UpstreamProtocolError(message, code=f"upstream_{kind}")

@@ -1,0 +1,251 @@
+"""HTTP/1.1 to one origin, inside the event loop: a protocol per connection and a pool of idle ones.
+
+Chosen by measurement (bench/README.md): no thread crossing, no future per chunk, one native call per read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+from tollhouse._native import FAULT, READY
+from tollhouse.providers.addresses import resolve
+from tollhouse.providers.call import SETTLED, Call
+from tollhouse.providers.deadlines import Deadlines
+from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+
+STREAM_BUFFER = 65536  # bytes ready and not taken before the upstream's reading is paused
+COPY_LIMIT = 65536  # bodies up to this size are joined with the head into one write
+KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
+
+
+class StaleConnection(UpstreamUnreachable):
+    """A kept-alive connection was closed before any byte came back; the same upstream may be asked once more."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP or TLS connection; at most one call at a time."""
+
+    __slots__ = ("_call", "_origin", "_received", "_transport", "idle_since")
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._transport: asyncio.Transport | None = None
+        self._call: Call | None = None
+        self._received = False  # any byte of the answer to the present call
+        self.idle_since = 0.0  # loop time; 0 until the connection has served a call
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            # Loops set it too; a step of 40 ms per chunk is too dear to rely on that.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, call: Call, head: bytes, body: bytes) -> None:
+        """Write the request; the answer goes to `call`."""
+        transport = self._transport
+        assert transport is not None
+        self._call = call
+        self._received = False
+        call.on_abort = self.abort
+        if len(body) <= COPY_LIMIT:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+
+    def data_received(self, data: bytes) -> None:
+        call = self._call
+        if call is None:  # nobody asked: not a peer to go on with
+            self.abort()
+            return
+        self._received = True
+        reader = call.reader
+        flags = reader.feed(data)
+        call.read_at = self._origin.deadlines.now
+        if flags & SETTLED:
+            self._settle(call, reusable=not flags & FAULT and reader.reusable)
+        elif flags & READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
+            transport = self._transport
+            assert transport is not None
+            transport.pause_reading()
+            call.on_drain = transport.resume_reading
+        call.raise_flags(flags)
+
+    def eof_received(self) -> bool:
+        call = self._call
+        if call is not None and (self._received or not self.idle_since):
+            flags = call.reader.eof()
+            self._settle(call, reusable=False)
+            call.raise_flags(flags)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        call = self._call
+        self._origin.forget(self)
+        if call is None:
+            return
+        self._settle(call, reusable=False)
+        if not self._received and self.idle_since:
+            call.error = StaleConnection("the upstream closed a kept-alive connection before it answered")
+        elif exc is not None:
+            msg = f"the connection to {self._origin.name} was lost before its answer was complete"
+            call.error = UpstreamProtocolError(msg, code="upstream_lost")
+        call.raise_flags(call.reader.eof() | (FAULT if call.error else 0))
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._origin.leave(call)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _settle(self, call: Call, *, reusable: bool) -> None:
+        self._call = None
+        call.on_abort = None
+        call.on_drain = None
+        origin = self._origin
+        if reusable and self.is_open:
+            self.idle_since = origin.deadlines.now
+            origin.keep(self)
+        elif self._transport is not None:
+            self._transport.close()
+        origin.leave(call)
+
+
+class Origin:
+    """A scheme, host and port: its connections, how many calls may be under way, and who waits for a place.
+
+    `tls` makes the SSL context when the first connection needs it (loading the system's certificates is slow and
+    takes memory); None speaks plain HTTP.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        tls: Callable[[], ssl.SSLContext] | None,
+        deadlines: Deadlines,
+        max_in_flight: int = 256,
+        queue_wait_s: float = 1.0,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+        self.deadlines = deadlines
+        self._tls = tls
+        self._idle: list[Connection] = []
+        self._free = max_in_flight
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._max_queue = max_in_flight
+        self._queue_wait_s = queue_wait_s
+
+    async def start(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
+        """Send a request on an idle or a new connection; the answer arrives in `call`.
+
+        Raises UpstreamBusy, UpstreamUnreachable or UpstreamTimeout (of the connect).
+        """
+        loop = asyncio.get_running_loop()
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._wait_for_place(loop)
+        try:
+            connection = self._pick(loop) or await self._connect(loop, call.timeouts.connect_s)
+        except BaseException:
+            self._give_place()
+            raise
+        self.deadlines.add(call, loop, stream=stream)
+        connection.send(call, head, body)
+
+    def keep(self, connection: Connection) -> None:
+        self._idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def leave(self, call: Call) -> None:
+        """A call is over, however it ended."""
+        self.deadlines.discard(call)
+        self._give_place()
+
+    def close(self) -> None:
+        """Close idle connections (calls under way end with their own)."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _pick(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        """The connection that was used last: the rest can grow old and be closed."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_open and loop.time() - connection.idle_since < KEEP_IDLE_S:
+                return connection
+            connection.abort()
+        return None
+
+    def _give_place(self) -> None:
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    async def _wait_for_place(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._queue) >= self._max_queue:
+            msg = f"{self.name} is busy: its queue of {self._max_queue} requests is full"
+            raise UpstreamBusy(msg)
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._queue.append(waiter)
+        try:
+            async with asyncio.timeout(self._queue_wait_s):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                self._give_place()  # the place came at the same moment: hand it on
+            if isinstance(error, TimeoutError):
+                msg = f"{self.name} is busy: no place within {self._queue_wait_s:g} s"
+                raise UpstreamBusy(msg) from None
+            raise
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._dial(loop)
+        except TimeoutError:
+            msg = f"no connection to {self.name} at {self.host}:{self.port} within {timeout_s:g} s"
+            raise UpstreamTimeout(msg, code="upstream_connect_timeout") from None
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        context = None if self._tls is None else await loop.run_in_executor(None, self._tls)
+        failure = ""
+        for address in await resolve(self.host, self.port):
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self),
+                    address,
+                    self.port,
+                    ssl=context,
+                    server_hostname=self.host if context else None,
+                )
+            except ssl.SSLError as error:
+                failure = f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or 'handshake'}"
+            except OSError as error:
+                failure = error.strerror or type(error).__name__
+            else:
+                return connection
+        msg = f"{self.name} at {self.host}:{self.port} cannot be reached: {failure}"
+        raise UpstreamUnreachable(msg)
