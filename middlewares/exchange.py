@@ -86,11 +86,13 @@ class Exchange:
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
-        await self._send({
-            "type": "http.response.start",
-            "status": status,
-            "headers": headers + self.response_headers,
-        })
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": headers + self.response_headers,
+            }
+        )
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole response; sets its length."""

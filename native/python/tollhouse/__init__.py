@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from tollhouse._native import __version__
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tollhouse._native import __version__
 
 __all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module has
+    # Imported when asked for: the supervisor stays small without the extension.
+    if name == "__version__":
+        from tollhouse._native import __version__  # noqa: PLC0415
+
+        return __version__
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

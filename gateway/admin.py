@@ -1,0 +1,110 @@
+"""Key management over HTTP, for holders of the admin key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+from tollhouse.middlewares.errors import BadRequest, Forbidden
+from tollhouse.middlewares.exchange import exchange_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from tollhouse.gateway.keyring import KeyRing
+    from tollhouse.middlewares.stores.keys import KeyRecord
+
+MAX_BODY = 65536
+_FIELDS = {"name", "team", "models"}
+
+
+class KeyAdmin:
+    """`GET /admin/keys`, `POST /admin/keys`, `DELETE /admin/keys/{id}`."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    async def list(self, request: Request) -> Response:
+        _require_admin(request)
+        return _json({"data": [_shown(record) for record in await self._keys.records()]})
+
+    async def create(self, request: Request) -> Response:
+        _require_admin(request)
+        wanted = await _body(request)
+        record, key = await self._keys.create(
+            name=_text(wanted, "name") or "unnamed", team=_text(wanted, "team"), models=_models(wanted)
+        )
+        return _json(_shown(record) | {"key": key}, status=201)
+
+    async def revoke(self, request: Request) -> Response:
+        _require_admin(request)
+        public = request.path_params["id"]
+        if not await self._keys.revoke(public):
+            msg = "there is no active key with this id"
+            raise BadRequest(msg, status=404, code="key_not_found")
+        return _json({"id": public, "revoked": True})
+
+
+def _require_admin(request: Request) -> None:
+    # The auth stage has checked this by path already; a mistake in its list must not open these.
+    exchange = exchange_of(request.scope)
+    if exchange is None or exchange.principal is None or not exchange.principal.admin:
+        msg = "this needs the admin key"
+        raise Forbidden(msg, code="admin_required")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY:
+            msg = f"the request body is larger than {MAX_BODY} bytes"
+            raise BadRequest(msg, status=413, code="request_too_large")
+    try:
+        wanted = orjson.loads(data or b"{}")
+    except orjson.JSONDecodeError:
+        wanted = None
+    if not isinstance(wanted, dict):
+        msg = "the request body must be a JSON object"
+        raise BadRequest(msg, code="invalid_json")
+    unknown = sorted(set(wanted) - _FIELDS)
+    if unknown:
+        msg = f"unknown field; known are {', '.join(sorted(_FIELDS))}"
+        raise BadRequest(msg, param=unknown[0][:100], code="unknown_parameter")
+    return wanted
+
+
+def _text(wanted: dict[str, Any], name: str) -> str | None:
+    value = wanted.get(name)
+    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 200):
+        msg = f"{name} must be a string of 1 to 200 characters"
+        raise BadRequest(msg, param=name, code="invalid_type")
+    return value
+
+
+def _models(wanted: dict[str, Any]) -> tuple[str, ...] | None:
+    value = wanted.get("models")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(model, str) for model in value):
+        msg = "models must be an array of strings"
+        raise BadRequest(msg, param="models", code="invalid_type")
+    return tuple(value)
+
+
+def _shown(record: KeyRecord) -> dict[str, Any]:
+    return {
+        "id": record.public,
+        "name": record.name,
+        "team": record.team,
+        "models": record.models,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+    }
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")

@@ -1,0 +1,181 @@
+"""`create_app`: the composition root. Everything is made here and handed on as plain values."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, multiprocess
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from tollhouse.config.settings import Settings
+from tollhouse.gateway import chain, routes
+from tollhouse.gateway.admin import KeyAdmin
+from tollhouse.gateway.disconnect import DisconnectWatch
+from tollhouse.gateway.forward import Forwarder
+from tollhouse.gateway.keyring import KeyRing
+from tollhouse.gateway.lane import Lane
+from tollhouse.gateway.lifecycle import Lifecycle
+from tollhouse.middlewares.errors import error_body
+from tollhouse.providers.factory import UpstreamFactory
+from tollhouse.providers.router import Router, Target
+from tollhouse.providers.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from starlette.requests import Request
+
+_REASONS = {
+    404: ("there is no such route", "not_found"),
+    405: ("this route does not take that method", "method_not_allowed"),
+}
+
+
+def create_app(
+    config: Settings | Mapping[str, object] | str | None = None,
+    *,
+    write_log: Callable[[bytes], None] | None = None,
+) -> Starlette:
+    """The gateway as an ASGI app.
+
+    config: Settings, the content of a configuration file as a mapping, the path of one, or None for the environment
+    alone. write_log takes the lines of the access log; None writes none.
+    Raises tollhouse.config.loader.ConfigError for an invalid configuration. Needs the lifespan protocol of its server.
+    """
+    settings = config if isinstance(config, Settings) else _load(config)
+    registry = CollectorRegistry()
+    lifecycle = Lifecycle()
+    keys = KeyRing(settings)
+    factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
+    router = Router(_targets(settings, factory))
+    handler = Forwarder(
+        router,
+        lifecycle=lifecycle,
+        watch=DisconnectWatch(),
+        upstream_errors=Counter(
+            "gateway_upstream_errors",
+            "Failures of upstreams by model, provider and kind.",
+            ("model", "provider", "kind"),
+            registry=registry,
+        ),
+        malformed_events=Counter(
+            "gateway_upstream_malformed_events",
+            "Stream events that were no JSON and were skipped.",
+            ("model", "provider"),
+            registry=registry,
+        ),
+        headers=chain.guard_headers(settings),
+        default_model=settings.default_model,
+    )
+    endpoints = routes.Endpoints(router=router, keys=keys, lifecycle=lifecycle, registry=lambda: _scraped(registry))
+    table = routes.routes(endpoints, KeyAdmin(keys), handler)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await keys.open()
+        app.state.started.set()
+        try:
+            yield
+        finally:
+            factory.close()
+            await keys.close()
+
+    lane = Middleware(
+        Lane,
+        stages=chain.stages(
+            settings,
+            keys=keys,
+            public=routes.PUBLIC,
+            admin=routes.ADMIN,
+            registry=registry,
+            write_log=write_log,
+        ),
+        hot=routes.HOT,
+        handler=handler,
+        lifecycle=lifecycle,
+        templates={route.endpoint: route.path for route in table},
+    )
+    app = Starlette(
+        routes=table,
+        middleware=[*_cors(settings), lane],
+        exception_handlers={HTTPException: _http_error},
+        lifespan=lifespan,
+    )
+    # A redirect would send a caller's key to wherever the Host header says.
+    app.router.redirect_slashes = False
+    app.state.lifecycle = lifecycle
+    app.state.started = asyncio.Event()
+    app.state.settings = settings
+    return app
+
+
+def _load(config: Mapping[str, object] | str | None) -> Settings:
+    from tollhouse.config.loader import load, load_mapping  # noqa: PLC0415 - 10 MB of pydantic that workers do without
+
+    if config is None or isinstance(config, str):
+        return load(config, os.environ)
+    return load_mapping(config, os.environ)
+
+
+def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
+    return [
+        Target(
+            name=deployment.model_name,
+            provider=deployment.provider,
+            model=deployment.model,
+            upstream=factory.make(
+                deployment.provider,
+                api_base=deployment.api_base,
+                api_key=deployment.api_key.reveal() if deployment.api_key else None,
+                api_version=deployment.api_version,
+                timeouts=Timeouts(
+                    connect_s=deployment.timeouts.connect_s,
+                    first_event_s=deployment.timeouts.first_event_s,
+                    idle_s=deployment.timeouts.idle_s,
+                    total_s=deployment.timeouts.total_s,
+                    keepalive_s=deployment.timeouts.keepalive_s,
+                ),
+            ),
+            weight=deployment.weight,
+        )
+        for deployment in settings.deployments
+    ]
+
+
+def _scraped(registry: CollectorRegistry) -> CollectorRegistry:
+    """What a scrape sees: this process, or with several workers all of them."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return registry
+    merged = CollectorRegistry()
+    multiprocess.MultiProcessCollector(merged)
+    return merged
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors_origins:
+        return []
+    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - rarely wanted
+
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id"],
+        )
+    ]
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own errors (no such route, wrong method) in OpenAI's shape."""
+    assert isinstance(error, HTTPException)
+    message, code = _REASONS.get(error.status_code, (error.detail, f"http_{error.status_code}"))
+    body = error_body(message, "invalid_request_error", code=code)
+    return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")

@@ -1,0 +1,74 @@
+"""The order of the chain, stated once.
+
+| stage      | before the request                               | after the response      |
+|------------|--------------------------------------------------|-------------------------|
+| request id | accept or make `x-request-id`                    |                         |
+| metrics    | in flight                                        | count, latency, tokens  |
+| access log |                                                  | one line                |
+| edge       | Host, ambiguous lengths, encoded bodies          |                         |
+| auth       | who is asking                                    |                         |
+| body       | read under caps, parse once                      | let go                  |
+
+Then the handler. What comes later (limits, budgets, scan, cache) takes its place in the list below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tollhouse.middlewares.access_log import AccessLogStage
+from tollhouse.middlewares.auth import AuthStage, Keys
+from tollhouse.middlewares.body import BodyStage
+from tollhouse.middlewares.edge import EdgeStage
+from tollhouse.middlewares.metrics import MetricsStage
+from tollhouse.middlewares.request_id import RequestIdStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from prometheus_client import CollectorRegistry
+
+    from tollhouse.config.settings import Settings
+    from tollhouse.middlewares.stage import Stage
+    from tollhouse.middlewares.types import Headers
+
+_LATER_GUARDS = ("limits", "budget", "scan")
+
+
+def stages(
+    settings: Settings,
+    *,
+    keys: Keys,
+    public: Collection[str],
+    admin: Collection[str],
+    registry: CollectorRegistry,
+    write_log: Callable[[bytes], None] | None,
+) -> list[Stage]:
+    """The stages of this configuration, outermost first."""
+    body = settings.body
+    admin_key = settings.admin_key or settings.master_key
+    chain: list[Stage | None] = [
+        RequestIdStage(),
+        MetricsStage(registry=registry),
+        AccessLogStage(write_log, json=settings.log_format == "json") if write_log is not None else None,
+        EdgeStage(),
+        AuthStage(keys, public=public, admin=admin, admin_key=admin_key.reveal() if admin_key else None),
+        BodyStage(
+            max_bytes=body.max_bytes,
+            read_timeout_s=body.read_timeout_s,
+            min_bytes_per_s=body.min_bytes_per_s,
+            max_depth=body.max_depth,
+            max_nodes=body.max_nodes,
+        ),
+    ]
+    return [stage for stage in chain if stage is not None]
+
+
+def guard_headers(settings: Settings) -> Headers:
+    """What every forwarded answer says: the decision, which guards ran, which are off or asked for but not there."""
+    skipped = [f"{guard};skipped={'unavailable' if guard in settings.unenforced else 'off'}" for guard in _LATER_GUARDS]
+    return [
+        (b"x-gateway-decision", b"ALLOWED"),
+        (b"x-gateway-guards", ", ".join(["auth;ran", *skipped]).encode()),
+        (b"x-gateway-cache", b"bypass"),
+    ]

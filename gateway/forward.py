@@ -1,0 +1,281 @@
+"""The hot handler: finds an upstream for a parsed request, sends it, and passes the answer on as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from tollhouse._native import END, FAULT, READY
+from tollhouse.gateway.errors import normalise, refusal_of, upstream_status
+from tollhouse.middlewares.errors import BadRequest, Forbidden
+from tollhouse.providers.call import SETTLED
+from tollhouse.providers.errors import UpstreamError
+from tollhouse.providers.transport import StaleConnection
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+    from tollhouse.gateway.disconnect import DisconnectWatch
+    from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.types import Headers
+    from tollhouse.providers.call import Call
+    from tollhouse.providers.router import Group, Router, Target
+
+MAX_ATTEMPTS = 3
+PING = b": ping\n\n"
+BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
+_FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
+_RETURNED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version"})
+_EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_FIRST = READY | END | FAULT
+
+
+class Forwarder:
+    """Serves every exchange that has a view."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        lifecycle: Lifecycle,
+        watch: DisconnectWatch,
+        upstream_errors: Counter,
+        malformed_events: Counter,
+        headers: Headers,
+        default_model: str | None = None,
+    ) -> None:
+        self._headers = headers
+        self._router = router
+        self._lifecycle = lifecycle
+        self._watch = watch
+        self._upstream_errors = upstream_errors
+        self._malformed_events = malformed_events
+        self._default_model = default_model
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer, whatever it takes; raises Refusal if nothing can be answered."""
+        group, model = self._route(exchange)
+        loop = asyncio.get_running_loop()
+        self._watch.add(exchange, loop)
+        attempt = _Attempt(self, exchange, group, model, loop)
+        try:
+            await attempt.run()
+        finally:
+            self._watch.discard(exchange)
+            attempt.close()
+
+    def _route(self, exchange: Exchange) -> tuple[Group, str]:
+        view = exchange.view
+        assert view is not None
+        model = view.model or self._default_model
+        if model is None:
+            msg = "model is required"
+            raise BadRequest(msg, param="model", code="missing_required_parameter")
+        group = self._router.resolve(model)
+        if group is None:
+            msg = f"the model {_shown(model)} does not exist"
+            raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
+        principal = exchange.principal
+        if principal is not None and not principal.allows(model):
+            msg = f"this API key may not use the model {_shown(model)}"
+            raise Forbidden(msg, param="model", code="model_not_allowed")
+        exchange.model = group.label
+        exchange.stream = view.stream
+        return group, model
+
+
+class _Attempt:
+    """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
+
+    __slots__ = ("_call", "_exchange", "_forwarder", "_group", "_loop", "_model", "_started")
+
+    def __init__(
+        self, forwarder: Forwarder, exchange: Exchange, group: Group, model: str, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._forwarder = forwarder
+        self._exchange = exchange
+        self._group = group
+        self._model = model
+        self._loop = loop
+        self._call: Call | None = None
+        self._started = False  # a stream's head has been sent, because of a keepalive
+
+    async def run(self) -> None:
+        targets = list(self._group.order()[:MAX_ATTEMPTS])
+        last = len(targets) - 1
+        for number, target in enumerate(targets):
+            try:
+                call = await self._ask(target)
+                if number < last and _worth_another(call):
+                    self._count(target, f"http_{call.reader.status}")
+                    continue
+            except UpstreamError as error:
+                self._count(target, error.code)
+                if number < last and error.retryable:
+                    continue
+                await self._give_up(error)
+                return
+            await self._answer(target, call)
+            return
+
+    def close(self) -> None:
+        """Whatever happened: no upstream goes on working for nobody."""
+        call = self._call
+        if call is not None:
+            self._drop(call)
+
+    async def _ask(self, target: Target) -> Call:
+        """Send the request to `target` and wait until its answer has begun (a stream) or is complete."""
+        for _ in range(2):
+            call = await self._send(target)
+            await self._first(call)
+            if not call.flags & FAULT:
+                return call
+            if call.flags & READY:  # events came before the fault: the client gets them
+                return call
+            error = call.cause()
+            if not isinstance(error, StaleConnection):
+                break
+        raise error
+
+    async def _send(self, target: Target) -> Call:
+        exchange = self._exchange
+        view = exchange.view
+        assert view is not None
+        if self._call is not None:
+            self._drop(self._call)
+        name = self._group.upstream_model(target, self._model)
+        include_usage = view.stream and not view.include_usage
+        call = await target.upstream.start(
+            exchange.kind or "",
+            view.rewrite(model=None if name == view.model else name, include_usage=include_usage),
+            stream=view.stream,
+            strip_usage=include_usage,
+            request_id=exchange.request_id,
+            headers=_forwarded(exchange),
+        )
+        self._call = call
+        self._forwarder._lifecycle.calls.add(call)
+        return call
+
+    async def _first(self, call: Call) -> None:
+        exchange = self._exchange
+        sent = perf_counter_ns()
+        mask = _FIRST if exchange.stream else SETTLED
+        while not await call.wait(mask, self._loop):
+            # Long silence before the first token. The client gets a sign of life; another target may still be tried.
+            if not self._started:
+                self._started = True
+                await exchange.start(200, self._early_headers())
+            await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+        exchange.upstream_ns += perf_counter_ns() - sent
+
+    async def _answer(self, target: Target, call: Call) -> None:
+        exchange = self._exchange
+        exchange.provider = target.provider
+        reader = call.reader
+        status = reader.status
+        if status == 200 and reader.is_event_stream:
+            await self._stream(target, call)
+            return
+        body = call.take()
+        if status < 200 or status >= 300:
+            self._count(target, f"http_{status}")
+            exchange.error_code = f"http_{status}"
+            body = normalise(status, body, target.provider)
+        if self._started:
+            # The head of a stream is out already, so an answer that is no stream can only be told as an error.
+            event = reader.fault_event("the upstream's answer is not an event stream", "upstream_protocol_error")
+            await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
+            return
+        exchange.usage = reader.usage
+        await exchange.respond(upstream_status(status), self._headers(target, reader.headers), body)
+
+    async def _stream(self, target: Target, call: Call) -> None:
+        exchange = self._exchange
+        reader = call.reader
+        if not self._started:
+            headers = self._headers(target, reader.headers)
+            headers.extend(_EVENT_STREAM)
+            await exchange.start(200, headers)
+        send = exchange.raw_send
+        while True:
+            chunk = call.take()
+            flags = call.flags
+            if flags & SETTLED:
+                break
+            if chunk:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if not call.flags & _FIRST and not await call.wait(_FIRST, self._loop):
+                await send({"type": "http.response.body", "body": PING, "more_body": True})
+        if flags & FAULT:
+            error = call.cause()
+            self._count(target, error.code)
+            exchange.error_code = error.code
+            chunk += reader.fault_event(error.message, error.code)
+        self._account(reader.usage, reader.text_bytes)
+        if reader.malformed_events:
+            self._forwarder._malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
+        await send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _give_up(self, error: UpstreamError) -> None:
+        exchange = self._exchange
+        call = self._call
+        refusal = refusal_of(error, call.reader.error_event if call is not None else None)
+        if not self._started:
+            raise refusal
+        assert call is not None
+        exchange.error_code = error.code
+        event = call.reader.fault_event(error.message, error.code)
+        await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
+
+    def _account(self, usage: tuple[int, int, int, int] | None, text_bytes: int) -> None:
+        exchange = self._exchange
+        if usage is None and exchange.view is not None:
+            prompt = len(exchange.view.body) // BYTES_PER_TOKEN
+            usage = (prompt, -(-text_bytes // BYTES_PER_TOKEN), 0, 0)
+            exchange.usage_estimated = True
+        exchange.usage = usage
+
+    def _headers(self, target: Target, received: list[tuple[bytes, bytes]]) -> Headers:
+        exchange = self._exchange
+        exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
+        headers = [header for header in received if header[0] in _RETURNED]
+        headers.extend(self._forwarder._headers)
+        model = self._model if self._group.label.endswith("*") else self._group.label
+        headers.append((b"x-gateway-model", model.encode("ascii", "replace")))
+        headers.append((b"x-gateway-provider", target.provider.encode()))
+        headers.append((b"x-gateway-overhead-us", b"%d" % (overhead // 1000)))
+        return headers
+
+    def _early_headers(self) -> Headers:
+        """Of a stream that starts before it is known who will answer."""
+        return [(b"content-type", b"text/event-stream; charset=utf-8"), *_EVENT_STREAM, *self._forwarder._headers]
+
+    def _count(self, target: Target, kind: str) -> None:
+        self._forwarder._upstream_errors.labels(self._group.label, target.provider, kind).inc()
+
+    def _drop(self, call: Call) -> None:
+        self._forwarder._lifecycle.calls.discard(call)
+        call.close()
+
+
+def _worth_another(call: Call) -> bool:
+    """A complete answer that says: not me, not now."""
+    return bool(call.flags & END) and (call.reader.status >= 500 or call.reader.status == 429)
+
+
+def _forwarded(exchange: Exchange) -> bytes:
+    """Header lines that go upstream. A list of what may, not of what may not."""
+    lines = b""
+    for name, value in exchange.scope["headers"]:
+        if name in _FORWARDED:
+            lines += b"%b: %b\r\n" % (name, value)
+    return lines
+
+
+def _shown(model: str) -> str:
+    """A model's name in a message: quoted, and cut where somebody sent an essay."""
+    return repr(model if len(model) <= 100 else model[:100] + "...")

@@ -1,0 +1,91 @@
+"""The lane: every HTTP request runs through the chain of stages here, then to its handler.
+
+Hot routes are looked up by path and method and served at once; everything else goes on to Starlette's router. Both
+have passed the same stages, so they behave alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tollhouse.gateway.errors import refusal_of
+from tollhouse.gateway.lifecycle import CLOSE, Lifecycle
+from tollhouse.middlewares.errors import Refusal
+from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange
+from tollhouse.providers.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from tollhouse.middlewares.stage import Stage
+    from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
+
+Handler = Callable[[Exchange], Awaitable[None]]
+logger = logging.getLogger("tollhouse.gateway")
+
+
+class Lane:
+    """ASGI middleware that is the whole chain. `hot` maps a path to the kind of its body; all of them are POST."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        stages: Sequence[Stage],
+        hot: Mapping[str, str],
+        handler: Handler,
+        lifecycle: Lifecycle,
+        templates: Mapping[object, str],
+    ) -> None:
+        self.app = app
+        self._enter = [stage.enter for stage in stages]
+        self._leave = [stage.leave for stage in stages]
+        self._hot = hot
+        self._handler = handler
+        self._lifecycle = lifecycle
+        self._templates = templates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
+        lifecycle = self._lifecycle
+        lifecycle.in_flight += 1
+        if lifecycle.draining:
+            exchange.response_headers.append(CLOSE)
+        if scope["method"] == "POST":
+            path = scope["path"]
+            exchange.kind = self._hot.get(path)
+            if exchange.kind is not None:
+                exchange.route = path
+        entered = 0
+        try:
+            for enter in self._enter:
+                entered += 1
+                pending = enter(exchange)
+                if pending is not None:
+                    await pending
+            if exchange.kind is not None:
+                await self._handler(exchange)
+            else:
+                await self.app(scope, exchange.receive, exchange.send)
+                exchange.route = self._templates.get(scope.get("endpoint"), exchange.route)
+        except Refusal as refusal:
+            await exchange.refuse(refusal)
+        except UpstreamError as error:
+            await exchange.refuse(refusal_of(error))
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            exchange.error_code = "client_disconnected"
+        except Exception as error:
+            # The message of an exception can quote a prompt; its type and place cannot.
+            logger.error("unexpected %s in %s", type(error).__name__, exchange.route, exc_info=error)  # noqa: TRY400
+            await exchange.refuse(Refusal("the gateway failed to handle this request", code="internal_error"))
+        finally:
+            lifecycle.in_flight -= 1
+            while entered:
+                entered -= 1
+                self._leave[entered](exchange)

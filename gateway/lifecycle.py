@@ -1,0 +1,41 @@
+"""Whether the process is draining, and what is still under way. Granian tells an app nothing of that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tollhouse.providers.errors import UpstreamShutdown
+
+if TYPE_CHECKING:
+    from tollhouse.providers.call import Call
+
+CLOSE = (b"connection", b"close")
+
+
+class Lifecycle:
+    """State shared by the lane (which counts), the health routes (which tell) and the worker (which stops)."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.in_flight = 0
+        self.calls: set[Call] = set()
+
+    def drain(self) -> None:
+        """From now on: not ready, and every response asks its client to close the connection."""
+        self.draining = True
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Wait until nothing is under way; False when the time is over first."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self.in_flight:
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def end_calls(self) -> None:
+        """At the deadline: every call ends with an error that its client can read."""
+        for call in tuple(self.calls):
+            call.fail(UpstreamShutdown("the gateway is shutting down"))

@@ -1,0 +1,124 @@
+"""Every route of the gateway, with who may use it. What is not listed as public needs a key."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tollhouse._native import __version__
+from tollhouse.middlewares.errors import BadRequest
+from tollhouse.middlewares.exchange import exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from tollhouse.gateway.admin import KeyAdmin
+    from tollhouse.gateway.keyring import KeyRing
+    from tollhouse.gateway.lane import Handler
+    from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.middlewares.types import Receive, Scope, Send
+    from tollhouse.providers.router import Router
+
+# Path -> kind of body. These skip Starlette's router (20 us a request).
+HOT = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/embeddings": "embeddings"}
+LIVE = ("/health", "/health/liveliness", "/_health/live")
+READY = ("/health/ready", "/health/readiness", "/_health/ready")
+PUBLIC = frozenset({*LIVE, *READY, "/metrics"})
+ADMIN = ("/admin",)
+CREATED = 1_700_000_000  # /v1/models has to say when a model was made; nobody knows
+
+
+class HotEndpoint:
+    """A hot route as Starlette's router sees it: reached only if the lane did not take the request itself."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        if exchange is None or exchange.view is None:
+            msg = "this route takes POST"
+            raise BadRequest(msg, status=405, code="method_not_allowed")
+        await self._handler(exchange)
+
+
+class Endpoints:
+    """Models, health and metrics."""
+
+    def __init__(
+        self, *, router: Router, keys: KeyRing, lifecycle: Lifecycle, registry: Callable[[], CollectorRegistry]
+    ) -> None:
+        self._router = router
+        self._keys = keys
+        self._lifecycle = lifecycle
+        self._registry = registry
+
+    async def models(self, request: Request) -> Response:
+        """The models that the caller's key may use."""
+        exchange = exchange_of(request.scope)
+        principal = exchange.principal if exchange is not None else None
+        listed = [
+            _model(name, provider)
+            for name, provider in self._router.models()
+            if principal is not None and principal.allows(name)
+        ]
+        return _json({"object": "list", "data": listed})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        group = self._router.resolve(name)
+        exchange = exchange_of(request.scope)
+        principal = exchange.principal if exchange is not None else None
+        if group is None or principal is None or not principal.allows(name):
+            msg = "the model does not exist"
+            raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
+        return _json(_model(name, group.targets[0].provider))
+
+    async def health(self, request: Request) -> Response:
+        return _json({"status": "healthy", "version": __version__})
+
+    async def ready(self, request: Request) -> Response:
+        """503 names what fails: "draining" or a dependency."""
+        failing = [name for name, fine in self._dependencies() if not fine]
+        if failing:
+            return _json({"status": "unavailable", "failing": failing}, status=503)
+        return _json({"status": "ready", "version": __version__})
+
+    async def metrics(self, request: Request) -> Response:
+        # Rendering hundreds of models takes milliseconds: not in the loop's thread.
+        body = await asyncio.get_running_loop().run_in_executor(None, lambda: generate_latest(self._registry()))
+        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    def _dependencies(self) -> list[tuple[str, bool]]:
+        return [("draining", not self._lifecycle.draining), ("key_store", self._keys.healthy)]
+
+
+def routes(endpoints: Endpoints, admin: KeyAdmin, handler: Handler) -> list[Route]:
+    """All routes, for Starlette's router."""
+    hot = HotEndpoint(handler)
+    return [
+        *(Route(path, hot, methods=["POST"]) for path in HOT),
+        Route("/v1/models", endpoints.models),
+        Route("/v1/models/{model:path}", endpoints.model),
+        *(Route(path, endpoints.health) for path in LIVE),
+        *(Route(path, endpoints.ready) for path in READY),
+        Route("/metrics", endpoints.metrics),
+        Route("/admin/keys", admin.list, methods=["GET"]),
+        Route("/admin/keys", admin.create, methods=["POST"]),
+        Route("/admin/keys/{id}", admin.revoke, methods=["DELETE"]),
+    ]
+
+
+def _model(name: str, provider: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": provider}
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")

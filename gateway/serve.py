@@ -1,0 +1,117 @@
+"""`tollhouse serve`: checks what must hold before anything listens, then becomes the supervisor.
+
+The command's process has loaded a parser and a validator that nobody needs any more, so it replaces itself (same
+process id) by a small one and hands the settings over through an unnamed file in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tollhouse.middlewares.stores.keys import KeyStore
+
+if TYPE_CHECKING:
+    from tollhouse.config.settings import Settings
+
+KEY_FILE = "default.key"
+KEY_NAME = "default"
+# Set by the supervisor on SIGHUP: the same command then only writes its settings to this descriptor.
+SNAPSHOT_FD = "TOLLHOUSE_SNAPSHOT_FD"
+
+
+def serve(settings: Settings) -> int:
+    """Become the server. Returns an exit code if that must not be; otherwise not at all."""
+    if SNAPSHOT_FD in os.environ:
+        with os.fdopen(int(os.environ[SNAPSHOT_FD]), "wb") as out:
+            pickle.dump(settings, out)
+        return 0
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    try:
+        credential = _credential(settings)
+    except _NotSafe as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+    _banner(settings, credential)
+    _become_supervisor(settings)
+    return 0  # unreachable, unless exec was replaced
+
+
+class _NotSafe(Exception):
+    """The gateway must not start like this; the message says why."""
+
+
+def _credential(settings: Settings) -> str:
+    """How a caller can authenticate, as it stands in a shell command. Makes the first key if there is none."""
+    if settings.workers > 1 and settings.store == "embedded" and settings.unenforced & {"limits", "budget"}:
+        msg = "limits and budgets over several workers need a shared store: set `store: redis://...`, or one worker"
+        raise _NotSafe(msg)
+    if settings.master_key is not None:
+        return "$LLM_GATEWAY_MASTER_KEY"
+    path = Path(settings.state_dir) / KEY_FILE
+    try:
+        store = KeyStore(Path(settings.state_dir) / "tollhouse.db")
+        try:
+            names = {record.name for record in store.active().values()}
+            if settings.keys or names - {KEY_NAME}:
+                return "$YOUR_KEY"
+            if not _is_loopback(settings.host):
+                msg = (
+                    f"no key is configured, so the gateway listens on loopback only and not on {settings.host}: "
+                    "set LLM_GATEWAY_MASTER_KEY, or make a key with `tollhouse keys create`"
+                )
+                raise _NotSafe(msg)
+            if names and path.exists():
+                return f"$(cat {path})"
+            for record in store.active().values():
+                store.revoke(record.public)
+            _, key = store.create(name=KEY_NAME)
+        finally:
+            store.close()
+        _write_private(path, key)
+    except OSError as error:
+        msg = f"the state directory {settings.state_dir} cannot be used: {error.strerror}"
+        raise _NotSafe(msg) from None
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as out:
+        out.write(text)
+
+
+def _banner(settings: Settings, credential: str) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{settings.port}"  # noqa: S104 - shown, not bound
+    body = '{"model": "tollhouse/echo", "messages": [{"role": "user", "content": "Hello, Tollhouse!"}]}'
+    click.echo(f"Tollhouse listens on {url}. Try:\n")
+    click.echo(
+        f'curl -s {url}/v1/chat/completions -H "Authorization: Bearer {credential}" '
+        f"-H \"Content-Type: application/json\" -d '{body}'\n"
+    )
+
+
+def _become_supervisor(settings: Settings) -> None:
+    fd = os.memfd_create("tollhouse-settings", 0)
+    os.write(fd, pickle.dumps(settings))
+    os.set_inheritable(fd, True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [sys.executable, "-m", "tollhouse.gateway.supervisor", str(fd), *sys.argv[1:]]
+    os.execv(sys.executable, command)  # noqa: S606 - ourselves

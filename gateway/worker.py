@@ -1,0 +1,155 @@
+"""A worker: the app on Granian's embedded server, in a loop of ours, so that stopping is ours as well.
+
+Order of a stop: not ready, and `Connection: close` on every answer (linger); then no new connections, and what runs
+may end (drain); at the deadline every open call ends with an error its client can read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import pickle
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+from granian._granian import SocketHolder
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from tollhouse.gateway import logs
+from tollhouse.gateway.app import create_app
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from tollhouse.config.settings import Settings
+    from tollhouse.gateway.lifecycle import Lifecycle
+
+BACKPRESSURE = 8192  # connections served at once; Granian stops accepting beyond
+HEADER_READ_MS = 10_000
+HEADER_BUFFER = 64 * 1024
+LAST_WORDS_S = 2.0  # for errors at the deadline to reach their clients
+logger = logging.getLogger("tollhouse.worker")
+
+
+class _SharedSocketServer(Server):
+    """Granian's server on a socket that the supervisor listens on, instead of one of its own per worker."""
+
+    def __init__(self, app: Starlette, listen_fd: int, settings: Settings) -> None:
+        super().__init__(
+            app,
+            address=settings.host,
+            port=settings.port,
+            interface="asgi",
+            http="1",
+            websockets=False,
+            backlog=BACKPRESSURE,
+            backpressure=BACKPRESSURE,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=HEADER_READ_MS, max_buffer_size=HEADER_BUFFER, pipeline_flush=False
+            ),
+            log_enabled=False,
+        )
+        self._listen_fd = listen_fd
+
+    def _init_shared_socket(self) -> None:
+        self._ssp = None
+        self._shd = SocketHolder(self._listen_fd, False, BACKPRESSURE)
+        self._sfd = self._listen_fd
+
+
+async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, writer: logs.LineWriter) -> int:
+    access = writer.write if settings.log_level in {"debug", "info"} else None
+    app = create_app(settings, write_log=access)
+    lifecycle: Lifecycle = app.state.lifecycle
+    server = _SharedSocketServer(app, listen_fd, settings)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    at_once = asyncio.Event()
+    linger_s = settings.linger_s
+
+    def on_signal(sig: int) -> None:
+        nonlocal linger_s
+        if stop.is_set():
+            at_once.set()
+        if sig == signal.SIGINT:  # somebody at a keyboard waits
+            linger_s = 0.0
+        stop.set()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, on_signal, sig)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # meant for the supervisor, sent to the whole group
+    loop.add_reader(life_fd, _orphaned, loop, life_fd, stop)
+
+    serving = loop.create_task(server.serve())
+    waiting = loop.create_task(_until_ready(app, ready_fd))
+    stopping = loop.create_task(stop.wait())
+    done, _ = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving in done:
+        serving.result()
+        logger.error("the server ended by itself")
+        return 1
+    await _drain(lifecycle, server, at_once, linger_s=linger_s, drain_s=settings.drain_s)
+    await serving
+    return 0
+
+
+async def _until_ready(app: Starlette, ready_fd: int) -> None:
+    await app.state.started.wait()
+    # Everything that lives as long as the process is out of the collector's way from here on.
+    gc.collect()
+    gc.freeze()
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, life_fd: int, stop: asyncio.Event) -> None:
+    loop.remove_reader(life_fd)
+    stop.set()
+
+
+async def _drain(
+    lifecycle: Lifecycle, server: Server, at_once: asyncio.Event, *, linger_s: float, drain_s: float
+) -> None:
+    lifecycle.drain()
+    logger.info("draining: %d requests under way", lifecycle.in_flight)
+    if linger_s:
+        await _first(asyncio.sleep(linger_s), at_once.wait())
+    server.stop()
+    ended = await _first(lifecycle.ended(drain_s), at_once.wait())
+    if ended is not True or lifecycle.in_flight:
+        logger.warning("ending %d requests at the deadline", lifecycle.in_flight)
+        lifecycle.end_calls()
+        await lifecycle.ended(LAST_WORDS_S)
+
+
+async def _first(*waits: object) -> object:
+    """The result of whichever is done first; the rest is cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[arg-type]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return done.pop().result()
+
+
+def main(argv: list[str]) -> int:
+    """Arguments: descriptors of the settings, the listening socket, the ready pipe and the life pipe."""
+    settings_fd, listen_fd, ready_fd, life_fd = map(int, argv)
+    size = os.fstat(settings_fd).st_size
+    settings: Settings = pickle.loads(os.pread(settings_fd, size, 0))  # noqa: S301 - written by our own supervisor
+    writer = logs.configure(level=settings.log_level, fmt=settings.log_format)
+    # Requests leave few cycles behind, so the default of a collection per 700 objects finds next to nothing.
+    gc.set_threshold(10_000, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(settings, listen_fd, ready_fd, life_fd, writer))
+    writer.close()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""Makes upstreams from plain values. Deployments at one origin share its connections and its places."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tollhouse.providers.deadlines import Deadlines
+from tollhouse.providers.echo import EchoUpstream
+from tollhouse.providers.openai import OpenAIUpstream
+from tollhouse.providers.transport import Origin
+
+if TYPE_CHECKING:
+    from tollhouse.providers.router import Upstream
+    from tollhouse.providers.timeouts import Timeouts
+
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """System certificates (or SSL_CERT_FILE), names checked, HTTP/1.1 only."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class UpstreamFactory:
+    """One per event loop."""
+
+    def __init__(self, *, max_in_flight: int = 256, queue_wait_s: float = 1.0) -> None:
+        self._deadlines = Deadlines()
+        self._origins: dict[tuple[str, str, int], Origin] = {}
+        self._max_in_flight = max_in_flight
+        self._queue_wait_s = queue_wait_s
+
+    def make(
+        self,
+        provider: str,
+        *,
+        api_base: str,
+        timeouts: Timeouts,
+        api_key: str | None = None,
+        api_version: str | None = None,
+    ) -> Upstream:
+        """An upstream of this provider; "tollhouse" is the built-in model. Raises ValueError for an unusable base."""
+        if provider == "tollhouse":
+            return EchoUpstream(timeouts=timeouts)
+        url = urlsplit(api_base)
+        if url.scheme not in _DEFAULT_PORT or not url.hostname:
+            msg = f"the base URL of {provider} is not an http or https URL"
+            raise ValueError(msg)
+        return OpenAIUpstream(
+            origin=self._origin(provider, url.scheme, url.hostname, url.port or _DEFAULT_PORT[url.scheme]),
+            base_path=url.path.rstrip("/"),
+            timeouts=timeouts,
+            api_key=api_key,
+            key_header="api-key" if provider == "azure" else "authorization",
+            query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
+        )
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for origin in self._origins.values():
+            origin.close()
+
+    def _origin(self, provider: str, scheme: str, host: str, port: int) -> Origin:
+        key = (scheme, host, port)
+        origin = self._origins.get(key)
+        if origin is None:
+            origin = self._origins[key] = Origin(
+                name=provider,
+                host=host,
+                port=port,
+                tls=tls_context if scheme == "https" else None,
+                deadlines=self._deadlines,
+                max_in_flight=self._max_in_flight,
+                queue_wait_s=self._queue_wait_s,
+            )
+        return origin
