@@ -2,10 +2,27 @@
 
 use pyo3::prelude::*;
 
+mod request;
+mod response;
+
 /// Native parts of Tollhouse.
 #[pymodule]
 mod _native {
-    use super::{Bound, PyModule, PyModuleMethods, PyResult, pymodule};
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use super::request::{PyRequestError, PyRequestView};
+    #[pymodule_export]
+    use super::response::PyResponseReader;
+
+    #[pymodule_export]
+    const HEAD: u8 = tollhouse_core::response::HEAD;
+    #[pymodule_export]
+    const READY: u8 = tollhouse_core::response::READY;
+    #[pymodule_export]
+    const END: u8 = tollhouse_core::response::END;
+    #[pymodule_export]
+    const FAULT: u8 = tollhouse_core::response::FAULT;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,4 +2,10 @@
 //!
 //! Nothing here knows of Python, sockets or clocks: bytes go in, values come out.
 
+pub mod http1;
 pub mod json;
+pub mod request;
+pub mod response;
+pub mod sse;
+pub mod tap;
+pub mod usage;

@@ -1,0 +1,136 @@
+//! `ResponseReader`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use tollhouse_core::http1;
+use tollhouse_core::response::{Limits, Response};
+use tollhouse_core::tap::Dialect;
+
+#[pyclass(
+    name = "ResponseReader",
+    module = "tollhouse._native",
+    skip_from_py_object
+)]
+pub(crate) struct PyResponseReader {
+    response: Response,
+}
+
+#[pymethods]
+impl PyResponseReader {
+    #[new]
+    #[pyo3(signature = (
+        dialect, /, *, strip_usage=false, max_head=65_536, max_headers=100, max_body=67_108_864, max_event=1_048_576
+    ))]
+    fn new(
+        dialect: &str,
+        strip_usage: bool,
+        max_head: usize,
+        max_headers: usize,
+        max_body: usize,
+        max_event: usize,
+    ) -> PyResult<Self> {
+        let dialect =
+            Dialect::from_name(dialect).ok_or_else(|| PyValueError::new_err("unknown dialect"))?;
+        let limits = Limits {
+            http: http1::Limits {
+                max_head,
+                max_headers,
+            },
+            max_body,
+            max_event,
+        };
+        Ok(Self {
+            response: Response::new(dialect, strip_usage, limits),
+        })
+    }
+
+    fn feed(&mut self, data: &[u8]) -> u8 {
+        self.response.feed(data)
+    }
+
+    fn eof(&mut self) -> u8 {
+        self.response.eof()
+    }
+
+    fn take<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let taken = PyBytes::new(py, self.response.ready());
+        self.response.clear_ready();
+        taken
+    }
+
+    #[getter]
+    fn pending(&self) -> usize {
+        self.response.ready().len()
+    }
+
+    #[getter]
+    fn status(&self) -> u16 {
+        self.response.status()
+    }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for (name, value) in self.response.headers() {
+            list.append(PyTuple::new(
+                py,
+                [PyBytes::new(py, name), PyBytes::new(py, value)],
+            )?)?;
+        }
+        Ok(list)
+    }
+
+    #[getter]
+    fn is_event_stream(&self) -> bool {
+        self.response.is_event_stream()
+    }
+
+    #[getter]
+    fn reusable(&self) -> bool {
+        self.response.is_reusable()
+    }
+
+    #[getter]
+    fn fault(&self) -> Option<(&'static str, &str)> {
+        self.response
+            .fault()
+            .map(|fault| (fault.kind, fault.message.as_str()))
+    }
+
+    #[getter]
+    fn error_event<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.response
+            .error_event()
+            .map(|event| PyBytes::new(py, event))
+    }
+
+    #[getter]
+    fn events(&self) -> u64 {
+        self.response.events()
+    }
+
+    #[getter]
+    fn malformed_events(&self) -> u64 {
+        self.response.malformed_events()
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.response.is_done()
+    }
+
+    #[getter]
+    fn usage(&self) -> Option<(u64, u64, u64, u64)> {
+        self.response.usage()
+    }
+
+    #[getter]
+    fn text_bytes(&self) -> u64 {
+        self.response.text_bytes()
+    }
+
+    fn fault_event<'py>(&self, py: Python<'py>, message: &str, code: &str) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.response.fault_event(message, code))
+    }
+}

@@ -1,0 +1,587 @@
+//! One response of an upstream: decoded, framed and tapped in one pass over what each read brings.
+
+use crate::http1::{self, Decoder, Step};
+use crate::sse::{Framed, Framer};
+use crate::tap::{Dialect, Tap, Verdict};
+
+/// Bounds on a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the head and the framing.
+    pub http: http1::Limits,
+    /// Bytes of a body that is no event stream.
+    pub max_body: usize,
+    /// Bytes of one event.
+    pub max_event: usize,
+}
+
+/// Status and headers are known.
+pub const HEAD: u8 = 1;
+/// There is something to take.
+pub const READY: u8 = 2;
+/// The message is complete.
+pub const END: u8 = 4;
+/// Something is wrong; nothing more will come.
+pub const FAULT: u8 = 8;
+
+/// Why a response cannot be used further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// "protocol", "too_large", "truncated", "encoding", "stream_error" or "malformed_event".
+    pub kind: &'static str,
+    /// For the caller; the upstream's own words only where it named them its error message.
+    pub message: String,
+}
+
+/// A response being read.
+#[derive(Debug)]
+pub struct Response {
+    decoder: Decoder,
+    limits: Limits,
+    dialect: Dialect,
+    flags: u8,
+    out: Vec<u8>,
+    fault: Option<Fault>,
+    framer: Option<Framer>,
+    stream: Stream,
+}
+
+/// What is known of an event stream (and, in the tap, of a body).
+#[derive(Debug)]
+struct Stream {
+    tap: Tap,
+    strip_usage: bool,
+    events: u64,
+    malformed: u64,
+    done: bool,
+    /// The block before went out, so its late line feed must, too.
+    passed: bool,
+    failed: Option<(&'static str, String)>,
+    error_event: Option<Vec<u8>>,
+}
+
+impl Response {
+    /// A response to a request that was sent just now.
+    #[must_use]
+    pub fn new(dialect: Dialect, strip_usage: bool, limits: Limits) -> Self {
+        let stream = Stream {
+            tap: Tap::new(dialect),
+            strip_usage,
+            events: 0,
+            malformed: 0,
+            done: false,
+            passed: false,
+            failed: None,
+            error_event: None,
+        };
+        Self {
+            decoder: Decoder::new(limits.http),
+            limits,
+            dialect,
+            flags: 0,
+            out: Vec::new(),
+            fault: None,
+            framer: None,
+            stream,
+        }
+    }
+
+    /// Take in what was read; returns flags.
+    pub fn feed(&mut self, data: &[u8]) -> u8 {
+        if self.flags & FAULT != 0 {
+            return self.flags;
+        }
+        if self.flags & END != 0 {
+            if !data.is_empty() {
+                self.decoder.forbid_reuse();
+            }
+            return self.flags;
+        }
+        let mut at = 0;
+        loop {
+            match self.decoder.step(data, &mut at) {
+                Ok(Step::More) => break,
+                Ok(Step::Head) => self.begin(),
+                Ok(Step::Body(range)) => {
+                    self.body(&data[range]);
+                    if self.fault.is_some() {
+                        break;
+                    }
+                }
+                Ok(Step::End) => {
+                    if at < data.len() {
+                        self.decoder.forbid_reuse();
+                    }
+                    self.complete();
+                    break;
+                }
+                Err(error) => {
+                    self.fail_http(error);
+                    break;
+                }
+            }
+        }
+        self.settle()
+    }
+
+    /// The peer closed its side; returns flags.
+    pub fn eof(&mut self) -> u8 {
+        if self.flags & (END | FAULT) == 0 {
+            if self.decoder.eof() {
+                self.complete();
+            } else {
+                self.cut_short();
+            }
+        }
+        self.settle()
+    }
+
+    /// Everything that is ready for the client.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.flags &= !READY;
+        std::mem::take(&mut self.out)
+    }
+
+    /// Bytes that are ready.
+    #[must_use]
+    pub fn ready(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The ready bytes were copied elsewhere: forget them but keep the room.
+    pub fn clear_ready(&mut self) {
+        self.flags &= !READY;
+        self.out.clear();
+    }
+
+    /// 0 until the head is known.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.decoder.status()
+    }
+
+    /// End-to-end headers, names in lower case.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.decoder.headers()
+    }
+
+    /// Whether the body is read as an event stream.
+    #[must_use]
+    pub fn is_event_stream(&self) -> bool {
+        self.decoder.is_event_stream()
+    }
+
+    /// After the end: the connection may carry another request.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.decoder.is_reusable()
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// The upstream's own error object.
+    #[must_use]
+    pub fn error_event(&self) -> Option<&[u8]> {
+        self.stream.error_event.as_deref()
+    }
+
+    /// Events with data so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.stream.events
+    }
+
+    /// Events that were no JSON and were left out.
+    #[must_use]
+    pub fn malformed_events(&self) -> u64 {
+        self.stream.malformed
+    }
+
+    /// The stream is complete by its own account.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stream.done || self.stream.tap.all_finished()
+    }
+
+    /// Prompt, completion, cached and reasoning tokens.
+    #[must_use]
+    pub fn usage(&self) -> Option<(u64, u64, u64, u64)> {
+        self.stream.tap.usage.totals()
+    }
+
+    /// Decoded bytes of generated text.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        self.stream.tap.text_bytes
+    }
+
+    /// An error event for the client.
+    #[must_use]
+    pub fn fault_event(&self, message: &str, code: &str) -> Vec<u8> {
+        self.dialect
+            .fault_event(message, code, self.stream.tap.sequence + 1)
+    }
+
+    fn begin(&mut self) {
+        self.flags |= HEAD;
+        let tapped = self.decoder.is_event_stream()
+            && self.decoder.status() == 200
+            && self.dialect != Dialect::Raw;
+        self.framer = tapped.then(Framer::new);
+    }
+
+    fn body(&mut self, piece: &[u8]) {
+        let Some(framer) = &mut self.framer else {
+            if self.out.len() + piece.len() > self.limits.max_body {
+                let message = format!(
+                    "the upstream's answer is larger than {} bytes",
+                    self.limits.max_body
+                );
+                self.fail("too_large", message);
+            } else {
+                self.out.extend_from_slice(piece);
+            }
+            return;
+        };
+        framer.push(piece);
+        let (stream, out) = (&mut self.stream, &mut self.out);
+        let mut handle = |framed: Framed<'_>| stream.block(&framed, out, false);
+        while framer.next_block(&mut handle) {}
+        if framer.held() > self.limits.max_event && self.stream.failed.is_none() {
+            let message = format!(
+                "an event of the upstream is larger than {} bytes",
+                self.limits.max_event
+            );
+            self.stream.failed = Some(("too_large", message));
+        }
+        self.take_failure();
+    }
+
+    /// The message ended as its framing says.
+    fn complete(&mut self) {
+        if self.fault.is_some() {
+            return;
+        }
+        let Some(framer) = &mut self.framer else {
+            if (200..300).contains(&self.decoder.status()) {
+                self.stream.tap.body(&self.out);
+            }
+            self.flags |= END;
+            return;
+        };
+        let (stream, out) = (&mut self.stream, &mut self.out);
+        framer.finish(&mut |framed| stream.block(&framed, out, true));
+        if self.stream.failed.is_none() && !self.is_done() {
+            let message = if self.stream.events == 0 {
+                "the upstream's stream held no event"
+            } else {
+                "the upstream's stream ended before it was complete"
+            };
+            self.stream.failed = Some(("truncated", message.into()));
+        }
+        self.take_failure();
+        if self.fault.is_none() {
+            self.flags |= END;
+        }
+    }
+
+    /// The connection ended before the message did.
+    fn cut_short(&mut self) {
+        if self.flags & HEAD == 0 {
+            self.fail(
+                "truncated",
+                "the upstream closed the connection without an answer".into(),
+            );
+            return;
+        }
+        if self.framer.is_some() {
+            self.complete();
+        } else {
+            self.fail(
+                "truncated",
+                "the upstream closed the connection in the middle of its answer".into(),
+            );
+        }
+    }
+
+    fn settle(&mut self) -> u8 {
+        let is_open_body = self.framer.is_none() && self.flags & END == 0;
+        let is_silent = self.framer.is_some() && self.stream.events == 0;
+        if self.out.is_empty() || is_open_body || is_silent {
+            self.flags &= !READY;
+        } else {
+            self.flags |= READY;
+        }
+        self.flags
+    }
+
+    fn take_failure(&mut self) {
+        if let Some((kind, message)) = self.stream.failed.take() {
+            self.fail(kind, message);
+        }
+    }
+
+    fn fail_http(&mut self, error: http1::Error) {
+        match error {
+            http1::Error::Malformed(what) => self.fail(
+                "protocol",
+                format!("the upstream's answer is malformed: {what}"),
+            ),
+            http1::Error::TooLarge => self.fail(
+                "too_large",
+                "the head of the upstream's answer is too large".into(),
+            ),
+            http1::Error::Encoded => {
+                self.fail(
+                    "encoding",
+                    "the upstream encoded its answer although identity was asked for".into(),
+                );
+            }
+        }
+    }
+
+    fn fail(&mut self, kind: &'static str, message: String) {
+        self.decoder.forbid_reuse();
+        if self.framer.is_none() {
+            self.out.clear();
+        }
+        self.flags |= FAULT;
+        self.fault.get_or_insert(Fault { kind, message });
+    }
+}
+
+impl Stream {
+    /// Judge a block and put it out. After a failure or the end nothing more goes out.
+    fn block(&mut self, framed: &Framed<'_>, out: &mut Vec<u8>, is_last: bool) {
+        let Framed::Block(block) = framed else {
+            if self.passed {
+                out.push(b'\n');
+            }
+            return;
+        };
+        self.passed = false;
+        if self.failed.is_some() || self.done {
+            return;
+        }
+        let Some(data) = block.data() else {
+            if let Some((message, object)) = self.tap.stray_error(block.raw()) {
+                self.error_event = Some(object);
+                self.failed = Some(("stream_error", message));
+                return;
+            }
+            // Clients that count `id:` lines take any blank line for an event, so only the comment goes on.
+            for comment in block.comments() {
+                out.extend_from_slice(comment);
+            }
+            return;
+        };
+        match self.tap.event(&data, block.event()) {
+            Verdict::UsageOnly if self.strip_usage => self.events += 1,
+            Verdict::Pass | Verdict::UsageOnly => self.pass(block.raw(), out, is_last),
+            Verdict::Done => {
+                self.done = true;
+                self.pass(block.raw(), out, is_last);
+            }
+            Verdict::Failed(message, object) => {
+                self.error_event = Some(object);
+                self.failed = Some(("stream_error", message));
+            }
+            Verdict::Malformed => self.malformed += 1,
+            Verdict::BrokenToolCall => {
+                self.malformed += 1;
+                self.failed = Some((
+                    "malformed_event",
+                    "an event of the upstream is malformed inside a tool call".into(),
+                ));
+            }
+        }
+    }
+
+    fn pass(&mut self, raw: &[u8], out: &mut Vec<u8>, is_last: bool) {
+        self.events += 1;
+        self.passed = true;
+        out.extend_from_slice(raw);
+        if is_last && !ends_blank(raw) {
+            // The stream ended without the blank line that makes this an event.
+            out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") {
+                b"\n"
+            } else {
+                b"\n\n"
+            });
+        }
+    }
+}
+
+fn ends_blank(raw: &[u8]) -> bool {
+    [
+        &b"\n\n"[..],
+        b"\r\r",
+        b"\n\r",
+        b"\r\n\r\n",
+        b"\n\r\n",
+        b"\r\n\n",
+    ]
+    .iter()
+    .any(|end| raw.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        http: http1::Limits {
+            max_head: 65536,
+            max_headers: 100,
+        },
+        max_body: 1000,
+        max_event: 1000,
+    };
+    const HEAD_OK: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Outcome {
+        out: String,
+        flags: u8,
+        fault: Option<&'static str>,
+        usage: Option<(u64, u64, u64, u64)>,
+        reusable: bool,
+    }
+
+    fn run(pieces: &[&[u8]], strip: bool, eof: bool) -> Outcome {
+        let mut response = Response::new(Dialect::Chat, strip, LIMITS);
+        let mut out = Vec::new();
+        for piece in pieces {
+            if response.feed(piece) & READY != 0 {
+                out.extend(response.take());
+            }
+        }
+        if eof {
+            response.eof();
+        }
+        let flags = response.settle() & !READY;
+        out.extend(response.take());
+        Outcome {
+            out: String::from_utf8_lossy(&out).into_owned(),
+            flags,
+            fault: response.fault().map(|fault| fault.kind),
+            usage: response.usage(),
+            reusable: response.is_reusable(),
+        }
+    }
+
+    fn chunked(body: &str) -> Vec<u8> {
+        // Chunk borders where they hurt: every seven bytes.
+        let mut message = HEAD_OK.as_bytes().to_vec();
+        for chunk in body.as_bytes().chunks(7) {
+            message.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            message.extend_from_slice(chunk);
+            message.extend_from_slice(b"\r\n");
+        }
+        message.extend_from_slice(b"0\r\n\r\n");
+        message
+    }
+
+    fn all_splits(message: &[u8], strip: bool, eof: bool) -> Outcome {
+        let whole = run(&[message], strip, eof);
+        let bytes: Vec<&[u8]> = message.chunks(1).collect();
+        assert_eq!(run(&bytes, strip, eof), whole, "one byte at a time");
+        for cut in 0..message.len() {
+            assert_eq!(
+                run(&[&message[..cut], &message[cut..]], strip, eof),
+                whole,
+                "cut at {cut}"
+            );
+        }
+        whole
+    }
+
+    const A: &str =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\u{1f600} a\"}}]}\n\n";
+    const FINISH: &str =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
+    const DONE: &str = "data: [DONE]\n\n";
+
+    #[test]
+    fn a_stream_passes_byte_for_byte_at_every_split() {
+        let stream = [A, FINISH, USAGE, DONE].concat();
+        let outcome = all_splits(&chunked(&stream), false, false);
+        assert_eq!(outcome.out, stream);
+        assert_eq!(
+            (outcome.flags, outcome.usage, outcome.reusable),
+            (HEAD | END, Some((3, 4, 0, 0)), true)
+        );
+    }
+
+    #[test]
+    fn a_usage_chunk_that_nobody_asked_for_is_taken_out() {
+        let outcome = all_splits(&chunked(&[A, FINISH, USAGE, DONE].concat()), true, false);
+        assert_eq!(outcome.out, [A, FINISH, DONE].concat());
+        assert_eq!(outcome.usage, Some((3, 4, 0, 0)));
+    }
+
+    #[test]
+    fn a_stream_that_finished_needs_no_done() {
+        let outcome = all_splits(&chunked(&[A, FINISH].concat()), false, false);
+        assert_eq!(
+            (outcome.out, outcome.flags),
+            ([A, FINISH].concat(), HEAD | END)
+        );
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_is_truncated() {
+        let whole = chunked(&[A, A].concat());
+        let outcome = all_splits(&whole, false, false);
+        assert_eq!(
+            (outcome.out.as_str(), outcome.fault),
+            ([A, A].concat().as_str(), Some("truncated"))
+        );
+        let outcome = all_splits(&whole[..whole.len() - 5], false, true);
+        assert_eq!(
+            (outcome.fault, outcome.reusable),
+            (Some("truncated"), false)
+        );
+        assert_eq!(
+            all_splits(&chunked(": nothing\n\n"), false, false).fault,
+            Some("truncated")
+        );
+    }
+
+    #[test]
+    fn a_body_is_ready_when_it_is_whole() {
+        let message = b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
+        let outcome = all_splits(message, false, false);
+        assert_eq!((outcome.out.len(), outcome.usage), (51, Some((1, 2, 0, 0))));
+        assert_eq!(
+            all_splits(&message[..80], false, true).fault,
+            Some("truncated")
+        );
+        let large = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 2000]].concat();
+        assert_eq!(run(&[&large], false, true).fault, Some("too_large"));
+    }
+
+    #[test]
+    fn an_event_without_an_end_is_bounded() {
+        let message = [
+            HEAD_OK.as_bytes().to_vec(),
+            b"7d0\r\ndata: ".to_vec(),
+            vec![b'x'; 1994],
+        ]
+        .concat();
+        assert_eq!(run(&[&message], false, false).fault, Some("too_large"));
+    }
+
+    #[test]
+    fn bytes_after_the_end_forbid_reuse() {
+        let message = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1";
+        assert!(!all_splits(message, false, false).reusable);
+    }
+}

@@ -1,0 +1,346 @@
+//! Framing of `text/event-stream` bytes into blocks, each byte looked at once.
+//!
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One block: the lines up to and including a blank one.
+#[derive(Debug)]
+pub struct Block<'a> {
+    raw: &'a [u8],
+    lines: &'a [Line],
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    kind: LineKind,
+    /// The field's value, or all of a comment line with its end.
+    span: Range<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineKind {
+    Data,
+    Event,
+    Comment,
+}
+
+impl Block<'_> {
+    /// The block as it was received.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        self.raw
+    }
+
+    /// The data lines joined by line feeds; None without any.
+    #[must_use]
+    pub fn data(&self) -> Option<Cow<'_, [u8]>> {
+        let mut lines = self.of(LineKind::Data);
+        let first = lines.next()?;
+        let Some(second) = lines.next() else {
+            return Some(Cow::Borrowed(first));
+        };
+        let mut joined = first.to_vec();
+        for line in std::iter::once(second).chain(lines) {
+            joined.push(b'\n');
+            joined.extend_from_slice(line);
+        }
+        Some(Cow::Owned(joined))
+    }
+
+    /// The last `event:` field.
+    #[must_use]
+    pub fn event(&self) -> Option<&[u8]> {
+        self.of(LineKind::Event).last()
+    }
+
+    /// Comment lines with their ends.
+    pub fn comments(&self) -> impl Iterator<Item = &[u8]> {
+        self.of(LineKind::Comment)
+    }
+
+    fn of(&self, kind: LineKind) -> impl Iterator<Item = &[u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| line.kind == kind)
+            .map(|line| &self.raw[line.span.clone()])
+    }
+}
+
+/// Cuts a stream into blocks.
+#[derive(Debug, Default)]
+pub struct Framer {
+    buffer: Vec<u8>,
+    /// Where the present block begins; what is before it is dropped with the next read.
+    start: usize,
+    /// Up to here the lines of the present block are known.
+    line_start: usize,
+    /// Up to here the present line has no end.
+    scanned: usize,
+    lines: Vec<Line>,
+    at_start: bool,
+    /// The last line ended in CR LF, so a CR at the end of a read will have its LF.
+    crlf: bool,
+    /// A block ended in a CR that was the last byte there was: an LF right after it still belongs to it.
+    lf_belongs: bool,
+}
+
+/// What `Framer::next_block` found.
+#[derive(Debug)]
+pub enum Framed<'a> {
+    /// A block.
+    Block(Block<'a>),
+    /// The line feed of the block before, which came too late to be part of it.
+    LateLf,
+}
+
+impl Framer {
+    /// A framer at the start of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            at_start: true,
+            ..Self::default()
+        }
+    }
+
+    /// Add what was read; then call `next_block` until it has none.
+    pub fn push(&mut self, data: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.line_start -= self.start;
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// Bytes that wait for the end of their block; the caller bounds them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// Take the next complete block to `handle`. False when more bytes are needed.
+    pub fn next_block(&mut self, handle: &mut impl FnMut(Framed<'_>)) -> bool {
+        self.find(false, handle)
+    }
+
+    /// The stream has ended: what is left is the last block, blank line or not.
+    pub fn finish(&mut self, handle: &mut impl FnMut(Framed<'_>)) {
+        while self.find(true, handle) {}
+        let end = self.buffer.len();
+        if self.line_start < end {
+            self.line(end, end);
+        }
+        if self.start < end {
+            handle(Framed::Block(Block {
+                raw: &self.buffer[self.start..],
+                lines: &self.lines,
+            }));
+        }
+        self.begin_block(end);
+    }
+
+    fn begin_block(&mut self, at: usize) {
+        self.start = at;
+        self.line_start = at;
+        self.scanned = at;
+        self.lines.clear();
+        self.crlf = false;
+    }
+
+    fn find(&mut self, is_last: bool, handle: &mut impl FnMut(Framed<'_>)) -> bool {
+        if self.at_start {
+            if !is_last && self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
+                return false;
+            }
+            if self.buffer.starts_with(BOM) {
+                self.begin_block(BOM.len());
+            }
+            self.at_start = false;
+        }
+        if self.lf_belongs && self.start < self.buffer.len() {
+            self.lf_belongs = false;
+            if self.buffer[self.start] == b'\n' {
+                self.begin_block(self.start + 1);
+                handle(Framed::LateLf);
+            }
+        }
+        loop {
+            let Some(found) = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]) else {
+                self.scanned = self.buffer.len();
+                return false;
+            };
+            let end = self.scanned + found;
+            let mut next = end + 1;
+            let mut may_get_lf = false;
+            if self.buffer[end] == b'\r' {
+                match self.buffer.get(next) {
+                    Some(b'\n') => next += 1,
+                    Some(_) => {}
+                    None => may_get_lf = !is_last,
+                }
+            }
+            let is_blank = end == self.line_start;
+            // A CR that ends a line inside a block may still get its LF, which would look like a blank line; so may
+            // one after lines that ended in CR LF. Only a stream of bare CRs must not wait for what never comes.
+            if may_get_lf && (self.crlf || !is_blank) {
+                self.scanned = end;
+                return false;
+            }
+            if !is_blank {
+                self.crlf = next == end + 2;
+                self.line(end, next);
+                continue;
+            }
+            handle(Framed::Block(Block {
+                raw: &self.buffer[self.start..next],
+                lines: &self.lines,
+            }));
+            self.begin_block(next);
+            self.lf_belongs = may_get_lf;
+            return true;
+        }
+    }
+
+    /// Note the line from `line_start` to `end`; `next` is after its line end.
+    fn line(&mut self, end: usize, next: usize) {
+        let text = &self.buffer[self.line_start..end];
+        // Spans count from the start of the block.
+        let start = self.line_start - self.start;
+        let (end, after) = (end - self.start, next - self.start);
+        let (name, value) = match memchr::memchr(b':', text) {
+            Some(0) => (&b":"[..], start..after),
+            Some(colon) => {
+                let skip = usize::from(text.get(colon + 1) == Some(&b' '));
+                (&text[..colon], start + colon + 1 + skip..end)
+            }
+            None => (text, end..end),
+        };
+        let kind = match name {
+            b":" => Some(LineKind::Comment),
+            b"data" => Some(LineKind::Data),
+            b"event" => Some(LineKind::Event),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.lines.push(Line { kind, span: value });
+        }
+        self.line_start = next;
+        self.scanned = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Seen {
+        raw: Vec<u8>,
+        data: Vec<Option<Vec<u8>>>,
+        events: Vec<Option<Vec<u8>>>,
+        comments: Vec<Vec<u8>>,
+    }
+
+    fn frame(pieces: &[&[u8]]) -> Seen {
+        let mut framer = Framer::new();
+        let mut seen = Seen::default();
+        let mut handle = |framed: Framed<'_>| match framed {
+            Framed::LateLf => seen.raw.push(b'\n'),
+            Framed::Block(block) => {
+                seen.raw.extend_from_slice(block.raw());
+                seen.data.push(block.data().map(Cow::into_owned));
+                seen.events.push(block.event().map(<[u8]>::to_vec));
+                seen.comments.extend(block.comments().map(<[u8]>::to_vec));
+            }
+        };
+        for piece in pieces {
+            framer.push(piece);
+            while framer.next_block(&mut handle) {}
+        }
+        framer.finish(&mut handle);
+        seen
+    }
+
+    fn all_splits(stream: &[u8]) -> Seen {
+        let whole = frame(&[stream]);
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(frame(&bytes), whole, "one byte at a time");
+        for cut in 0..=stream.len() {
+            assert_eq!(
+                frame(&[&stream[..cut], &stream[cut..]]),
+                whole,
+                "cut at {cut}"
+            );
+        }
+        whole
+    }
+
+    #[test]
+    fn every_line_end_and_every_split_gives_the_same_blocks() {
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = format!(
+                "event: x{end}data: a{end}{end}data:b{end}data: c{end}{end}: note{end}{end}"
+            );
+            let seen = all_splits(stream.as_bytes());
+            assert_eq!(seen.raw, stream.as_bytes());
+            assert_eq!(
+                seen.data,
+                [Some(b"a".to_vec()), Some(b"b\nc".to_vec()), None]
+            );
+            assert_eq!(seen.events, [Some(b"x".to_vec()), None, None]);
+            assert_eq!(seen.comments, [format!(": note{end}").into_bytes()]);
+        }
+    }
+
+    #[test]
+    fn line_ends_may_be_mixed() {
+        let stream = b"data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\rdata: e\r\n\ndata: f\r\r";
+        let seen = all_splits(stream);
+        assert_eq!(seen.raw, stream);
+        assert_eq!(
+            seen.data,
+            [
+                Some(b"a\nb\nc".to_vec()),
+                Some(b"d".to_vec()),
+                Some(b"e".to_vec()),
+                Some(b"f".to_vec())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped_at_the_start_only() {
+        let seen = all_splits(b"\xef\xbb\xbfdata: a\n\ndata: \xef\xbb\xbfb\n\n");
+        assert_eq!(seen.raw, b"data: a\n\ndata: \xef\xbb\xbfb\n\n");
+        assert_eq!(all_splits(b"\xef\xbb").raw, b"\xef\xbb");
+    }
+
+    #[test]
+    fn the_last_block_needs_no_blank_line() {
+        assert_eq!(
+            all_splits(b"data: a\n\ndata: b").data,
+            [Some(b"a".to_vec()), Some(b"b".to_vec())]
+        );
+        assert_eq!(all_splits(b"data: a\r\n").data, [Some(b"a".to_vec())]);
+        assert_eq!(all_splits(b"data").data, [Some(b"".to_vec())]);
+    }
+
+    #[test]
+    fn what_waits_for_its_end_is_known() {
+        let mut framer = Framer::new();
+        let mut blocks = 0;
+        let mut handle = |_: Framed<'_>| blocks += 1;
+        for _ in 0..100 {
+            framer.push(b"data: a\n\nxxxxxxxxxx");
+            while framer.next_block(&mut handle) {}
+        }
+        assert_eq!(framer.held(), 10);
+        assert_eq!(blocks, 100);
+    }
+}

@@ -1,0 +1,598 @@
+//! What an answer says while it passes: usage, errors, the end. One parse per event, nothing changed.
+
+use std::borrow::Cow;
+
+use crate::json::{self, Error, Event, Limits, Mode, Reader, Span};
+use crate::request::push_escaped;
+use crate::usage::Usage;
+
+/// In whose terms a stream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Chat completions.
+    Chat,
+    /// Legacy completions; embeddings answer in the same frame.
+    Completions,
+    /// Anthropic's messages.
+    Messages,
+    /// The Responses API.
+    Responses,
+    /// Anything; never looked into.
+    Raw,
+}
+
+impl Dialect {
+    /// By the name that the rest of the gateway uses.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "chat" => Self::Chat,
+            "completions" => Self::Completions,
+            "messages" => Self::Messages,
+            "responses" => Self::Responses,
+            "raw" => Self::Raw,
+            _ => return None,
+        })
+    }
+
+    /// A well-formed event that tells a client of this dialect that its stream has failed.
+    #[must_use]
+    pub fn fault_event(self, message: &str, code: &str, sequence: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(message.len() + 160);
+        let quote = |out: &mut Vec<u8>, text: &str| {
+            out.push(b'"');
+            push_escaped(out, text);
+            out.push(b'"');
+        };
+        match self {
+            Self::Messages => {
+                out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":");
+                quote(&mut out, message);
+                out.extend_from_slice(b"}}\n\n");
+            }
+            Self::Responses => {
+                out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
+                quote(&mut out, code);
+                out.extend_from_slice(b",\"message\":");
+                quote(&mut out, message);
+                out.extend_from_slice(
+                    format!(",\"param\":null,\"sequence_number\":{sequence}}}\n\n").as_bytes(),
+                );
+            }
+            Self::Chat | Self::Completions | Self::Raw => {
+                out.extend_from_slice(b"data: {\"error\":{\"message\":");
+                quote(&mut out, message);
+                out.extend_from_slice(b",\"type\":\"upstream_error\",\"param\":null,\"code\":");
+                quote(&mut out, code);
+                out.extend_from_slice(b"}}\n\n");
+            }
+        }
+        out
+    }
+}
+
+/// What one event was.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Pass it on.
+    Pass,
+    /// A chunk that carries nothing but usage.
+    UsageOnly,
+    /// The stream says that it is complete.
+    Done,
+    /// An error of the upstream: its message, and the error object.
+    Failed(String, Vec<u8>),
+    /// No JSON.
+    Malformed,
+    /// No JSON, in the middle of a tool call: skipping it would change the call.
+    BrokenToolCall,
+}
+
+/// What is known so far.
+#[derive(Debug)]
+pub struct Tap {
+    dialect: Dialect,
+    /// Token counts.
+    pub usage: Usage,
+    /// Decoded bytes of generated text and arguments.
+    pub text_bytes: u64,
+    /// The last `sequence_number`.
+    pub sequence: u64,
+    seen: u128,
+    finished: u128,
+}
+
+const LIMITS: Limits = Limits {
+    max_depth: 256,
+    max_nodes: usize::MAX,
+};
+/// Larger bodies are not parsed whole for their usage: it is looked for from the end.
+const PARSE_WHOLE: usize = 1 << 20;
+
+/// What an event turned out to hold, before it is judged.
+#[derive(Default)]
+struct Findings {
+    has_choices: bool,
+    has_usage: bool,
+    kind: Option<Vec<u8>>,
+    error: Option<Span>,
+    text_bytes: u64,
+    index: Option<u64>,
+    sequence: Option<u64>,
+}
+
+impl Tap {
+    /// A tap for a stream or body of this dialect.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            usage: Usage::default(),
+            text_bytes: 0,
+            sequence: 0,
+            seen: 0,
+            finished: 0,
+        }
+    }
+
+    /// Whether every choice that was begun has told why it ended.
+    #[must_use]
+    pub fn all_finished(&self) -> bool {
+        self.seen != 0 && self.seen == self.finished
+    }
+
+    /// Look at the data of one event.
+    pub fn event(&mut self, data: &[u8], name: Option<&[u8]>) -> Verdict {
+        if data.trim_ascii() == b"[DONE]" {
+            return Verdict::Done;
+        }
+        let mut found = Findings::default();
+        if self.read(data, &mut found).is_err() {
+            let in_tool_call = [
+                &b"tool_calls"[..],
+                b"input_json_delta",
+                b"function_call_arguments",
+            ]
+            .iter()
+            .any(|mark| memchr::memmem::find(data, mark).is_some());
+            return if in_tool_call {
+                Verdict::BrokenToolCall
+            } else {
+                Verdict::Malformed
+            };
+        }
+        self.text_bytes += found.text_bytes;
+        self.sequence = found.sequence.unwrap_or(self.sequence);
+        self.judge(data, name, &found)
+    }
+
+    /// Look at a whole JSON body.
+    pub fn body(&mut self, body: &[u8]) {
+        if self.dialect == Dialect::Raw {
+            return;
+        }
+        if body.len() <= PARSE_WHOLE {
+            let mut found = Findings::default();
+            // A body that is no JSON says nothing; it passes as it is.
+            let _ = self.read(body, &mut found);
+            return;
+        }
+        if let Some(place) = memchr::memmem::rfind(body, b"\"usage\"") {
+            let rest = body[place + 7..].trim_ascii_start();
+            if let Some(value) = rest.strip_prefix(b":") {
+                let _ = self
+                    .usage
+                    .read(&mut Reader::new(value, LIMITS, Mode::Lenient));
+            }
+        }
+    }
+
+    /// An error object in bytes that are no event: some servers write plain JSON after their stream.
+    #[must_use]
+    pub fn stray_error(&self, text: &[u8]) -> Option<(String, Vec<u8>)> {
+        let text = text.trim_ascii();
+        if !text.starts_with(b"{") {
+            return None;
+        }
+        let mut found = Findings::default();
+        let mut probe = Self::new(self.dialect);
+        probe.read(text, &mut found).ok()?;
+        found
+            .error
+            .map(|span| describe(&text[span.start..span.end]))
+    }
+
+    fn judge(&mut self, data: &[u8], name: Option<&[u8]>, found: &Findings) -> Verdict {
+        let kind = found.kind.as_deref().or(name).unwrap_or_default();
+        let failed = matches!(kind, b"error" | b"response.failed");
+        if let Some(span) = found.error {
+            return failure(&data[span.start..span.end]);
+        }
+        if failed && self.dialect != Dialect::Chat {
+            return failure(data);
+        }
+        if matches!(
+            kind,
+            b"message_stop" | b"response.completed" | b"response.incomplete"
+        ) {
+            return Verdict::Done;
+        }
+        if found.has_usage && found.has_choices && found.index.is_none() {
+            return Verdict::UsageOnly;
+        }
+        Verdict::Pass
+    }
+
+    fn read(&mut self, data: &[u8], found: &mut Findings) -> Result<(), Error> {
+        let mut reader = Reader::new(data, LIMITS, Mode::Lenient);
+        if reader.next()? != Event::ObjectStart {
+            while reader.next()? != Event::End {}
+            return Ok(());
+        }
+        loop {
+            let Event::Key(key) = reader.next()? else {
+                break;
+            };
+            match reader.raw(key) {
+                b"choices" => {
+                    found.has_choices = true;
+                    self.choices(&mut reader, found)?;
+                }
+                b"usage" => found.has_usage |= self.usage.read(&mut reader)?,
+                b"error" => {
+                    let span = reader.skip_value()?;
+                    found.error = is_truthy(&data[span.start..span.end]).then_some(span);
+                }
+                b"type" => {
+                    if let Event::String(kind) = peek_scalar(&mut reader)? {
+                        found.kind = Some(reader.raw(kind).to_vec());
+                    }
+                }
+                b"sequence_number" => {
+                    if let Event::Number(number) = peek_scalar(&mut reader)? {
+                        found.sequence = reader.integer(number);
+                    }
+                }
+                b"message" | b"response" => self.inner(data, &mut reader, found)?,
+                b"delta" => text(&mut reader, found)?,
+                _ => {
+                    reader.skip_value()?;
+                }
+            }
+        }
+        if reader.next()? == Event::End {
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `message` of Anthropic's message_start, `response` of the Responses API: both carry usage, the latter an error.
+    fn inner(
+        &mut self,
+        data: &[u8],
+        reader: &mut Reader<'_>,
+        found: &mut Findings,
+    ) -> Result<(), Error> {
+        let outside = reader.depth();
+        if reader.next()? != Event::ObjectStart {
+            while reader.depth() > outside {
+                reader.next()?;
+            }
+            return Ok(());
+        }
+        while let Event::Key(key) = reader.next()? {
+            match reader.raw(key) {
+                b"usage" => found.has_usage |= self.usage.read(reader)?,
+                b"error" => {
+                    let span = reader.skip_value()?;
+                    found.error = is_truthy(&data[span.start..span.end]).then_some(span);
+                }
+                _ => {
+                    reader.skip_value()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choices(&mut self, reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
+        let outside = reader.depth();
+        let first = reader.next()?;
+        if first != Event::ArrayStart {
+            while reader.depth() > outside {
+                reader.next()?;
+            }
+            return Ok(());
+        }
+        while reader.depth() > outside {
+            if reader.next()? == Event::ObjectStart {
+                self.choice(reader, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
+        let mut index = 0;
+        let mut finished = false;
+        while let Event::Key(key) = reader.next()? {
+            match reader.raw(key) {
+                b"index" => {
+                    if let Event::Number(number) = peek_scalar(reader)? {
+                        index = reader.integer(number).unwrap_or(0);
+                    }
+                }
+                b"finish_reason" => {
+                    // Some servers write "" until there is a reason.
+                    if let Event::String(reason) = peek_scalar(reader)? {
+                        finished = reason.end > reason.start;
+                    }
+                }
+                b"delta" | b"text" => text(reader, found)?,
+                _ => {
+                    reader.skip_value()?;
+                }
+            }
+        }
+        found.index = Some(index);
+        let bit = u32::try_from(index)
+            .ok()
+            .and_then(|n| 1_u128.checked_shl(n))
+            .unwrap_or(0);
+        self.seen |= bit;
+        if finished {
+            self.finished |= bit;
+        }
+        Ok(())
+    }
+}
+
+/// The next value if it is a scalar; a container is passed over and reads as null.
+fn peek_scalar(reader: &mut Reader<'_>) -> Result<Event, Error> {
+    let outside = reader.depth();
+    let event = reader.next()?;
+    if reader.depth() == outside {
+        return Ok(event);
+    }
+    while reader.depth() > outside {
+        reader.next()?;
+    }
+    Ok(Event::Null)
+}
+
+/// Count the generated text below the next value: contents, reasoning, arguments; not roles, types and ids.
+fn text(reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
+    let outside = reader.depth();
+    let mut counts = true;
+    loop {
+        match reader.next()? {
+            Event::Key(key) => {
+                let name = reader.raw(key);
+                counts = !matches!(
+                    name,
+                    b"role" | b"type" | b"id" | b"signature" | b"stop_reason" | b"stop_sequence"
+                );
+            }
+            Event::String(string) if counts => {
+                let raw = reader.raw(string);
+                let length = if string.escaped {
+                    json::decoded_len(raw)
+                } else {
+                    raw.len()
+                };
+                found.text_bytes += length as u64;
+            }
+            _ => {}
+        }
+        if reader.depth() == outside {
+            return Ok(());
+        }
+    }
+}
+
+fn is_truthy(value: &[u8]) -> bool {
+    !matches!(value, b"null" | b"false" | b"0" | b"\"\"") && {
+        let inside = value.strip_prefix(b"{").and_then(|v| v.strip_suffix(b"}"));
+        inside.is_none_or(|inside| !inside.trim_ascii().is_empty())
+    }
+}
+
+fn failure(error: &[u8]) -> Verdict {
+    let (message, object) = describe(error);
+    Verdict::Failed(message, object)
+}
+
+/// The message of an error value, and the value as an object.
+fn describe(error: &[u8]) -> (String, Vec<u8>) {
+    const UNNAMED: &str = "the upstream reported an error";
+    let mut reader = Reader::new(error, LIMITS, Mode::Lenient);
+    let read = |string: json::Str, reader: &Reader<'_>| {
+        let decoded: Cow<'_, [u8]> = json::unescape(reader.raw(string));
+        String::from_utf8_lossy(&decoded).into_owned()
+    };
+    match reader.next() {
+        Ok(Event::String(text)) => {
+            let message = read(text, &reader);
+            let mut object = b"{\"message\":\"".to_vec();
+            push_escaped(&mut object, &message);
+            object.extend_from_slice(b"\"}");
+            (message, object)
+        }
+        Ok(Event::ObjectStart) => {
+            let mut message = None;
+            while let Ok(Event::Key(key)) = reader.next() {
+                if reader.raw(key) == b"message" {
+                    if let Ok(Event::String(text)) = peek_scalar(&mut reader) {
+                        message = Some(read(text, &reader));
+                    }
+                } else if reader.skip_value().is_err() {
+                    break;
+                }
+            }
+            (message.unwrap_or_else(|| UNNAMED.into()), error.to_vec())
+        }
+        _ => (UNNAMED.into(), b"{}".to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(data: &str) -> (Tap, Verdict) {
+        let mut tap = Tap::new(Dialect::Chat);
+        let verdict = tap.event(data.as_bytes(), None);
+        (tap, verdict)
+    }
+
+    #[test]
+    fn usage_is_the_last_that_was_told() {
+        let mut tap = Tap::new(Dialect::Chat);
+        for (data, verdict) in [
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}"#,
+                Verdict::Pass,
+            ),
+            (
+                r#"{"choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#,
+                Verdict::Pass,
+            ),
+            (
+                r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":9,"total_tokens":14,
+                 "prompt_tokens_details":{"cached_tokens":3},"completion_tokens_details":{"reasoning_tokens":2}}}"#,
+                Verdict::UsageOnly,
+            ),
+            ("[DONE]", Verdict::Done),
+        ] {
+            assert_eq!(tap.event(data.as_bytes(), None), verdict, "{data}");
+        }
+        assert_eq!(tap.usage.totals(), Some((5, 9, 3, 2)));
+        assert_eq!(tap.text_bytes, 1);
+    }
+
+    #[test]
+    fn anthropic_counts_cache_tokens_apart() {
+        let mut tap = Tap::new(Dialect::Messages);
+        let start = r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":10,
+            "cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":1}}}"#;
+        assert_eq!(tap.event(start.as_bytes(), None), Verdict::Pass);
+        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;
+        assert_eq!(tap.event(delta.as_bytes(), None), Verdict::Pass);
+        assert_eq!(
+            tap.event(br#"{"type":"message_stop"}"#, None),
+            Verdict::Done
+        );
+        assert_eq!(tap.usage.totals(), Some((16, 7, 4, 0)));
+    }
+
+    #[test]
+    fn a_chunk_without_choices_is_usage_only_if_it_has_usage() {
+        assert_eq!(
+            chat(r#"{"choices":[],"prompt_filter_results":[]}"#).1,
+            Verdict::Pass
+        );
+        assert_eq!(chat(r#"{"choices":[],"usage":null}"#).1, Verdict::Pass);
+        assert_eq!(
+            chat(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#).1,
+            Verdict::UsageOnly
+        );
+    }
+
+    #[test]
+    fn finished_means_every_choice() {
+        let mut tap = Tap::new(Dialect::Chat);
+        let event = |index: u32, reason: &str| {
+            format!(r#"{{"choices":[{{"index":{index},"finish_reason":{reason}}}]}}"#)
+        };
+        for (index, reason, all) in [
+            (0, "null", false),
+            (1, "\"\"", false),
+            (0, "\"stop\"", false),
+            (1, "\"length\"", true),
+        ] {
+            tap.event(event(index, reason).as_bytes(), None);
+            assert_eq!(tap.all_finished(), all, "{index} {reason}");
+        }
+    }
+
+    #[test]
+    fn any_truthy_error_is_one() {
+        for (data, message) in [
+            (r#"{"error":{"message":"no\nway","code":429}}"#, "no\nway"),
+            (r#"{"error":"plain"}"#, "plain"),
+            (r#"{"error":{"code":1}}"#, "the upstream reported an error"),
+            (r#"{"choices":[],"error":{"message":"m"}}"#, "m"),
+        ] {
+            assert!(
+                matches!(chat(data).1, Verdict::Failed(told, _) if told == message),
+                "{data}"
+            );
+        }
+        for data in [
+            r#"{"error":null}"#,
+            r#"{"error":{}}"#,
+            r#"{"error":""}"#,
+            r#"{"error":false}"#,
+        ] {
+            assert_eq!(chat(data).1, Verdict::Pass, "{data}");
+        }
+        let overloaded =
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let verdict = Tap::new(Dialect::Messages).event(overloaded.as_bytes(), Some(b"error"));
+        assert!(matches!(verdict, Verdict::Failed(told, _) if told == "Overloaded"));
+        let flat = r#"{"type":"error","code":"x","message":"flat","sequence_number":3}"#;
+        let verdict = Tap::new(Dialect::Responses).event(flat.as_bytes(), None);
+        assert!(matches!(verdict, Verdict::Failed(told, _) if told == "flat"));
+    }
+
+    #[test]
+    fn broken_json_is_worse_inside_a_tool_call() {
+        assert_eq!(chat(r#"{"choices":[{"#).1, Verdict::Malformed);
+        assert_eq!(
+            chat(r#"{"choices":[{"delta":{"tool_calls":[{"#).1,
+            Verdict::BrokenToolCall
+        );
+        assert_eq!(
+            chat("{\"choices\":[{\"delta\":{\"content\":\"\u{fffd}\"}}]}").1,
+            Verdict::Pass
+        );
+        assert_eq!(
+            Tap::new(Dialect::Chat).event(b"{\"a\":\"\xff\"}", None),
+            Verdict::Pass
+        );
+    }
+
+    #[test]
+    fn bodies_of_any_size_give_their_usage() {
+        for padding in [10, PARSE_WHOLE + 10] {
+            let body = format!(
+                r#"{{"data":"{}","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#,
+                "x".repeat(padding)
+            );
+            let mut tap = Tap::new(Dialect::Completions);
+            tap.body(body.as_bytes());
+            assert_eq!(tap.usage.totals(), Some((3, 0, 0, 0)));
+        }
+    }
+
+    #[test]
+    fn fault_events_are_well_formed_in_every_dialect() {
+        for dialect in [
+            Dialect::Chat,
+            Dialect::Completions,
+            Dialect::Messages,
+            Dialect::Responses,
+        ] {
+            let event = dialect.fault_event("say \"no\"\n\u{1}", "a_code", 4);
+            let text = String::from_utf8(event).unwrap();
+            assert!(text.ends_with("\n\n"));
+            let data = text.trim_end().rsplit("data: ").next().unwrap();
+            assert!(data.contains(r#"say \"no\"\n\u0001"#), "{data}");
+            let verdict = Tap::new(dialect).event(data.as_bytes(), None);
+            assert!(
+                matches!(verdict, Verdict::Failed(message, _) if message == "say \"no\"\n\u{1}")
+            );
+        }
+    }
+}
