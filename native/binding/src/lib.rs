@@ -8,10 +8,11 @@ mod response;
 /// Native parts of Tollhouse.
 #[pymodule]
 mod _native {
+    use super::request::RequestError;
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
-    use super::request::{PyRequestError, PyRequestView};
+    use super::request::PyRequestView;
     #[pymodule_export]
     use super::response::PyResponseReader;
 
@@ -26,6 +27,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("RequestError", module.py().get_type::<RequestError>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

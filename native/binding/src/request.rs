@@ -2,54 +2,27 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 use tollhouse_core::json::Limits;
-use tollhouse_core::request::{Kind, RequestError, View};
+use tollhouse_core::request::{self, Kind, View};
 
 /// Bodies from this size on are parsed without holding the interpreter.
 const DETACH_FROM: usize = 65536;
 
-#[pyclass(extends = PyValueError, frozen, name = "RequestError", module = "tollhouse._native", skip_from_py_object)]
-pub(crate) struct PyRequestError {
-    #[pyo3(get)]
-    message: String,
-    #[pyo3(get)]
-    param: Option<String>,
-    #[pyo3(get)]
-    code: Option<String>,
+// A class of our own cannot extend ValueError under the stable ABI of 3.11, so the parts are attributes.
+pyo3::create_exception!(tollhouse._native, RequestError, PyValueError);
+
+fn raise(py: Python<'_>, error: &request::RequestError) -> PyErr {
+    let raised = RequestError::new_err(error.message().to_owned());
+    let value = raised.value(py);
+    let named = value
+        .setattr("message", error.message())
+        .and_then(|()| value.setattr("param", error.param()))
+        .and_then(|()| value.setattr("code", error.code()));
+    named.err().unwrap_or(raised)
 }
 
-#[pymethods]
-impl PyRequestError {
-    #[new]
-    #[pyo3(signature = (message, param=None, code=None, /))]
-    fn new(message: String, param: Option<String>, code: Option<String>) -> Self {
-        Self {
-            message,
-            param,
-            code,
-        }
-    }
-
-    fn __str__(&self) -> &str {
-        &self.message
-    }
-}
-
-fn raise(py: Python<'_>, error: &RequestError) -> PyErr {
-    let args = (error.message(), error.param(), Some(error.code()));
-    let made = args
-        .into_pyobject(py)
-        .and_then(|args: Bound<'_, PyTuple>| py.get_type::<PyRequestError>().call1(args));
-    made.map_or_else(|error| error, PyErr::from_value)
-}
-
-#[pyclass(
-    frozen,
-    name = "RequestView",
-    module = "tollhouse._native",
-    skip_from_py_object
-)]
+#[pyclass(frozen, name = "RequestView", module = "tollhouse._native")]
 pub(crate) struct PyRequestView {
     body: Py<PyBytes>,
     view: View,

@@ -7,11 +7,7 @@ use tollhouse_core::http1;
 use tollhouse_core::response::{Limits, Response};
 use tollhouse_core::tap::Dialect;
 
-#[pyclass(
-    name = "ResponseReader",
-    module = "tollhouse._native",
-    skip_from_py_object
-)]
+#[pyclass(name = "ResponseReader", module = "tollhouse._native")]
 pub(crate) struct PyResponseReader {
     response: Response,
 }

@@ -5,17 +5,11 @@ from typing import Final, final
 __version__: Final[str]
 
 class RequestError(ValueError):
-    """A request body that cannot be accepted; becomes a 400 whose message is safe to show (no body text in it).
+    """A request body that cannot be accepted; becomes a 400 whose message is safe to show (no body text in it)."""
 
-    `args` is `(message, param, code)`.
-    """
-
-    @property
-    def message(self) -> str: ...
-    @property
-    def param(self) -> str | None: ...
-    @property
-    def code(self) -> str | None: ...
+    message: str
+    param: str | None
+    code: str
 
 @final
 class RequestView:
