@@ -44,7 +44,7 @@ class KeyRing:
         self._store: KeyStore | None = None
         self._stored: dict[bytes, Principal] = {}
         self._read_at = 0.0
-        self._version = -1
+        self._version: tuple[int, int] | None = None
         self._poller: asyncio.Task[None] | None = None
         # SQLite may wait for a disk or a lock; the loop must not.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-store")

@@ -1,0 +1,148 @@
+"""YAML files as plain values, with the line of every value, repeated keys refused and variables filled in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tollhouse.config.problems import Place, Problem, spell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LITELLM_VARIABLE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)").fullmatch
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Document:
+    """The content of a configuration: `data`, and where each of its values stands."""
+
+    def __init__(self, data: dict[str, Any], lines: dict[Place, tuple[str, int]] | None = None) -> None:
+        self.data = data
+        self.problems: list[Problem] = []
+        self._lines = lines or {}
+
+    def report(self, place: Place, message: str, *, warning: bool = False) -> None:
+        """Note a problem at the line of `place`, or of what is around it."""
+        known = place
+        while known and known not in self._lines:
+            known = known[:-1]
+        file, line = self._lines.get(known, ("", 0))
+        severity = "warning" if warning else "error"
+        self.problems.append(Problem(spell(place), message, file, line, severity))  # type: ignore[arg-type]
+
+    def fill_in(self, environ: Mapping[str, str], optional: frozenset[str]) -> None:
+        """Replace `os.environ/NAME` and `${NAME}`. A missing variable is an error, or, where the key that holds it is
+        in `optional`, a warning, and the value is left out."""
+        self.data = self._filled((), self.data, environ, optional)
+
+    def _filled(self, place: Place, value: Any, environ: Mapping[str, str], optional: frozenset[str]) -> Any:  # noqa: ANN401 - YAML
+        if isinstance(value, dict):
+            return {k: self._filled((*place, k), v, environ, optional) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._filled((*place, i), v, environ, optional) for i, v in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        whole = _LITELLM_VARIABLE(value)
+        names = [whole[1]] if whole else _VARIABLE.findall(value)
+        missing = [name for name in names if name not in environ]
+        if missing:
+            is_optional = bool(place) and place[-1] in optional
+            self.report(place, f"the environment variable {missing[0]} is not set", warning=is_optional)
+            return None
+        return environ[whole[1]] if whole else _VARIABLE.sub(lambda match: environ[match[1]], value)
+
+
+def read(path: str) -> Document:
+    """The file and what it includes. Problems of form are in the document's list."""
+    document = Document({})
+    document.data = _read_file(Path(path), document, ())
+    return document
+
+
+def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> dict[str, Any]:
+    file = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+    except OSError as error:
+        document.problems.append(Problem("", f"the file cannot be read: {error.strerror}", file))
+        return {}
+    except UnicodeDecodeError:
+        document.problems.append(Problem("", "the file is not UTF-8", file))
+        return {}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        document.problems.append(Problem("", f"the YAML is malformed: {error.problem}", file, line))
+        return {}
+    except yaml.YAMLError:
+        document.problems.append(Problem("", "the YAML is malformed", file))
+        return {}
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        document.problems.append(Problem("", "a configuration is a mapping", file, node.start_mark.line + 1))
+        return {}
+    data: dict[str, Any] = _value(loader, node, (), file, document)
+    return _with_includes(path, data, document, including)
+
+
+def _with_includes(path: Path, data: dict[str, Any], document: Document, including: tuple[Path, ...]) -> dict[str, Any]:
+    """Lists of included files are joined to the file's own, for anything else the file itself wins."""
+    names = data.pop("include", None) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        document.report(("include",), "must be a list of paths")
+        return data
+    for name in names:
+        other = (path.parent / name).resolve()
+        if other in including or other == path.resolve():
+            document.report(("include",), f"{name} includes itself")
+            continue
+        # Lines of an included file's values are found under their own places, which its lists shift.
+        inner = Document({})
+        inner.data = _read_file(other, inner, (*including, path.resolve()))
+        document.problems.extend(inner.problems)
+        for key, value in inner.data.items():
+            mine = data.get(key)
+            if isinstance(mine, list) and isinstance(value, list):
+                _move_lines(inner, document, key, len(mine))
+                data[key] = mine + value
+            elif key not in data:
+                _move_lines(inner, document, key, 0)
+                data[key] = value
+    return data
+
+
+def _move_lines(inner: Document, document: Document, key: str, by: int) -> None:
+    for place, line in inner._lines.items():  # noqa: SLF001 - one of ours
+        if place[0] == key:
+            index = place[1] if len(place) > 1 else None
+            moved = (key, index + by, *place[2:]) if isinstance(index, int) else place
+            document._lines.setdefault(moved, line)  # noqa: SLF001
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node, place: Place, file: str, document: Document) -> Any:  # noqa: ANN401
+    document._lines[place] = (file, node.start_mark.line + 1)  # noqa: SLF001
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*place, i), file, document) for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        try:
+            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError):
+            document.report(place, "this value is not understood")
+            return None
+    loader.flatten_mapping(node)
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(loader.construct_object(key_node))  # type: ignore[no-untyped-call]
+        document._lines[(*place, key)] = (file, key_node.start_mark.line + 1)  # noqa: SLF001
+        if key in mapping:
+            document.report((*place, key), "this key stands twice")
+            continue
+        mapping[key] = _value(loader, value_node, (*place, key), file, document)
+        document._lines[(*place, key)] = (file, key_node.start_mark.line + 1)  # noqa: SLF001
+    return mapping

@@ -1,0 +1,285 @@
+"""Configuration from a YAML file and the environment. Everything that is wrong is found at once.
+
+Precedence: command line, environment, file, default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from tollhouse.config import deployments, document, environment
+from tollhouse.config.document import Document
+from tollhouse.config.problems import ConfigError, Place, Problem
+from tollhouse.config.schema import Budget, File, KeyEntry, Limits, UpstreamSection
+from tollhouse.config.secret import Secret
+from tollhouse.config.settings import BodyLimits, ConfiguredKey, Settings, Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ConfigError", "Problem", "check", "load", "load_mapping"]
+
+_OPTIONAL = frozenset({"api_key"})  # a model without its key fails alone, it need not stop the others
+_PROXIED = ("router_settings", "litellm_settings")
+
+
+def load(path: str | None, environ: Mapping[str, str], *, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Settings of the file at `path` (None: LLM_GATEWAY_CONFIG, or none). Raises ConfigError with every error."""
+    path = path or environ.get(f"{environment.PREFIX}CONFIG") or None
+    settings, problems = _resolve(document.read(path) if path else Document({}), environ, path, overrides or {})
+    return _usable(settings, problems)
+
+
+def load_mapping(data: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Settings of what a file would hold. Raises ConfigError."""
+    return _usable(*_resolve(Document(dict(data)), environ, None, {}))
+
+
+def check(path: str, environ: Mapping[str, str]) -> list[Problem]:
+    """Everything that is wrong with a file, errors and warnings, in the order of its lines."""
+    _, problems = _resolve(document.read(path), environ, path, {})
+    return sorted(problems, key=lambda problem: (problem.file, problem.line))
+
+
+def _usable(settings: Settings, problems: list[Problem]) -> Settings:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ConfigError(errors)
+    return replace(settings, warnings=tuple(f"{p.path}: {p.message}" for p in problems))
+
+
+def _resolve(
+    source: Document, environ: Mapping[str, str], path: str | None, overrides: Mapping[str, object]
+) -> tuple[Settings, list[Problem]]:
+    variables = source.data.get("environment_variables")
+    if isinstance(variables, dict):
+        environ = {**environ, **{str(k): str(v) for k, v in variables.items() if v is not None}}
+    source.fill_in(environ, _OPTIONAL)
+    file = _validated(source)
+    _warn_of_unknown(file, (), source)
+    values: dict[str, Any] = {"state_dir": environment.default_state_dir(environ), "source": path}
+    values |= _server(file)
+    values |= environment.overlay(environ, source.problems)
+    values |= overrides
+    timeouts = _timeouts(file.upstream)
+    values |= {
+        "timeouts": timeouts,
+        "deployments": _deployments(file, source, environ, timeouts, values.get("default_provider"), path),
+        "keys": _keys(file, source),
+        "unenforced": _unenforced(file, source, environ),
+    }
+    general = file.general_settings
+    master = environment.first(environ, f"{environment.PREFIX}MASTER_KEY", "LITELLM_MASTER_KEY")
+    admin = environment.first(environ, f"{environment.PREFIX}ADMIN_KEY")
+    values["master_key"] = _secret(master or (general.master_key if general else None))
+    values["admin_key"] = _secret(admin or (general.admin_key if general else None))
+    return Settings(**values), source.problems
+
+
+def _validated(source: Document) -> File:
+    """The file as a model; parts that are wrong are reported and left out, so that the rest is checked as well."""
+    data = source.data
+    for _ in range(100):
+        try:
+            return File.model_validate(data)
+        except ValidationError as error:
+            for defect in error.errors():
+                place = _place(data, defect["loc"])
+                source.report(place, _said(defect))
+            for defect in error.errors():
+                data = _without(data, _place(data, defect["loc"]))
+    return File()
+
+
+def _place(data: object, loc: tuple[int | str, ...]) -> Place:
+    """Pydantic names members of unions in its places; those are no part of the file."""
+    place: list[int | str] = []
+    for i, step in enumerate(loc):
+        inside = data[step] if _has(data, step) else None
+        if not _has(data, step) and i != len(loc) - 1:
+            continue
+        if not _has(data, step) and not isinstance(data, dict):
+            continue
+        place.append(step)
+        data = inside
+    return tuple(place)
+
+
+def _has(data: object, step: int | str) -> bool:
+    if isinstance(data, dict):
+        return step in data
+    return isinstance(data, list) and isinstance(step, int) and step < len(data)
+
+
+def _said(defect: Any) -> str:  # noqa: ANN401 - a TypedDict of pydantic
+    """Pydantic's message without the input, which may be a secret."""
+    if defect["type"] == "missing":
+        return "is missing"
+    message: str = defect["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _without(data: dict[str, Any], place: Place) -> dict[str, Any]:
+    """A copy that lacks the value at `place`, or the nearest thing around it that can be missing."""
+    head, *rest = place
+    if not rest or not isinstance(data.get(str(head)), (dict, list)):
+        return {key: value for key, value in data.items() if key != head}
+    if isinstance(data[str(head)], list):
+        index = rest[0]
+        return data | {str(head): [item for i, item in enumerate(data[str(head)]) if i != index]}
+    inner = data[str(head)]
+    if len(rest) == 1 and rest[0] not in inner:
+        return {key: value for key, value in data.items() if key != head}
+    return data | {str(head): _without(inner, tuple(rest))}
+
+
+def _warn_of_unknown(part: BaseModel, place: Place, source: Document) -> None:
+    for name in part.model_extra or {}:
+        source.report((*place, name), "is not known and has no effect", warning=True)
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        for step, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(item, BaseModel):
+                _warn_of_unknown(item, (*place, name) if step is None else (*place, name, step), source)
+
+
+def _server(file: File) -> dict[str, Any]:
+    """Fields that the file sets and that have the same name in Settings."""
+    names = {field.name for field in fields(Settings)}
+    found = {
+        name: getattr(file, name)
+        for name in ("host", "port", "workers", "state_dir", "drain_s", "linger_s", "default_model", "default_provider")
+        if name in names and getattr(file, name) is not None
+    }
+    if file.cors_origins is not None:
+        found["cors_origins"] = tuple(file.cors_origins)
+    if file.store is not None:
+        found["store"] = file.store
+    if file.logging is not None:
+        if file.logging.level is not None:
+            found["log_level"] = file.logging.level.lower()
+        if file.logging.format is not None:
+            found["log_format"] = file.logging.format
+    if file.body is not None:
+        found["body"] = BodyLimits(**file.body.model_dump(include=set(type(file.body).model_fields)))
+    if file.upstream is not None:
+        found["max_in_flight"] = file.upstream.max_in_flight
+        found["queue_wait_s"] = file.upstream.queue_wait_s
+    return found
+
+
+def _timeouts(section: UpstreamSection | None) -> Timeouts:
+    given = section or UpstreamSection()
+    return Timeouts(
+        connect_s=given.connect_s,
+        first_event_s=given.first_event_s,
+        idle_s=given.idle_s,
+        total_s=given.total_s,
+        keepalive_s=given.keepalive_s,
+    )
+
+
+def _deployments(
+    file: File,
+    source: Document,
+    environ: Mapping[str, str],
+    timeouts: Timeouts,
+    default_provider: str | None,
+    path: str | None,
+) -> tuple[Any, ...]:
+    listed = deployments.from_entries(file.model_list or [], source, environ, timeouts)
+    ambient = deployments.from_environment(environ, timeouts)
+    names = {deployment.model_name for deployment in listed}
+    made = [*listed, *(deployment for deployment in ambient if deployment.model_name not in names)]
+    if default_provider is None and path is None and ambient:
+        default_provider = ambient[0].provider
+    if default_provider is not None and "*" not in names:
+        fallback = next((d for d in ambient if d.provider == default_provider), None)
+        if fallback is not None:
+            made.append(replace(fallback, model_name="*"))
+        elif default_provider != "tollhouse":
+            message = f"no key for the provider {default_provider} is in the environment"
+            source.report(("default_provider",), message, warning=True)
+    if deployments.ECHO.model_name not in names:
+        made.append(deployments.ECHO)
+    return tuple(made)
+
+
+def _keys(file: File, source: Document) -> tuple[ConfiguredKey, ...]:
+    made: dict[bytes, ConfiguredKey] = {}
+    names: set[str] = set()
+    entries: list[tuple[Place, KeyEntry]] = [(("keys", i), entry) for i, entry in enumerate(file.keys or [])]
+    entries += _tokens(file, source)
+    for place, entry in entries:
+        if (entry.key is None) == (entry.key_hash is None):
+            source.report(place, "needs either key or key_hash")
+            continue
+        if entry.key is not None:
+            digest = sha256(entry.key.encode()).digest()
+        else:
+            digest = bytes.fromhex((entry.key_hash or "").removeprefix("sha256:"))
+        if entry.name in names:
+            source.report((*place, "name"), f"the name {entry.name} is used twice")
+        elif digest in made:
+            source.report(place, f"is the same key as {made[digest].name}")
+        names.add(entry.name)
+        models = None if entry.models is None else tuple(entry.models)
+        made[digest] = ConfiguredKey(name=entry.name, digest=digest, team=entry.team, models=models)
+    return tuple(made.values())
+
+
+def _tokens(file: File, source: Document) -> list[tuple[Place, KeyEntry]]:
+    """`auth.tokens` of the deployment checklist's template: strings, or mappings with `token` and more."""
+    found: list[tuple[Place, KeyEntry]] = []
+    for i, token in enumerate((file.auth.tokens if file.auth else None) or []):
+        place: Place = ("auth", "tokens", i)
+        if isinstance(token, str):
+            found.append((place, KeyEntry(name=f"token-{i + 1}", key=token)))
+            continue
+        known = {"name": f"token-{i + 1}"} | {("key" if k in {"token", "value"} else k): v for k, v in token.items()}
+        try:
+            found.append((place, KeyEntry.model_validate(known)))
+        except ValidationError as error:
+            for defect in error.errors():
+                source.report((*place, *defect["loc"]), _said(defect))
+    return found
+
+
+def _unenforced(file: File, source: Document, environ: Mapping[str, str]) -> frozenset[str]:
+    """Protections that are asked for and not there yet; each place is named in a warning."""
+    asked: set[str] = set()
+
+    def note(guard: str, place: Place, value: object) -> None:
+        if value is not None:
+            asked.add(guard)
+            source.report(place, "is accepted but not enforced by this version", warning=True)
+
+    def note_both(place: Place, limits: Limits | None, budget: Budget | None) -> None:
+        note("limits", (*place, "limits"), limits)
+        note("budget", (*place, "budget"), budget)
+
+    for i, key in enumerate(file.keys or []):
+        note_both(("keys", i), key.limits, key.budget)
+    for i, team in enumerate(file.teams or []):
+        note_both(("teams", i), team.limits, team.budget)
+    for i, entry in enumerate(file.model_list or []):
+        place: Place = ("model_list", i, "litellm_params")
+        note("limits", (*place, "rpm"), entry.litellm_params.rpm)
+        note("limits", (*place, "tpm"), entry.litellm_params.tpm)
+    note("limits", ("limits",), file.limits)
+    note("limits", ("rate_limits",), file.rate_limits)
+    note("scan", ("scan",), file.scan)
+    if environ.get(f"{environment.PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"):
+        asked.add("limits")
+    for name in ("routes", "fallbacks", "health_checks", *_PROXIED):
+        if getattr(file, name) is not None:
+            source.report((name,), "is accepted but has no effect in this version", warning=True)
+    return frozenset(asked)
+
+
+def _secret(text: str | None) -> Secret | None:
+    return Secret(text) if text else None

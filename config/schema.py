@@ -1,0 +1,143 @@
+"""The shape of a configuration file. Only the loader imports this: pydantic costs 10 MB that a worker does without."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
+
+
+class Part(BaseModel):
+    """Unknown keys are kept, so that they can be named in a warning."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+class LiteLLMParams(Part):
+    model: Text
+    api_key: str | None = None
+    api_base: str | None = None
+    api_version: str | None = None
+    timeout: Seconds | None = None
+    stream_timeout: Seconds | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class ModelEntry(Part):
+    model_name: Text
+    litellm_params: LiteLLMParams
+    model_info: dict[str, Any] | None = None
+
+
+class Limits(Part):
+    rpm: int | None = None
+    tpm: int | None = None
+    parallel: int | None = None
+    refill: Literal["interval", "continuous"] | None = None
+
+
+class Budget(Part):
+    usd: Decimal
+    window: Literal["1h", "1d", "month", "total"] | None = None
+    mode: Literal["hard", "soft"] = "hard"
+
+
+class KeyEntry(Part):
+    name: Text
+    key: Text | None = None
+    key_hash: Annotated[str, StringConstraints(pattern=r"^(sha256:)?[0-9a-fA-F]{64}$")] | None = None
+    team: str | None = None
+    models: list[str] | None = None
+    limits: Limits | None = None
+    budget: Budget | None = None
+
+
+class TeamEntry(Part):
+    name: Text
+    limits: Limits | None = None
+    budget: Budget | None = None
+
+
+class ScanSide(Part):
+    pii: Action | None = None
+    secrets: Action | None = None
+    injection: Action | None = None
+
+
+class Scan(Part):
+    request: ScanSide | None = None
+    response: ScanSide | None = None
+
+
+class UpstreamSection(Part):
+    connect_s: Seconds = 5.0
+    first_event_s: Seconds = 120.0
+    idle_s: Seconds = 300.0
+    total_s: Seconds = 1800.0
+    keepalive_s: Annotated[float, Field(ge=0)] = 15.0
+    max_in_flight: Annotated[int, Field(ge=1)] = 256
+    queue_wait_s: Annotated[float, Field(ge=0)] = 1.0
+
+
+class BodySection(Part):
+    max_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
+    read_timeout_s: Seconds = 30.0
+    min_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
+    max_depth: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_nodes: Annotated[int, Field(ge=1)] = 100_000
+
+
+class GeneralSettings(Part):
+    master_key: Text | None = None
+    admin_key: Text | None = None
+
+
+class Auth(Part):
+    tokens: list[str | dict[str, Any]] | None = None
+
+
+class Logging(Part):
+    level: str | None = None
+    format: Literal["json", "text"] | None = None
+    prometheus: Any = None
+
+
+class File(Part):
+    """The whole file: LiteLLM's sections, our own, and those of the deployment checklist's template."""
+
+    model_list: list[ModelEntry] | None = None
+    router_settings: dict[str, Any] | None = None
+    litellm_settings: dict[str, Any] | None = None
+    general_settings: GeneralSettings | None = None
+    environment_variables: dict[str, str | int | float | bool] | None = None
+
+    host: Text | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    state_dir: Text | None = None
+    drain_s: Annotated[float, Field(ge=0)] | None = None
+    linger_s: Annotated[float, Field(ge=0)] | None = None
+    cors_origins: list[str] | None = None
+    default_model: Text | None = None
+    default_provider: Text | None = None
+    store: Text | None = None
+    keys: list[KeyEntry] | None = None
+    teams: list[TeamEntry] | None = None
+    limits: Limits | None = None
+    scan: Scan | None = None
+    upstream: UpstreamSection | None = None
+    body: BodySection | None = None
+
+    auth: Auth | None = None
+    logging: Logging | None = None
+    routes: Any = None
+    rate_limits: Any = None
+    fallbacks: Any = None
+    health_checks: Any = None

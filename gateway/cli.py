@@ -1,0 +1,180 @@
+"""The command line. What a command needs is imported by that command: `--help` answers at once.
+
+Exit codes: 0 fine, 1 a check failed (a bad configuration is one), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from tollhouse.config.settings import Settings
+    from tollhouse.middlewares.stores.keys import KeyRecord, KeyStore
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's shape
+    if wanted and not context.resilient_parsing:
+        from tollhouse import __version__  # noqa: PLC0415
+
+        click.echo(f"tollhouse {__version__}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+def cli() -> None:
+    """An LLM gateway: one OpenAI-compatible endpoint in front of every model provider."""
+
+
+@cli.command()
+@click.option("--config", "path", type=click.Path(dir_okay=False), help="Configuration file (YAML).")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+def serve(path: str | None, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the gateway."""
+    from tollhouse.gateway.serve import serve as run  # noqa: PLC0415
+
+    given = {"host": host, "port": port, "workers": workers}
+    sys.exit(run(_settings(path, {name: value for name, value in given.items() if value is not None})))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+def validate(file: str) -> None:
+    """Check a configuration file; tells every error at once."""
+    from tollhouse.config.loader import check  # noqa: PLC0415
+
+    problems = check(file, os.environ)
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        click.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
+        sys.exit(1)
+    click.echo(f"{file}: ok")
+
+
+@cli.group()
+def keys() -> None:
+    """Make, list and revoke virtual keys."""
+
+
+@keys.command("create")
+@click.option("--name", default="unnamed", show_default=True, help="Whose it is.")
+@click.option("--team", help="Team it belongs to.")
+@click.option("--models", help="Models it may use, separated by commas; a trailing * matches the rest.")
+@click.option("--expires", help="How long it lives: 90s, 30m, 12h, 30d.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def create_key(name: str, team: str | None, models: str | None, expires: str | None, *, as_json: bool) -> None:
+    """Make a key and print it, this one time."""
+    allowed = None if models is None else tuple(m.strip() for m in models.split(",") if m.strip())
+    expires_at = _expiry(expires)
+    store = _store()
+    try:
+        record, key = store.create(name=name, team=team, models=allowed, expires_at=expires_at)
+    finally:
+        store.close()
+    if as_json:
+        _print_json(_shown(record) | {"key": key})
+    else:
+        click.echo(key)
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_keys(*, as_json: bool) -> None:
+    """List keys; the keys themselves are not kept."""
+    store = _store()
+    try:
+        records = [_shown(record) for record in store.list()]
+    finally:
+        store.close()
+    if as_json:
+        _print_json(records)
+        return
+    for shown in records:
+        state = "revoked" if shown["revoked_at"] else "active"
+        models = "all models" if shown["models"] is None else ",".join(shown["models"])
+        click.echo(f"{shown['id']}  {state:7}  {shown['name']}  {shown['team'] or '-'}  {models}")
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+def revoke_key(key_id: str) -> None:
+    """Revoke a key by its id (the twelve characters after sk-th-) or its name."""
+    from tollhouse.middlewares.stores.keys import AmbiguousName  # noqa: PLC0415
+
+    store = _store()
+    try:
+        found = store.revoke(key_id)
+    except AmbiguousName as error:
+        _fail(str(error))
+    finally:
+        store.close()
+    if not found:
+        _fail(f"there is no active key {key_id!r}")
+    click.echo(f"revoked {key_id}")
+
+
+def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
+    from tollhouse.config.loader import ConfigError, load  # noqa: PLC0415
+
+    try:
+        return load(path, os.environ, overrides=overrides)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(1)
+
+
+def _store() -> KeyStore:
+    import sqlite3  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from tollhouse.middlewares.stores.keys import KeyStore  # noqa: PLC0415
+
+    state_dir = Path(_settings(None, {}).state_dir)
+    try:
+        return KeyStore(state_dir / "tollhouse.db")
+    except (OSError, sqlite3.Error) as error:
+        _fail(f"the key store in {state_dir} cannot be used: {error}")
+
+
+def _shown(record: KeyRecord) -> dict[str, object]:
+    names = ("name", "team", "models", "created_at", "expires_at", "revoked_at")
+    return {"id": record.public} | {name: getattr(record, name) for name in names}
+
+
+def _expiry(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from time import time  # noqa: PLC0415
+
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isdigit() or not int(number):
+        msg = "must be a whole number and one of s, m, h, d, like 30d"
+        raise click.BadParameter(msg, param_hint="--expires")
+    return time() + int(number) * _UNITS[unit]
+
+
+def _print_json(value: object) -> None:
+    import json  # noqa: PLC0415
+
+    click.echo(json.dumps(value))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+def main() -> None:
+    """Entry point of `tollhouse`."""
+    cli(prog_name="tollhouse")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from tests.support.asgi import request
+from tollhouse.middlewares.exchange import exchange_of
+from tollhouse.middlewares.metrics import MetricsMiddleware
+
+
+def _app(registry, status=200, usage=None):
+    async def inner(scope, receive, send):
+        exchange = exchange_of(scope)
+        assert exchange is not None
+        exchange.route = "/things/{id}"
+        exchange.model, exchange.provider, exchange.usage = "m", "p", usage
+        assert registry.get_sample_value("gateway_requests_in_flight") == 1
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return MetricsMiddleware(inner, registry=registry)
+
+
+async def test_requests_are_counted_by_route_status_model_and_provider():
+    registry = CollectorRegistry()
+    app = _app(registry, status=201)
+    await request(app, "/things/1")
+    await request(app, "/things/2?secret=1")
+    labels = {"route": "/things/{id}", "status": "201", "model": "m", "provider": "p"}
+    assert registry.get_sample_value("gateway_requests_total", labels) == 2
+    assert registry.get_sample_value("gateway_request_duration_seconds_count", {"route": "/things/{id}"}) == 2
+    assert registry.get_sample_value("gateway_requests_in_flight") == 0
+
+
+async def test_tokens_are_counted_by_kind_and_absent_kinds_leave_no_trace():
+    registry = CollectorRegistry()
+    app = _app(registry, usage=(5, 7, 0, 2))
+    await request(app)
+    await request(app)
+    counts = {
+        kind: registry.get_sample_value("gateway_tokens_total", {"model": "m", "provider": "p", "kind": kind})
+        for kind in ("prompt", "completion", "cached", "reasoning")
+    }
+    assert counts == {"prompt": 10, "completion": 14, "cached": 0, "reasoning": 4}
+
+
+async def test_in_flight_goes_down_when_the_app_fails():
+    registry = CollectorRegistry()
+
+    async def inner(scope, receive, send):
+        raise RuntimeError
+
+    try:
+        await request(MetricsMiddleware(inner, registry=registry))
+    except RuntimeError:
+        pass
+    assert registry.get_sample_value("gateway_requests_in_flight") == 0
+    labels = {"route": "unmatched", "status": "499", "model": "", "provider": ""}
+    assert registry.get_sample_value("gateway_requests_total", labels) == 1
