@@ -36,10 +36,11 @@ class Document:
 
     def fill_in(self, environ: Mapping[str, str], optional: frozenset[str]) -> None:
         """Replace `os.environ/NAME` and `${NAME}`. A missing variable is an error, or, where the key that holds it is
-        in `optional`, a warning, and the value is left out."""
+        in `optional`, a warning, and the value is left out.
+        """
         self.data = self._filled((), self.data, environ, optional)
 
-    def _filled(self, place: Place, value: Any, environ: Mapping[str, str], optional: frozenset[str]) -> Any:  # noqa: ANN401 - YAML
+    def _filled(self, place: Place, value: Any, environ: Mapping[str, str], optional: frozenset[str]) -> Any:
         if isinstance(value, dict):
             return {k: self._filled((*place, k), v, environ, optional) for k, v in value.items()}
         if isinstance(value, list):
@@ -125,20 +126,20 @@ def _move_lines(inner: Document, document: Document, key: str, by: int) -> None:
             document._lines.setdefault(moved, line)  # noqa: SLF001
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node, place: Place, file: str, document: Document) -> Any:  # noqa: ANN401
+def _value(loader: yaml.SafeLoader, node: yaml.Node, place: Place, file: str, document: Document) -> Any:
     document._lines[place] = (file, node.start_mark.line + 1)  # noqa: SLF001
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*place, i), file, document) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         try:
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         except (yaml.YAMLError, ValueError):
             document.report(place, "this value is not understood")
             return None
     loader.flatten_mapping(node)
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(loader.construct_object(key_node))  # type: ignore[no-untyped-call]
+        key = str(loader.construct_object(key_node))
         document._lines[(*place, key)] = (file, key_node.start_mark.line + 1)  # noqa: SLF001
         if key in mapping:
             document.report((*place, key), "this key stands twice")

@@ -5,7 +5,7 @@ Precedence: command line, environment, file, default.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ def _validated(source: Document) -> File:
     return File()
 
 
-def _place(data: object, loc: tuple[int | str, ...]) -> Place:
+def _place(data: Any, loc: tuple[int | str, ...]) -> Place:
     """Pydantic names members of unions in its places; those are no part of the file."""
     place: list[int | str] = []
     for i, step in enumerate(loc):
@@ -115,7 +115,7 @@ def _has(data: object, step: int | str) -> bool:
     return isinstance(data, list) and isinstance(step, int) and step < len(data)
 
 
-def _said(defect: Any) -> str:  # noqa: ANN401 - a TypedDict of pydantic
+def _said(defect: Any) -> str:
     """Pydantic's message without the input, which may be a secret."""
     if defect["type"] == "missing":
         return "is missing"
@@ -149,12 +149,8 @@ def _warn_of_unknown(part: BaseModel, place: Place, source: Document) -> None:
 
 def _server(file: File) -> dict[str, Any]:
     """Fields that the file sets and that have the same name in Settings."""
-    names = {field.name for field in fields(Settings)}
-    found = {
-        name: getattr(file, name)
-        for name in ("host", "port", "workers", "state_dir", "drain_s", "linger_s", "default_model", "default_provider")
-        if name in names and getattr(file, name) is not None
-    }
+    names = ("host", "port", "workers", "state_dir", "drain_s", "linger_s", "default_model", "default_provider")
+    found: dict[str, Any] = {name: getattr(file, name) for name in names if getattr(file, name) is not None}
     if file.cors_origins is not None:
         found["cors_origins"] = tuple(file.cors_origins)
     if file.store is not None:

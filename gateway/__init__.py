@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module has
+def __getattr__(name: str) -> Any:
     # Imported when asked for: the command line and the supervisor live here too, and do without.
     if name == "create_app":
         from tollhouse.gateway.app import create_app  # noqa: PLC0415

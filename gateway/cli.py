@@ -20,7 +20,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's shape
     if wanted and not context.resilient_parsing:
-        from tollhouse import __version__  # noqa: PLC0415
+        from tollhouse import __version__
 
         click.echo(f"tollhouse {__version__}")
         context.exit()
@@ -39,7 +39,7 @@ def cli() -> None:
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
 def serve(path: str | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the gateway."""
-    from tollhouse.gateway.serve import serve as run  # noqa: PLC0415
+    from tollhouse.gateway.serve import serve as run
 
     given = {"host": host, "port": port, "workers": workers}
     sys.exit(run(_settings(path, {name: value for name, value in given.items() if value is not None})))
@@ -49,7 +49,7 @@ def serve(path: str | None, host: str | None, port: int | None, workers: int | N
 @click.argument("file", type=click.Path(dir_okay=False))
 def validate(file: str) -> None:
     """Check a configuration file; tells every error at once."""
-    from tollhouse.config.loader import check  # noqa: PLC0415
+    from tollhouse.config.loader import check
 
     problems = check(file, os.environ)
     for problem in problems:
@@ -93,23 +93,23 @@ def list_keys(*, as_json: bool) -> None:
     """List keys; the keys themselves are not kept."""
     store = _store()
     try:
-        records = [_shown(record) for record in store.list()]
+        records = store.list()
     finally:
         store.close()
     if as_json:
-        _print_json(records)
+        _print_json([_shown(record) for record in records])
         return
-    for shown in records:
-        state = "revoked" if shown["revoked_at"] else "active"
-        models = "all models" if shown["models"] is None else ",".join(shown["models"])
-        click.echo(f"{shown['id']}  {state:7}  {shown['name']}  {shown['team'] or '-'}  {models}")
+    for record in records:
+        state = "revoked" if record.revoked_at else "active"
+        models = "all models" if record.models is None else ",".join(record.models)
+        click.echo(f"{record.public}  {state:7}  {record.name}  {record.team or '-'}  {models}")
 
 
 @keys.command("revoke")
 @click.argument("key_id", metavar="ID")
 def revoke_key(key_id: str) -> None:
     """Revoke a key by its id (the twelve characters after sk-th-) or its name."""
-    from tollhouse.middlewares.stores.keys import AmbiguousName  # noqa: PLC0415
+    from tollhouse.middlewares.stores.keys import AmbiguousName
 
     store = _store()
     try:
@@ -124,7 +124,7 @@ def revoke_key(key_id: str) -> None:
 
 
 def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
-    from tollhouse.config.loader import ConfigError, load  # noqa: PLC0415
+    from tollhouse.config.loader import ConfigError, load
 
     try:
         return load(path, os.environ, overrides=overrides)
@@ -135,10 +135,10 @@ def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
 
 
 def _store() -> KeyStore:
-    import sqlite3  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import sqlite3
+    from pathlib import Path
 
-    from tollhouse.middlewares.stores.keys import KeyStore  # noqa: PLC0415
+    from tollhouse.middlewares.stores.keys import KeyStore
 
     state_dir = Path(_settings(None, {}).state_dir)
     try:
@@ -155,7 +155,7 @@ def _shown(record: KeyRecord) -> dict[str, object]:
 def _expiry(text: str | None) -> float | None:
     if text is None:
         return None
-    from time import time  # noqa: PLC0415
+    from time import time
 
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isdigit() or not int(number):
@@ -165,7 +165,7 @@ def _expiry(text: str | None) -> float | None:
 
 
 def _print_json(value: object) -> None:
-    import json  # noqa: PLC0415
+    import json
 
     click.echo(json.dumps(value))
 

@@ -46,7 +46,8 @@ def stream_error_status(error_object: bytes) -> int:
 
 def upstream_status(status: int) -> int:
     """The status to pass on. That the gateway's own credentials were refused is no fault of the caller's key, and a
-    redirect is never followed: both are a bad gateway."""
+    redirect is never followed: both are a bad gateway.
+    """
     return 502 if status in _BAD_CREDENTIALS or status < 200 or 300 <= status < 400 else status
 
 

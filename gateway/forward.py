@@ -46,12 +46,12 @@ class Forwarder:
         headers: Headers,
         default_model: str | None = None,
     ) -> None:
-        self._headers = headers
+        self.headers = headers
         self._router = router
-        self._lifecycle = lifecycle
+        self.lifecycle = lifecycle
         self._watch = watch
-        self._upstream_errors = upstream_errors
-        self._malformed_events = malformed_events
+        self.upstream_errors = upstream_errors
+        self.malformed_events = malformed_events
         self._default_model = default_model
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -157,7 +157,7 @@ class _Attempt:
             headers=_forwarded(exchange),
         )
         self._call = call
-        self._forwarder._lifecycle.calls.add(call)
+        self._forwarder.lifecycle.calls.add(call)
         return call
 
     async def _first(self, call: Call) -> None:
@@ -217,7 +217,7 @@ class _Attempt:
             chunk += reader.fault_event(error.message, error.code)
         self._account(reader.usage, reader.text_bytes)
         if reader.malformed_events:
-            self._forwarder._malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
+            self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
         await send({"type": "http.response.body", "body": chunk, "more_body": False})
 
     async def _give_up(self, error: UpstreamError) -> None:
@@ -243,7 +243,7 @@ class _Attempt:
         exchange = self._exchange
         exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
         headers = [header for header in received if header[0] in _RETURNED]
-        headers.extend(self._forwarder._headers)
+        headers.extend(self._forwarder.headers)
         model = self._model if self._group.label.endswith("*") else self._group.label
         headers.append((b"x-gateway-model", model.encode("ascii", "replace")))
         headers.append((b"x-gateway-provider", target.provider.encode()))
@@ -252,13 +252,13 @@ class _Attempt:
 
     def _early_headers(self) -> Headers:
         """Of a stream that starts before it is known who will answer."""
-        return [(b"content-type", b"text/event-stream; charset=utf-8"), *_EVENT_STREAM, *self._forwarder._headers]
+        return [(b"content-type", b"text/event-stream; charset=utf-8"), *_EVENT_STREAM, *self._forwarder.headers]
 
     def _count(self, target: Target, kind: str) -> None:
-        self._forwarder._upstream_errors.labels(self._group.label, target.provider, kind).inc()
+        self._forwarder.upstream_errors.labels(self._group.label, target.provider, kind).inc()
 
     def _drop(self, call: Call) -> None:
-        self._forwarder._lifecycle.calls.discard(call)
+        self._forwarder.lifecycle.calls.discard(call)
         call.close()
 
 

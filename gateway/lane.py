@@ -46,7 +46,7 @@ class Lane:
         self._lifecycle = lifecycle
         self._templates = templates
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one straight script
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -55,11 +55,10 @@ class Lane:
         lifecycle.in_flight += 1
         if lifecycle.draining:
             exchange.response_headers.append(CLOSE)
-        if scope["method"] == "POST":
-            path = scope["path"]
-            exchange.kind = self._hot.get(path)
-            if exchange.kind is not None:
-                exchange.route = path
+        path = scope["path"]
+        if path in self._hot and scope["method"] == "POST":
+            exchange.kind = self._hot[path]
+            exchange.route = path
         entered = 0
         try:
             for enter in self._enter:
@@ -72,20 +71,24 @@ class Lane:
             else:
                 await self.app(scope, exchange.receive, exchange.send)
                 exchange.route = self._templates.get(scope.get("endpoint"), exchange.route)
-        except Refusal as refusal:
-            await exchange.refuse(refusal)
-        except UpstreamError as error:
-            await exchange.refuse(refusal_of(error))
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
             exchange.error_code = "client_disconnected"
-        except Exception as error:
-            # The message of an exception can quote a prompt; its type and place cannot.
-            logger.error("unexpected %s in %s", type(error).__name__, exchange.route, exc_info=error)  # noqa: TRY400
-            await exchange.refuse(Refusal("the gateway failed to handle this request", code="internal_error"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the stages leave
+            await exchange.refuse(_refusal(error, exchange))
         finally:
             lifecycle.in_flight -= 1
             while entered:
                 entered -= 1
                 self._leave[entered](exchange)
+
+
+def _refusal(error: Exception, exchange: Exchange) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, UpstreamError):
+        return refusal_of(error)
+    # The message of an exception can quote a prompt; its type and place cannot.
+    logger.error("unexpected %s in %s", type(error).__name__, exchange.route, exc_info=error)
+    return Refusal("the gateway failed to handle this request", code="internal_error")

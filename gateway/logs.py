@@ -86,7 +86,8 @@ class LineWriter:
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per line. Of an exception the type and the places are told, not its message: that may quote
-    what a caller sent."""
+    what a caller sent.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {

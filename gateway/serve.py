@@ -110,7 +110,7 @@ def _banner(settings: Settings, credential: str) -> None:
 def _become_supervisor(settings: Settings) -> None:
     fd = os.memfd_create("tollhouse-settings", 0)
     os.write(fd, pickle.dumps(settings))
-    os.set_inheritable(fd, True)
+    os.set_inheritable(fd, True)  # noqa: FBT003 - takes no name
     sys.stdout.flush()
     sys.stderr.flush()
     command = [sys.executable, "-m", "tollhouse.gateway.supervisor", str(fd), *sys.argv[1:]]

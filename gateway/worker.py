@@ -13,10 +13,11 @@ import os
 import pickle
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -24,6 +25,8 @@ from tollhouse.gateway import logs
 from tollhouse.gateway.app import create_app
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from starlette.applications import Starlette
 
     from tollhouse.config.settings import Settings
@@ -44,8 +47,8 @@ class _SharedSocketServer(Server):
             app,
             address=settings.host,
             port=settings.port,
-            interface="asgi",
-            http="1",
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
             websockets=False,
             backlog=BACKPRESSURE,
             backpressure=BACKPRESSURE,
@@ -58,8 +61,8 @@ class _SharedSocketServer(Server):
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
-        self._shd = SocketHolder(self._listen_fd, False, BACKPRESSURE)
-        self._sfd = self._listen_fd
+        self._shd: Any = SocketHolder(self._listen_fd, False, BACKPRESSURE)  # type: ignore[call-arg] # noqa: FBT003
+        self._sfd: Any = self._listen_fd
 
 
 async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, writer: logs.LineWriter) -> int:
@@ -120,7 +123,7 @@ async def _drain(
     logger.info("draining: %d requests under way", lifecycle.in_flight)
     if linger_s:
         await _first(asyncio.sleep(linger_s), at_once.wait())
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]
     ended = await _first(lifecycle.ended(drain_s), at_once.wait())
     if ended is not True or lifecycle.in_flight:
         logger.warning("ending %d requests at the deadline", lifecycle.in_flight)
@@ -128,9 +131,9 @@ async def _drain(
         await lifecycle.ended(LAST_WORDS_S)
 
 
-async def _first(*waits: object) -> object:
+async def _first(*waits: Coroutine[Any, Any, object]) -> object:
     """The result of whichever is done first; the rest is cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[arg-type]
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()

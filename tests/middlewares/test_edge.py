@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.asgi import http_scope, request, Client
+from tests.support.asgi import Client, http_scope, request
 from tollhouse.middlewares.edge import EdgeMiddleware
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.support.asgi import request
@@ -49,10 +50,8 @@ async def test_in_flight_goes_down_when_the_app_fails():
     async def inner(scope, receive, send):
         raise RuntimeError
 
-    try:
+    with pytest.raises(RuntimeError):
         await request(MetricsMiddleware(inner, registry=registry))
-    except RuntimeError:
-        pass
     assert registry.get_sample_value("gateway_requests_in_flight") == 0
     labels = {"route": "unmatched", "status": "499", "model": "", "provider": ""}
     assert registry.get_sample_value("gateway_requests_total", labels) == 1

@@ -32,19 +32,10 @@ pub(crate) struct PyRequestView {
 impl PyRequestView {
     #[staticmethod]
     #[pyo3(signature = (body, kind, /, *, max_depth=64, max_nodes=100_000))]
-    fn parse(
-        body: &Bound<'_, PyBytes>,
-        kind: &str,
-        max_depth: usize,
-        max_nodes: usize,
-    ) -> PyResult<Self> {
+    fn parse(body: &Bound<'_, PyBytes>, kind: &str, max_depth: usize, max_nodes: usize) -> PyResult<Self> {
         let py = body.py();
-        let kind = Kind::from_name(kind)
-            .ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
-        let limits = Limits {
-            max_depth,
-            max_nodes,
-        };
+        let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
+        let limits = Limits { max_depth, max_nodes };
         let bytes = body.as_bytes();
         let parsed = if bytes.len() < DETACH_FROM {
             View::parse(bytes, kind, limits)
@@ -52,10 +43,7 @@ impl PyRequestView {
             py.detach(|| View::parse(bytes, kind, limits))
         };
         let view = parsed.map_err(|error| raise(py, &error))?;
-        Ok(Self {
-            body: body.clone().unbind(),
-            view,
-        })
+        Ok(Self { body: body.clone().unbind(), view })
     }
 
     #[getter]
@@ -90,26 +78,12 @@ impl PyRequestView {
 
     fn segments(&self) -> Vec<(usize, usize, &'static str, bool)> {
         let segments = self.view.segments.iter();
-        segments
-            .map(|s| {
-                (
-                    s.string.start,
-                    s.string.end,
-                    s.kind.name(),
-                    s.string.escaped,
-                )
-            })
-            .collect()
+        segments.map(|s| (s.string.start, s.string.end, s.kind.name(), s.string.escaped)).collect()
     }
 
     #[pyo3(signature = (*, model=None, include_usage=false))]
     fn rewrite(&self, py: Python<'_>, model: Option<&str>, include_usage: bool) -> Py<PyBytes> {
-        let rewritten = self
-            .view
-            .rewrite(self.body.as_bytes(py), model, include_usage);
-        rewritten.map_or_else(
-            || self.body.clone_ref(py),
-            |body| PyBytes::new(py, &body).unbind(),
-        )
+        let rewritten = self.view.rewrite(self.body.as_bytes(py), model, include_usage);
+        rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
     }
 }

@@ -26,21 +26,12 @@ impl PyResponseReader {
         max_body: usize,
         max_event: usize,
     ) -> PyResult<Self> {
-        let dialect =
-            Dialect::from_name(dialect).ok_or_else(|| PyValueError::new_err("unknown dialect"))?;
-        let limits = Limits {
-            http: http1::Limits {
-                max_head,
-                max_headers,
-            },
-            max_body,
-            max_event,
-        };
-        Ok(Self {
-            response: Response::new(dialect, strip_usage, limits),
-        })
+        let dialect = Dialect::from_name(dialect).ok_or_else(|| PyValueError::new_err("unknown dialect"))?;
+        let limits = Limits { http: http1::Limits { max_head, max_headers }, max_body, max_event };
+        Ok(Self { response: Response::new(dialect, strip_usage, limits) })
     }
 
+    #[pyo3(signature = (data, /))]
     fn feed(&mut self, data: &[u8]) -> u8 {
         self.response.feed(data)
     }
@@ -69,10 +60,7 @@ impl PyResponseReader {
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         for (name, value) in self.response.headers() {
-            list.append(PyTuple::new(
-                py,
-                [PyBytes::new(py, name), PyBytes::new(py, value)],
-            )?)?;
+            list.append(PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)])?)?;
         }
         Ok(list)
     }
@@ -89,16 +77,12 @@ impl PyResponseReader {
 
     #[getter]
     fn fault(&self) -> Option<(&'static str, &str)> {
-        self.response
-            .fault()
-            .map(|fault| (fault.kind, fault.message.as_str()))
+        self.response.fault().map(|fault| (fault.kind, fault.message.as_str()))
     }
 
     #[getter]
     fn error_event<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.response
-            .error_event()
-            .map(|event| PyBytes::new(py, event))
+        self.response.error_event().map(|event| PyBytes::new(py, event))
     }
 
     #[getter]
@@ -126,6 +110,7 @@ impl PyResponseReader {
         self.response.text_bytes()
     }
 
+    #[pyo3(signature = (message, code, /))]
     fn fault_event<'py>(&self, py: Python<'py>, message: &str, code: &str) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.response.fault_event(message, code))
     }

@@ -102,9 +102,7 @@ impl Decoder {
 
     /// End-to-end headers, names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
+        self.headers.iter().map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
     }
 
     /// Whether the body is `text/event-stream`.
@@ -145,38 +143,22 @@ impl Decoder {
                     if *at == data.len() {
                         return Ok(Step::More);
                     }
-                    return if self.read_head(data, at)? {
-                        Ok(Step::Head)
-                    } else {
-                        Ok(Step::More)
-                    };
+                    return if self.read_head(data, at)? { Ok(Step::Head) } else { Ok(Step::More) };
                 }
                 State::Length(0) => self.state = State::End,
                 State::Length(left) => {
                     let piece = take(data, at, *left);
                     *left -= piece.len() as u64;
-                    return Ok(if piece.is_empty() {
-                        Step::More
-                    } else {
-                        Step::Body(piece)
-                    });
+                    return Ok(if piece.is_empty() { Step::More } else { Step::Body(piece) });
                 }
                 State::UntilClose => {
                     let piece = take(data, at, u64::MAX);
-                    return Ok(if piece.is_empty() {
-                        Step::More
-                    } else {
-                        Step::Body(piece)
-                    });
+                    return Ok(if piece.is_empty() { Step::More } else { Step::Body(piece) });
                 }
                 State::Chunked(Chunk::Data(left)) if *left > 0 => {
                     let piece = take(data, at, *left);
                     *left -= piece.len() as u64;
-                    return Ok(if piece.is_empty() {
-                        Step::More
-                    } else {
-                        Step::Body(piece)
-                    });
+                    return Ok(if piece.is_empty() { Step::More } else { Step::Body(piece) });
                 }
                 State::Chunked(chunk) => {
                     if matches!(chunk, Chunk::Data(0)) {
@@ -209,9 +191,7 @@ impl Decoder {
             let known = self.head.len();
             let rest = &data[*at..];
             // What is added is looked at once; three bytes back, as the blank line may be split.
-            let room = (self.limits.max_head + 1)
-                .saturating_sub(known)
-                .min(rest.len());
+            let room = (self.limits.max_head + 1).saturating_sub(known).min(rest.len());
             self.head.extend_from_slice(&rest[..room]);
             let from = known.saturating_sub(3);
             let Some(found) = memchr::memmem::find(&self.head[from..], b"\r\n\r\n") else {
@@ -236,9 +216,7 @@ impl Decoder {
             }
             self.informational += 1;
             if self.status == 101 || self.informational > MAX_INFORMATIONAL {
-                return Err(Error::Malformed(
-                    "too many informational responses, or a switch of protocols",
-                ));
+                return Err(Error::Malformed("too many informational responses, or a switch of protocols"));
             }
             self.status = 0;
             self.head.clear();
@@ -265,10 +243,7 @@ impl Decoder {
         if self.status < 200 {
             return Ok(());
         }
-        let mut facts = Facts {
-            keep_alive: version == 1,
-            ..Facts::default()
-        };
+        let mut facts = Facts { keep_alive: version == 1, ..Facts::default() };
         let base = self.head.as_ptr() as usize;
         let span = |text: &[u8]| {
             let start = text.as_ptr() as usize - base;
@@ -320,8 +295,7 @@ impl Facts {
     fn note(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("content-length") {
-            let length =
-                parse_length(value).ok_or(Error::Malformed("Content-Length is no number"))?;
+            let length = parse_length(value).ok_or(Error::Malformed("Content-Length is no number"))?;
             if self.length.is_some_and(|known| known != length) {
                 return Err(Error::Malformed("several Content-Length that differ"));
             }
@@ -337,11 +311,7 @@ impl Facts {
                 return Err(Error::Encoded);
             }
         } else if is("content-type") {
-            let kind = value
-                .split(|byte| *byte == b';')
-                .next()
-                .unwrap_or_default()
-                .trim_ascii();
+            let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             self.event_stream = kind.eq_ignore_ascii_case(b"text/event-stream");
         } else if is("connection") {
             for token in value.split(|byte| *byte == b',') {
@@ -362,19 +332,14 @@ impl Facts {
 
     fn body(&self, status: u16) -> Result<State, Error> {
         if self.chunked && self.length.is_some() {
-            return Err(Error::Malformed(
-                "both Content-Length and Transfer-Encoding",
-            ));
+            return Err(Error::Malformed("both Content-Length and Transfer-Encoding"));
         }
         if status == 204 || status == 304 {
             return Ok(State::End);
         }
         Ok(match self.length {
             Some(length) => State::Length(length),
-            None if self.chunked => State::Chunked(Chunk::Size {
-                value: 0,
-                digits: 0,
-            }),
+            None if self.chunked => State::Chunked(Chunk::Size { value: 0, digits: 0 }),
             None => State::UntilClose,
         })
     }
@@ -390,24 +355,16 @@ impl Chunk {
                     return Err(BAD);
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                Self::Size {
-                    value: value << 4 | u64::from(digit),
-                    digits: digits + 1,
-                }
+                Self::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
             }
-            (Self::Size { digits: 1.., value } | Self::Extension(value), b'\r') => {
-                Self::SizeLf(value)
-            }
+            (Self::Size { digits: 1.., value } | Self::Extension(value), b'\r') => Self::SizeLf(value),
             (Self::Size { digits: 1.., value }, b';' | b' ' | b'\t') => Self::Extension(value),
             (Self::Extension(_), b'\n') => return Err(BAD),
             (Self::Extension(value), _) => Self::Extension(value),
             (Self::SizeLf(0), b'\n') => Self::TrailerStart,
             (Self::SizeLf(value), b'\n') => Self::Data(value),
             (Self::Data(_) | Self::DataCr, b'\r') => Self::DataLf,
-            (Self::DataLf, b'\n') => Self::Size {
-                value: 0,
-                digits: 0,
-            },
+            (Self::DataLf, b'\n') => Self::Size { value: 0, digits: 0 },
             (Self::TrailerStart, b'\r') => Self::LastLf,
             (Self::TrailerStart | Self::Trailer, b'\n') => return Err(BAD),
             (Self::Trailer, b'\r') => Self::TrailerLf,
@@ -432,9 +389,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    digits.iter().try_fold(0_u64, |sum, digit| {
-        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 /// Whether a line feed from `from` on has no carriage return before it.
@@ -446,10 +401,7 @@ fn has_bare_lf(head: &[u8], from: usize) -> bool {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_head: 1024,
-        max_headers: 100,
-    };
+    const LIMITS: Limits = Limits { max_head: 1024, max_headers: 100 };
 
     #[derive(Debug, PartialEq, Eq)]
     struct Outcome {
@@ -480,53 +432,29 @@ mod tests {
             ended = decoder.eof();
         }
         let reusable = decoder.is_reusable();
-        Ok((
-            decoder,
-            Outcome {
-                body,
-                ended,
-                reusable,
-            },
-        ))
+        Ok((decoder, Outcome { body, ended, reusable }))
     }
 
     fn outcome(message: &[u8], eof: bool) -> Result<Outcome, Error> {
         let whole = decode(&[message], eof).map(|(_, outcome)| outcome);
         let bytes: Vec<&[u8]> = message.chunks(1).collect();
-        assert_eq!(
-            decode(&bytes, eof).map(|(_, outcome)| outcome),
-            whole,
-            "one byte at a time"
-        );
+        assert_eq!(decode(&bytes, eof).map(|(_, outcome)| outcome), whole, "one byte at a time");
         for cut in 0..message.len() {
             let halves = [&message[..cut], &message[cut..]];
-            assert_eq!(
-                decode(&halves, eof).map(|(_, outcome)| outcome),
-                whole,
-                "cut at {cut}"
-            );
+            assert_eq!(decode(&halves, eof).map(|(_, outcome)| outcome), whole, "cut at {cut}");
         }
         whole
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be an error")]
     fn ok(body: &[u8], ended: bool, reusable: bool) -> Result<Outcome, Error> {
-        Ok(Outcome {
-            body: body.to_vec(),
-            ended,
-            reusable,
-        })
+        Ok(Outcome { body: body.to_vec(), ended, reusable })
     }
 
     #[test]
     fn bodies_are_framed_by_length_chunks_or_the_end() {
-        assert_eq!(
-            outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false),
-            ok(b"hello", true, true)
-        );
-        assert_eq!(
-            outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", true),
-            ok(b"hel", false, false)
-        );
+        assert_eq!(outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false), ok(b"hello", true, true));
+        assert_eq!(outcome(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", true), ok(b"hel", false, false));
         assert_eq!(
             outcome(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=\"1\"\r\nhello\r\n1 \r\n!\r\n0\r\nT: v\r\n\r\n",
@@ -534,47 +462,22 @@ mod tests {
             ),
             ok(b"hello!", true, true)
         );
+        assert_eq!(outcome(b"HTTP/1.1 200 OK\r\n\r\nhello", false), ok(b"hello", false, false));
+        assert_eq!(outcome(b"HTTP/1.1 200 OK\r\n\r\nhello", true), ok(b"hello", true, false));
+        assert_eq!(outcome(b"HTTP/1.1 204 No\r\n\r\n", false), ok(b"", true, true));
         assert_eq!(
-            outcome(b"HTTP/1.1 200 OK\r\n\r\nhello", false),
-            ok(b"hello", false, false)
-        );
-        assert_eq!(
-            outcome(b"HTTP/1.1 200 OK\r\n\r\nhello", true),
-            ok(b"hello", true, false)
-        );
-        assert_eq!(
-            outcome(b"HTTP/1.1 204 No\r\n\r\n", false),
-            ok(b"", true, true)
-        );
-        assert_eq!(
-            outcome(
-                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                false
-            ),
+            outcome(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", false),
             ok(b"", true, false)
         );
-        assert_eq!(
-            outcome(b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", false),
-            ok(b"x", true, false)
-        );
+        assert_eq!(outcome(b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", false), ok(b"x", true, false));
     }
 
     #[test]
     fn informational_responses_are_passed_over_but_not_for_ever() {
-        let message = [
-            b"HTTP/1.1 100 C\r\n\r\n".repeat(3),
-            b"HTTP/1.1 204 N\r\n\r\n".to_vec(),
-        ]
-        .concat();
+        let message = [b"HTTP/1.1 100 C\r\n\r\n".repeat(3), b"HTTP/1.1 204 N\r\n\r\n".to_vec()].concat();
         assert_eq!(outcome(&message, false), ok(b"", true, true));
-        assert!(matches!(
-            decode(&[&b"HTTP/1.1 103 E\r\n\r\n".repeat(17)], false),
-            Err(Error::Malformed(_))
-        ));
-        assert!(matches!(
-            decode(&[b"HTTP/1.1 101 S\r\n\r\n"], false),
-            Err(Error::Malformed(_))
-        ));
+        assert!(matches!(decode(&[&b"HTTP/1.1 103 E\r\n\r\n".repeat(17)], false), Err(Error::Malformed(_))));
+        assert!(matches!(decode(&[b"HTTP/1.1 101 S\r\n\r\n"], false), Err(Error::Malformed(_))));
     }
 
     #[test]
@@ -593,33 +496,14 @@ mod tests {
             "A b",
         ] {
             let message = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
-            assert!(
-                matches!(outcome(message.as_bytes(), false), Err(Error::Malformed(_))),
-                "{head}"
-            );
+            assert!(matches!(outcome(message.as_bytes(), false), Err(Error::Malformed(_))), "{head}");
         }
-        for body in [
-            "x\r\n",
-            "1\nx",
-            "1\r\nxy\r\n",
-            "10000000000000000\r\n",
-            "1\r\nx\r\n0\r\nT: v\n\r\n",
-            "\r\n",
-        ] {
+        for body in ["x\r\n", "1\nx", "1\r\nxy\r\n", "10000000000000000\r\n", "1\r\nx\r\n0\r\nT: v\n\r\n", "\r\n"] {
             let message = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-            assert!(
-                matches!(outcome(message.as_bytes(), false), Err(Error::Malformed(_))),
-                "{body:?}"
-            );
+            assert!(matches!(outcome(message.as_bytes(), false), Err(Error::Malformed(_))), "{body:?}");
         }
-        assert!(matches!(
-            outcome(b"HTTP/1.1 200 OK\nA: b\n\n", false),
-            Err(Error::Malformed(_))
-        ));
-        assert_eq!(
-            outcome(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", false),
-            Err(Error::Encoded)
-        );
+        assert!(matches!(outcome(b"HTTP/1.1 200 OK\nA: b\n\n", false), Err(Error::Malformed(_))));
+        assert_eq!(outcome(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", false), Err(Error::Encoded));
     }
 
     #[test]
@@ -628,11 +512,8 @@ mod tests {
         assert_eq!(outcome(&endless, false), Err(Error::TooLarge));
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(101));
         assert_eq!(outcome(many.as_bytes(), false), Err(Error::TooLarge));
-        let extension = [
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_vec(),
-            vec![b'x'; 2000],
-        ]
-        .concat();
+        let extension =
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_vec(), vec![b'x'; 2000]].concat();
         assert_eq!(outcome(&extension, false), Err(Error::TooLarge));
     }
 

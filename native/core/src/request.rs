@@ -82,11 +82,7 @@ pub struct RequestError {
 
 impl RequestError {
     fn new(message: impl Into<String>, param: impl Into<String>, code: &'static str) -> Self {
-        Self {
-            message: message.into(),
-            param: Some(param.into()),
-            code,
-        }
+        Self { message: message.into(), param: Some(param.into()), code }
     }
 
     fn wrong_type(param: impl Into<String>, wanted: &str) -> Self {
@@ -95,11 +91,7 @@ impl RequestError {
     }
 
     fn missing(param: &str) -> Self {
-        Self::new(
-            format!("{param} is required"),
-            param,
-            "missing_required_parameter",
-        )
+        Self::new(format!("{param} is required"), param, "missing_required_parameter")
     }
 
     /// For the caller; quotes nothing of the body.
@@ -131,11 +123,7 @@ impl std::error::Error for RequestError {}
 
 impl From<json::Error> for RequestError {
     fn from(error: json::Error) -> Self {
-        Self {
-            message: error.to_string(),
-            param: None,
-            code: error.kind().code(),
-        }
+        Self { message: error.to_string(), param: None, code: error.kind().code() }
     }
 }
 
@@ -178,11 +166,7 @@ impl View {
     /// Anything that is no JSON object of this kind, or that two parsers could read differently.
     pub fn parse(body: &[u8], kind: Kind, limits: Limits) -> Result<Self, RequestError> {
         Reader::check_utf8(body)?;
-        let mut parser = Parser {
-            body,
-            reader: Reader::new(body, limits, Mode::Strict),
-            view: Self::default(),
-        };
+        let mut parser = Parser { body, reader: Reader::new(body, limits, Mode::Strict), view: Self::default() };
         parser.view.n = 1;
         parser.object(kind)?;
         Ok(parser.view)
@@ -190,12 +174,7 @@ impl View {
 
     /// The body with another model and/or `stream_options.include_usage` set; None if that changes nothing.
     #[must_use]
-    pub fn rewrite(
-        &self,
-        body: &[u8],
-        model: Option<&str>,
-        include_usage: bool,
-    ) -> Option<Vec<u8>> {
+    pub fn rewrite(&self, body: &[u8], model: Option<&str>, include_usage: bool) -> Option<Vec<u8>> {
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
         let mut members = Vec::new();
@@ -216,13 +195,7 @@ impl View {
             if !self.is_empty {
                 inserted.push(b',');
             }
-            edits.push((
-                Span {
-                    start: self.open,
-                    end: self.open,
-                },
-                inserted,
-            ));
+            edits.push((Span { start: self.open, end: self.open }, inserted));
         }
         if edits.is_empty() {
             return None;
@@ -250,18 +223,8 @@ impl Options {
             return (self.value, br#"{"include_usage":true}"#.to_vec());
         }
         let first = self.value.start + 1;
-        let member: &[u8] = if self.is_empty {
-            br#""include_usage":true"#
-        } else {
-            br#""include_usage":true,"#
-        };
-        (
-            Span {
-                start: first,
-                end: first,
-            },
-            member.to_vec(),
-        )
+        let member: &[u8] = if self.is_empty { br#""include_usage":true"# } else { br#""include_usage":true,"# };
+        (Span { start: first, end: first }, member.to_vec())
     }
 }
 
@@ -304,11 +267,7 @@ impl Parser<'_> {
             // Malformed JSON is told as that; whatever else it is, it is no object.
             self.rest()?;
             let message = "the request body must be a JSON object";
-            return Err(RequestError {
-                message: message.into(),
-                param: None,
-                code: "invalid_type",
-            });
+            return Err(RequestError { message: message.into(), param: None, code: "invalid_type" });
         }
         self.view.open = self.reader.position();
         self.view.is_empty = true;
@@ -392,9 +351,7 @@ impl Parser<'_> {
                 Ok(())
             }
             b"tools" | b"functions" => self.walk(SegmentKind::ToolDefinition),
-            b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => {
-                self.walk(SegmentKind::Text)
-            }
+            b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => self.walk(SegmentKind::Text),
             b"response_format" | b"text" => self.walk(SegmentKind::ToolDefinition),
             _ => self.walk(SegmentKind::Other),
         }
@@ -403,10 +360,7 @@ impl Parser<'_> {
     fn model(&mut self) -> Result<(), RequestError> {
         match self.reader.next()? {
             Event::String(string) if string.end > string.start => {
-                self.view.model_value = Some(Span {
-                    start: string.start - 1,
-                    end: string.end + 1,
-                });
+                self.view.model_value = Some(Span { start: string.start - 1, end: string.end + 1 });
                 let name = json::unescape(self.reader.raw(string));
                 self.view.model = Some(String::from_utf8_lossy(&name).into_owned());
                 Ok(())
@@ -421,10 +375,7 @@ impl Parser<'_> {
 
     /// The span of the scalar that was read last.
     fn last(&self) -> Span {
-        Span {
-            start: self.reader.event_start(),
-            end: self.reader.position(),
-        }
+        Span { start: self.reader.event_start(), end: self.reader.position() }
     }
 
     fn flag(&mut self, param: &str) -> Result<Option<bool>, RequestError> {
@@ -438,15 +389,12 @@ impl Parser<'_> {
     fn integer(&mut self, param: &str, least: u64, most: u64) -> Result<Option<u64>, RequestError> {
         match self.reader.next()? {
             Event::Null => Ok(None),
-            Event::Number(span) => self
-                .reader
-                .integer(span)
-                .filter(|value| (least..=most).contains(value))
-                .map(Some)
-                .ok_or_else(|| {
+            Event::Number(span) => {
+                self.reader.integer(span).filter(|value| (least..=most).contains(value)).map(Some).ok_or_else(|| {
                     let bounds = format!("{param} must be an integer from {least} to {most}");
                     RequestError::new(bounds, param, "invalid_value")
-                }),
+                })
+            }
             _ => Err(RequestError::wrong_type(param, "an integer")),
         }
     }
@@ -454,29 +402,21 @@ impl Parser<'_> {
     fn options(&mut self) -> Result<(), RequestError> {
         let first = self.reader.next()?;
         let start = self.reader.event_start();
-        let mut options = Options {
-            value: self.last(),
-            is_object: first == Event::ObjectStart,
-            is_empty: true,
-            include_usage: None,
-        };
+        let mut options =
+            Options { value: self.last(), is_object: first == Event::ObjectStart, is_empty: true, include_usage: None };
         match first {
             Event::Null => {}
             Event::ObjectStart => {
                 while let Event::Key(key) = self.reader.next()? {
                     options.is_empty = false;
                     if json::key_is(self.reader.raw(key), key.escaped, b"include_usage") {
-                        self.view.include_usage =
-                            self.flag("stream_options.include_usage")?.unwrap_or(false);
+                        self.view.include_usage = self.flag("stream_options.include_usage")?.unwrap_or(false);
                         options.include_usage = Some(self.last());
                     } else {
                         self.reader.skip_value()?;
                     }
                 }
-                options.value = Span {
-                    start,
-                    end: self.reader.position(),
-                };
+                options.value = Span { start, end: self.reader.position() };
             }
             _ => return Err(RequestError::wrong_type("stream_options", "an object")),
         }
@@ -499,10 +439,7 @@ impl Parser<'_> {
                 Event::ArrayEnd if index > 0 => return Ok(()),
                 Event::ArrayEnd => return Err(wrong()),
                 _ => {
-                    return Err(RequestError::wrong_type(
-                        format!("messages[{index}]"),
-                        "an object",
-                    ));
+                    return Err(RequestError::wrong_type(format!("messages[{index}]"), "an object"));
                 }
             }
             index += 1;
@@ -516,10 +453,7 @@ impl Parser<'_> {
             match &*name {
                 b"role" => {
                     let Event::String(role) = self.reader.next()? else {
-                        return Err(RequestError::wrong_type(
-                            format!("messages[{index}].role"),
-                            "a string",
-                        ));
+                        return Err(RequestError::wrong_type(format!("messages[{index}].role"), "a string"));
                     };
                     self.push(role, SegmentKind::Other);
                     has_role = true;
@@ -534,11 +468,7 @@ impl Parser<'_> {
             return Ok(());
         }
         let param = format!("messages[{index}].role");
-        Err(RequestError::new(
-            format!("{param} is required"),
-            param,
-            "missing_required_parameter",
-        ))
+        Err(RequestError::new(format!("{param} is required"), param, "missing_required_parameter"))
     }
 
     fn content(&mut self, index: usize) -> Result<(), RequestError> {
@@ -611,8 +541,7 @@ impl Parser<'_> {
                     next = kinds.last().copied().unwrap_or(kind);
                 }
                 Event::String(text) => {
-                    let media = next != SegmentKind::ToolDefinition
-                        && self.reader.raw(text).starts_with(b"data:");
+                    let media = next != SegmentKind::ToolDefinition && self.reader.raw(text).starts_with(b"data:");
                     self.push(text, if media { SegmentKind::Media } else { next });
                 }
                 _ => {}
@@ -625,15 +554,12 @@ impl Parser<'_> {
 /// What the strings under a key are, inside a container of `around`.
 fn kind_below(key: &[u8], around: SegmentKind) -> SegmentKind {
     match (around, key) {
-        (SegmentKind::ToolDefinition | SegmentKind::ToolArguments | SegmentKind::Media, _) => {
-            around
-        }
+        (SegmentKind::ToolDefinition | SegmentKind::ToolArguments | SegmentKind::Media, _) => around,
         (_, b"arguments" | b"input") => SegmentKind::ToolArguments,
         (_, b"data" | b"file_data" | b"b64_json") => SegmentKind::Media,
-        (
-            SegmentKind::Text,
-            b"type" | b"id" | b"tool_use_id" | b"tool_call_id" | b"signature" | b"media_type",
-        ) => SegmentKind::Other,
+        (SegmentKind::Text, b"type" | b"id" | b"tool_use_id" | b"tool_call_id" | b"signature" | b"media_type") => {
+            SegmentKind::Other
+        }
         _ => around,
     }
 }
@@ -663,11 +589,8 @@ mod tests {
 
     #[test]
     fn null_and_absent_fields_have_their_defaults() {
-        let view = parse(
-            &chat(r#","stream":null,"stream_options":null,"max_tokens":null,"n":null"#),
-            Kind::Chat,
-        )
-        .unwrap();
+        let view =
+            parse(&chat(r#","stream":null,"stream_options":null,"max_tokens":null,"n":null"#), Kind::Chat).unwrap();
         assert!(!view.stream && !view.include_usage);
         assert_eq!((view.max_tokens, view.n), (None, 1));
     }
@@ -675,54 +598,18 @@ mod tests {
     #[test]
     fn wrong_types_name_their_field() {
         for (body, param, code) in [
-            (
-                r#"{"model":1,"messages":[{"role":"user"}]}"#,
-                Some("model"),
-                "invalid_type",
-            ),
-            (
-                r#"{"model":"","messages":[{"role":"user"}]}"#,
-                Some("model"),
-                "invalid_type",
-            ),
-            (
-                r#"{"model":{"a":[1]},"messages":[{"role":"user"}]}"#,
-                Some("model"),
-                "invalid_type",
-            ),
+            (r#"{"model":1,"messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
+            (r#"{"model":"","messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
+            (r#"{"model":{"a":[1]},"messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
             (&chat(r#","stream":"yes""#), Some("stream"), "invalid_type"),
-            (
-                &chat(r#","stream_options":[{}]"#),
-                Some("stream_options"),
-                "invalid_type",
-            ),
-            (
-                &chat(r#","stream_options":{"include_usage":1}"#),
-                Some("stream_options.include_usage"),
-                "invalid_type",
-            ),
-            (
-                &chat(r#","max_tokens":-1"#),
-                Some("max_tokens"),
-                "invalid_value",
-            ),
-            (
-                &chat(r#","max_tokens":1.5"#),
-                Some("max_tokens"),
-                "invalid_value",
-            ),
-            (
-                &chat(r#","max_tokens":1e400"#),
-                Some("max_tokens"),
-                "invalid_value",
-            ),
+            (&chat(r#","stream_options":[{}]"#), Some("stream_options"), "invalid_type"),
+            (&chat(r#","stream_options":{"include_usage":1}"#), Some("stream_options.include_usage"), "invalid_type"),
+            (&chat(r#","max_tokens":-1"#), Some("max_tokens"), "invalid_value"),
+            (&chat(r#","max_tokens":1.5"#), Some("max_tokens"), "invalid_value"),
+            (&chat(r#","max_tokens":1e400"#), Some("max_tokens"), "invalid_value"),
             (&chat(r#","n":0"#), Some("n"), "invalid_value"),
             (&chat(r#","n":129"#), Some("n"), "invalid_value"),
-            (
-                r#"{"model":"m"}"#,
-                Some("messages"),
-                "missing_required_parameter",
-            ),
+            (r#"{"model":"m"}"#, Some("messages"), "missing_required_parameter"),
             (r#"{"messages":[]}"#, Some("messages"), "invalid_type"),
             (r#"{"messages":{"a":{}}}"#, Some("messages"), "invalid_type"),
             (r#"{"messages":["x"]}"#, Some("messages[0]"), "invalid_type"),
@@ -731,48 +618,20 @@ mod tests {
                 Some("messages[1].role"),
                 "missing_required_parameter",
             ),
-            (
-                r#"{"messages":[{"role":["x"]}]}"#,
-                Some("messages[0].role"),
-                "invalid_type",
-            ),
-            (
-                r#"{"messages":[{"role":"user","content":{"a":1}}]}"#,
-                Some("messages[0].content"),
-                "invalid_type",
-            ),
+            (r#"{"messages":[{"role":["x"]}]}"#, Some("messages[0].role"), "invalid_type"),
+            (r#"{"messages":[{"role":"user","content":{"a":1}}]}"#, Some("messages[0].content"), "invalid_type"),
             ("[]", None, "invalid_type"),
             ("1", None, "invalid_type"),
             ("", None, "invalid_json"),
-            (
-                r#"{"model":1,"messages":[{"role":"user"}]"#,
-                None,
-                "invalid_json",
-            ),
+            (r#"{"model":1,"messages":[{"role":"user"}]"#, None, "invalid_json"),
         ] {
             let error = parse(body, Kind::Chat).unwrap_err();
             assert_eq!((error.param(), error.code()), (param, code), "{body}");
         }
-        assert_eq!(
-            parse("{}", Kind::Completions).unwrap_err().param(),
-            Some("prompt")
-        );
-        assert_eq!(
-            parse(r#"{"prompt":1}"#, Kind::Completions)
-                .unwrap_err()
-                .param(),
-            Some("prompt")
-        );
-        assert_eq!(
-            parse("{}", Kind::Embeddings).unwrap_err().param(),
-            Some("input")
-        );
-        assert_eq!(
-            parse(r#"{"input":[ ]}"#, Kind::Embeddings)
-                .unwrap_err()
-                .param(),
-            Some("input")
-        );
+        assert_eq!(parse("{}", Kind::Completions).unwrap_err().param(), Some("prompt"));
+        assert_eq!(parse(r#"{"prompt":1}"#, Kind::Completions).unwrap_err().param(), Some("prompt"));
+        assert_eq!(parse("{}", Kind::Embeddings).unwrap_err().param(), Some("input"));
+        assert_eq!(parse(r#"{"input":[ ]}"#, Kind::Embeddings).unwrap_err().param(), Some("input"));
         assert!(parse(r#"{"input":[1,2]}"#, Kind::Embeddings).is_ok());
         assert!(parse("{}", Kind::Responses).is_ok());
     }
@@ -790,11 +649,7 @@ mod tests {
             {"role":"tool","tool_call_id":"c1","content":"result"}],
             "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"x":{"enum":["e"]}}}}]}"#;
         let view = parse(body, Kind::Chat).unwrap();
-        let found: Vec<_> = view
-            .segments
-            .iter()
-            .map(|s| (&body[s.string.start..s.string.end], s.kind))
-            .collect();
+        let found: Vec<_> = view.segments.iter().map(|s| (&body[s.string.start..s.string.end], s.kind)).collect();
         assert_eq!(
             found,
             [
@@ -841,31 +696,11 @@ mod tests {
                 false,
                 Some(r#"{ "b" : 1, "model" : "x\"y" , "c":2}"#),
             ),
-            (
-                r#"{"a":1}"#,
-                Some("x"),
-                true,
-                Some(r#"{"model":"x","stream_options":{"include_usage":true},"a":1}"#),
-            ),
+            (r#"{"a":1}"#, Some("x"), true, Some(r#"{"model":"x","stream_options":{"include_usage":true},"a":1}"#)),
             ("{}", Some("x"), false, Some(r#"{"model":"x"}"#)),
-            (
-                r#"{"model":null}"#,
-                Some("x"),
-                false,
-                Some(r#"{"model":"x"}"#),
-            ),
-            (
-                r#"{"stream_options":null}"#,
-                None,
-                true,
-                Some(r#"{"stream_options":{"include_usage":true}}"#),
-            ),
-            (
-                r#"{"stream_options": {} }"#,
-                None,
-                true,
-                Some(r#"{"stream_options": {"include_usage":true} }"#),
-            ),
+            (r#"{"model":null}"#, Some("x"), false, Some(r#"{"model":"x"}"#)),
+            (r#"{"stream_options":null}"#, None, true, Some(r#"{"stream_options":{"include_usage":true}}"#)),
+            (r#"{"stream_options": {} }"#, None, true, Some(r#"{"stream_options": {"include_usage":true} }"#)),
             (
                 r#"{"stream_options":{"x":[1]},"a":2}"#,
                 None,
@@ -878,12 +713,7 @@ mod tests {
                 true,
                 Some(r#"{"stream_options":{"include_usage": true},"model":"n"}"#),
             ),
-            (
-                r#"{"stream_options":{"include_usage":true}}"#,
-                None,
-                true,
-                None,
-            ),
+            (r#"{"stream_options":{"include_usage":true}}"#, None, true, None),
         ] {
             let view = parse(body, Kind::Responses).unwrap();
             let rewritten = view.rewrite(body.as_bytes(), model, usage);

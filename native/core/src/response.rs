@@ -27,7 +27,7 @@ pub const FAULT: u8 = 8;
 /// Why a response cannot be used further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// "protocol", "too_large", "truncated", "encoding", "stream_error" or "malformed_event".
+    /// "protocol", "`too_large`", "truncated", "encoding", "`stream_error`" or "`malformed_event`".
     pub kind: &'static str,
     /// For the caller; the upstream's own words only where it named them its error message.
     pub message: String,
@@ -222,25 +222,19 @@ impl Response {
     /// An error event for the client.
     #[must_use]
     pub fn fault_event(&self, message: &str, code: &str) -> Vec<u8> {
-        self.dialect
-            .fault_event(message, code, self.stream.tap.sequence + 1)
+        self.dialect.fault_event(message, code, self.stream.tap.sequence + 1)
     }
 
     fn begin(&mut self) {
         self.flags |= HEAD;
-        let tapped = self.decoder.is_event_stream()
-            && self.decoder.status() == 200
-            && self.dialect != Dialect::Raw;
+        let tapped = self.decoder.is_event_stream() && self.decoder.status() == 200 && self.dialect != Dialect::Raw;
         self.framer = tapped.then(Framer::new);
     }
 
     fn body(&mut self, piece: &[u8]) {
         let Some(framer) = &mut self.framer else {
             if self.out.len() + piece.len() > self.limits.max_body {
-                let message = format!(
-                    "the upstream's answer is larger than {} bytes",
-                    self.limits.max_body
-                );
+                let message = format!("the upstream's answer is larger than {} bytes", self.limits.max_body);
                 self.fail("too_large", message);
             } else {
                 self.out.extend_from_slice(piece);
@@ -252,10 +246,7 @@ impl Response {
         let mut handle = |framed: Framed<'_>| stream.block(&framed, out, false);
         while framer.next_block(&mut handle) {}
         if framer.held() > self.limits.max_event && self.stream.failed.is_none() {
-            let message = format!(
-                "an event of the upstream is larger than {} bytes",
-                self.limits.max_event
-            );
+            let message = format!("an event of the upstream is larger than {} bytes", self.limits.max_event);
             self.stream.failed = Some(("too_large", message));
         }
         self.take_failure();
@@ -292,19 +283,13 @@ impl Response {
     /// The connection ended before the message did.
     fn cut_short(&mut self) {
         if self.flags & HEAD == 0 {
-            self.fail(
-                "truncated",
-                "the upstream closed the connection without an answer".into(),
-            );
+            self.fail("truncated", "the upstream closed the connection without an answer".into());
             return;
         }
         if self.framer.is_some() {
             self.complete();
         } else {
-            self.fail(
-                "truncated",
-                "the upstream closed the connection in the middle of its answer".into(),
-            );
+            self.fail("truncated", "the upstream closed the connection in the middle of its answer".into());
         }
     }
 
@@ -327,19 +312,12 @@ impl Response {
 
     fn fail_http(&mut self, error: http1::Error) {
         match error {
-            http1::Error::Malformed(what) => self.fail(
-                "protocol",
-                format!("the upstream's answer is malformed: {what}"),
-            ),
-            http1::Error::TooLarge => self.fail(
-                "too_large",
-                "the head of the upstream's answer is too large".into(),
-            ),
+            http1::Error::Malformed(what) => {
+                self.fail("protocol", format!("the upstream's answer is malformed: {what}"))
+            }
+            http1::Error::TooLarge => self.fail("too_large", "the head of the upstream's answer is too large".into()),
             http1::Error::Encoded => {
-                self.fail(
-                    "encoding",
-                    "the upstream encoded its answer although identity was asked for".into(),
-                );
+                self.fail("encoding", "the upstream encoded its answer although identity was asked for".into());
             }
         }
     }
@@ -393,10 +371,8 @@ impl Stream {
             Verdict::Malformed => self.malformed += 1,
             Verdict::BrokenToolCall => {
                 self.malformed += 1;
-                self.failed = Some((
-                    "malformed_event",
-                    "an event of the upstream is malformed inside a tool call".into(),
-                ));
+                self.failed =
+                    Some(("malformed_event", "an event of the upstream is malformed inside a tool call".into()));
             }
         }
     }
@@ -407,42 +383,22 @@ impl Stream {
         out.extend_from_slice(raw);
         if is_last && !ends_blank(raw) {
             // The stream ended without the blank line that makes this an event.
-            out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") {
-                b"\n"
-            } else {
-                b"\n\n"
-            });
+            out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") { b"\n" } else { b"\n\n" });
         }
     }
 }
 
 fn ends_blank(raw: &[u8]) -> bool {
-    [
-        &b"\n\n"[..],
-        b"\r\r",
-        b"\n\r",
-        b"\r\n\r\n",
-        b"\n\r\n",
-        b"\r\n\n",
-    ]
-    .iter()
-    .any(|end| raw.ends_with(end))
+    [&b"\n\n"[..], b"\r\r", b"\n\r", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"].iter().any(|end| raw.ends_with(end))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        http: http1::Limits {
-            max_head: 65536,
-            max_headers: 100,
-        },
-        max_body: 1000,
-        max_event: 1000,
-    };
-    const HEAD_OK: &str =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const LIMITS: Limits =
+        Limits { http: http1::Limits { max_head: 65536, max_headers: 100 }, max_body: 1000, max_event: 1000 };
+    const HEAD_OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
     #[derive(Debug, PartialEq, Eq)]
     struct Outcome {
@@ -492,21 +448,14 @@ mod tests {
         let bytes: Vec<&[u8]> = message.chunks(1).collect();
         assert_eq!(run(&bytes, strip, eof), whole, "one byte at a time");
         for cut in 0..message.len() {
-            assert_eq!(
-                run(&[&message[..cut], &message[cut..]], strip, eof),
-                whole,
-                "cut at {cut}"
-            );
+            assert_eq!(run(&[&message[..cut], &message[cut..]], strip, eof), whole, "cut at {cut}");
         }
         whole
     }
 
-    const A: &str =
-        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\u{1f600} a\"}}]}\n\n";
-    const FINISH: &str =
-        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-    const USAGE: &str =
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
+    const A: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\u{1f600} a\"}}]}\n\n";
+    const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";
 
     #[test]
@@ -514,10 +463,7 @@ mod tests {
         let stream = [A, FINISH, USAGE, DONE].concat();
         let outcome = all_splits(&chunked(&stream), false, false);
         assert_eq!(outcome.out, stream);
-        assert_eq!(
-            (outcome.flags, outcome.usage, outcome.reusable),
-            (HEAD | END, Some((3, 4, 0, 0)), true)
-        );
+        assert_eq!((outcome.flags, outcome.usage, outcome.reusable), (HEAD | END, Some((3, 4, 0, 0)), true));
     }
 
     #[test]
@@ -530,52 +476,33 @@ mod tests {
     #[test]
     fn a_stream_that_finished_needs_no_done() {
         let outcome = all_splits(&chunked(&[A, FINISH].concat()), false, false);
-        assert_eq!(
-            (outcome.out, outcome.flags),
-            ([A, FINISH].concat(), HEAD | END)
-        );
+        assert_eq!((outcome.out, outcome.flags), ([A, FINISH].concat(), HEAD | END));
     }
 
     #[test]
     fn a_stream_that_breaks_off_is_truncated() {
         let whole = chunked(&[A, A].concat());
         let outcome = all_splits(&whole, false, false);
-        assert_eq!(
-            (outcome.out.as_str(), outcome.fault),
-            ([A, A].concat().as_str(), Some("truncated"))
-        );
+        assert_eq!((outcome.out.as_str(), outcome.fault), ([A, A].concat().as_str(), Some("truncated")));
         let outcome = all_splits(&whole[..whole.len() - 5], false, true);
-        assert_eq!(
-            (outcome.fault, outcome.reusable),
-            (Some("truncated"), false)
-        );
-        assert_eq!(
-            all_splits(&chunked(": nothing\n\n"), false, false).fault,
-            Some("truncated")
-        );
+        assert_eq!((outcome.fault, outcome.reusable), (Some("truncated"), false));
+        assert_eq!(all_splits(&chunked(": nothing\n\n"), false, false).fault, Some("truncated"));
     }
 
     #[test]
     fn a_body_is_ready_when_it_is_whole() {
-        let message = b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
+        let message =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
         let outcome = all_splits(message, false, false);
         assert_eq!((outcome.out.len(), outcome.usage), (51, Some((1, 2, 0, 0))));
-        assert_eq!(
-            all_splits(&message[..80], false, true).fault,
-            Some("truncated")
-        );
+        assert_eq!(all_splits(&message[..80], false, true).fault, Some("truncated"));
         let large = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 2000]].concat();
         assert_eq!(run(&[&large], false, true).fault, Some("too_large"));
     }
 
     #[test]
     fn an_event_without_an_end_is_bounded() {
-        let message = [
-            HEAD_OK.as_bytes().to_vec(),
-            b"7d0\r\ndata: ".to_vec(),
-            vec![b'x'; 1994],
-        ]
-        .concat();
+        let message = [HEAD_OK.as_bytes().to_vec(), b"7d0\r\ndata: ".to_vec(), vec![b'x'; 1994]].concat();
         assert_eq!(run(&[&message], false, false).fault, Some("too_large"));
     }
 

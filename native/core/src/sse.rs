@@ -63,10 +63,7 @@ impl Block<'_> {
     }
 
     fn of(&self, kind: LineKind) -> impl Iterator<Item = &[u8]> {
-        self.lines
-            .iter()
-            .filter(move |line| line.kind == kind)
-            .map(|line| &self.raw[line.span.clone()])
+        self.lines.iter().filter(move |line| line.kind == kind).map(|line| &self.raw[line.span.clone()])
     }
 }
 
@@ -101,10 +98,7 @@ impl Framer {
     /// A framer at the start of a stream.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            at_start: true,
-            ..Self::default()
-        }
+        Self { at_start: true, ..Self::default() }
     }
 
     /// Add what was read; then call `next_block` until it has none.
@@ -137,10 +131,7 @@ impl Framer {
             self.line(end, end);
         }
         if self.start < end {
-            handle(Framed::Block(Block {
-                raw: &self.buffer[self.start..],
-                lines: &self.lines,
-            }));
+            handle(Framed::Block(Block { raw: &self.buffer[self.start..], lines: &self.lines }));
         }
         self.begin_block(end);
     }
@@ -197,10 +188,7 @@ impl Framer {
                 self.line(end, next);
                 continue;
             }
-            handle(Framed::Block(Block {
-                raw: &self.buffer[self.start..next],
-                lines: &self.lines,
-            }));
+            handle(Framed::Block(Block { raw: &self.buffer[self.start..next], lines: &self.lines }));
             self.begin_block(next);
             self.lf_belongs = may_get_lf;
             return true;
@@ -272,11 +260,7 @@ mod tests {
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(frame(&bytes), whole, "one byte at a time");
         for cut in 0..=stream.len() {
-            assert_eq!(
-                frame(&[&stream[..cut], &stream[cut..]]),
-                whole,
-                "cut at {cut}"
-            );
+            assert_eq!(frame(&[&stream[..cut], &stream[cut..]]), whole, "cut at {cut}");
         }
         whole
     }
@@ -284,15 +268,10 @@ mod tests {
     #[test]
     fn every_line_end_and_every_split_gives_the_same_blocks() {
         for end in ["\n", "\r\n", "\r"] {
-            let stream = format!(
-                "event: x{end}data: a{end}{end}data:b{end}data: c{end}{end}: note{end}{end}"
-            );
+            let stream = format!("event: x{end}data: a{end}{end}data:b{end}data: c{end}{end}: note{end}{end}");
             let seen = all_splits(stream.as_bytes());
             assert_eq!(seen.raw, stream.as_bytes());
-            assert_eq!(
-                seen.data,
-                [Some(b"a".to_vec()), Some(b"b\nc".to_vec()), None]
-            );
+            assert_eq!(seen.data, [Some(b"a".to_vec()), Some(b"b\nc".to_vec()), None]);
             assert_eq!(seen.events, [Some(b"x".to_vec()), None, None]);
             assert_eq!(seen.comments, [format!(": note{end}").into_bytes()]);
         }
@@ -305,12 +284,7 @@ mod tests {
         assert_eq!(seen.raw, stream);
         assert_eq!(
             seen.data,
-            [
-                Some(b"a\nb\nc".to_vec()),
-                Some(b"d".to_vec()),
-                Some(b"e".to_vec()),
-                Some(b"f".to_vec())
-            ]
+            [Some(b"a\nb\nc".to_vec()), Some(b"d".to_vec()), Some(b"e".to_vec()), Some(b"f".to_vec())]
         );
     }
 
@@ -323,10 +297,7 @@ mod tests {
 
     #[test]
     fn the_last_block_needs_no_blank_line() {
-        assert_eq!(
-            all_splits(b"data: a\n\ndata: b").data,
-            [Some(b"a".to_vec()), Some(b"b".to_vec())]
-        );
+        assert_eq!(all_splits(b"data: a\n\ndata: b").data, [Some(b"a".to_vec()), Some(b"b".to_vec())]);
         assert_eq!(all_splits(b"data: a\r\n").data, [Some(b"a".to_vec())]);
         assert_eq!(all_splits(b"data").data, [Some(b"".to_vec())]);
     }

@@ -46,7 +46,9 @@ impl Dialect {
         };
         match self {
             Self::Messages => {
-                out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":");
+                out.extend_from_slice(
+                    b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":",
+                );
                 quote(&mut out, message);
                 out.extend_from_slice(b"}}\n\n");
             }
@@ -55,9 +57,7 @@ impl Dialect {
                 quote(&mut out, code);
                 out.extend_from_slice(b",\"message\":");
                 quote(&mut out, message);
-                out.extend_from_slice(
-                    format!(",\"param\":null,\"sequence_number\":{sequence}}}\n\n").as_bytes(),
-                );
+                out.extend_from_slice(format!(",\"param\":null,\"sequence_number\":{sequence}}}\n\n").as_bytes());
             }
             Self::Chat | Self::Completions | Self::Raw => {
                 out.extend_from_slice(b"data: {\"error\":{\"message\":");
@@ -102,10 +102,7 @@ pub struct Tap {
     finished: u128,
 }
 
-const LIMITS: Limits = Limits {
-    max_depth: 256,
-    max_nodes: usize::MAX,
-};
+const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
 /// Larger bodies are not parsed whole for their usage: it is looked for from the end.
 const PARSE_WHOLE: usize = 1 << 20;
 
@@ -125,14 +122,7 @@ impl Tap {
     /// A tap for a stream or body of this dialect.
     #[must_use]
     pub fn new(dialect: Dialect) -> Self {
-        Self {
-            dialect,
-            usage: Usage::default(),
-            text_bytes: 0,
-            sequence: 0,
-            seen: 0,
-            finished: 0,
-        }
+        Self { dialect, usage: Usage::default(), text_bytes: 0, sequence: 0, seen: 0, finished: 0 }
     }
 
     /// Whether every choice that was begun has told why it ended.
@@ -148,18 +138,10 @@ impl Tap {
         }
         let mut found = Findings::default();
         if self.read(data, &mut found).is_err() {
-            let in_tool_call = [
-                &b"tool_calls"[..],
-                b"input_json_delta",
-                b"function_call_arguments",
-            ]
-            .iter()
-            .any(|mark| memchr::memmem::find(data, mark).is_some());
-            return if in_tool_call {
-                Verdict::BrokenToolCall
-            } else {
-                Verdict::Malformed
-            };
+            let in_tool_call = [&b"tool_calls"[..], b"input_json_delta", b"function_call_arguments"]
+                .iter()
+                .any(|mark| memchr::memmem::find(data, mark).is_some());
+            return if in_tool_call { Verdict::BrokenToolCall } else { Verdict::Malformed };
         }
         self.text_bytes += found.text_bytes;
         self.sequence = found.sequence.unwrap_or(self.sequence);
@@ -180,9 +162,7 @@ impl Tap {
         if let Some(place) = memchr::memmem::rfind(body, b"\"usage\"") {
             let rest = body[place + 7..].trim_ascii_start();
             if let Some(value) = rest.strip_prefix(b":") {
-                let _ = self
-                    .usage
-                    .read(&mut Reader::new(value, LIMITS, Mode::Lenient));
+                let _ = self.usage.read(&mut Reader::new(value, LIMITS, Mode::Lenient));
             }
         }
     }
@@ -197,9 +177,7 @@ impl Tap {
         let mut found = Findings::default();
         let mut probe = Self::new(self.dialect);
         probe.read(text, &mut found).ok()?;
-        found
-            .error
-            .map(|span| describe(&text[span.start..span.end]))
+        found.error.map(|span| describe(&text[span.start..span.end]))
     }
 
     fn judge(&mut self, data: &[u8], name: Option<&[u8]>, found: &Findings) -> Verdict {
@@ -211,10 +189,7 @@ impl Tap {
         if failed && self.dialect != Dialect::Chat {
             return failure(data);
         }
-        if matches!(
-            kind,
-            b"message_stop" | b"response.completed" | b"response.incomplete"
-        ) {
+        if matches!(kind, b"message_stop" | b"response.completed" | b"response.incomplete") {
             return Verdict::Done;
         }
         if found.has_usage && found.has_choices && found.index.is_none() {
@@ -229,10 +204,7 @@ impl Tap {
             while reader.next()? != Event::End {}
             return Ok(());
         }
-        loop {
-            let Event::Key(key) = reader.next()? else {
-                break;
-            };
+        while let Event::Key(key) = reader.next()? {
             match reader.raw(key) {
                 b"choices" => {
                     found.has_choices = true;
@@ -260,20 +232,11 @@ impl Tap {
                 }
             }
         }
-        if reader.next()? == Event::End {
-            Ok(())
-        } else {
-            Ok(())
-        }
+        reader.next().map(drop)
     }
 
-    /// `message` of Anthropic's message_start, `response` of the Responses API: both carry usage, the latter an error.
-    fn inner(
-        &mut self,
-        data: &[u8],
-        reader: &mut Reader<'_>,
-        found: &mut Findings,
-    ) -> Result<(), Error> {
+    /// `message` of Anthropic's `message_start`, `response` of the Responses API: both carry usage, the latter an error.
+    fn inner(&mut self, data: &[u8], reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
         let outside = reader.depth();
         if reader.next()? != Event::ObjectStart {
             while reader.depth() > outside {
@@ -336,10 +299,7 @@ impl Tap {
             }
         }
         found.index = Some(index);
-        let bit = u32::try_from(index)
-            .ok()
-            .and_then(|n| 1_u128.checked_shl(n))
-            .unwrap_or(0);
+        let bit = u32::try_from(index).ok().and_then(|n| 1_u128.checked_shl(n)).unwrap_or(0);
         self.seen |= bit;
         if finished {
             self.finished |= bit;
@@ -369,18 +329,11 @@ fn text(reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
         match reader.next()? {
             Event::Key(key) => {
                 let name = reader.raw(key);
-                counts = !matches!(
-                    name,
-                    b"role" | b"type" | b"id" | b"signature" | b"stop_reason" | b"stop_sequence"
-                );
+                counts = !matches!(name, b"role" | b"type" | b"id" | b"signature" | b"stop_reason" | b"stop_sequence");
             }
             Event::String(string) if counts => {
                 let raw = reader.raw(string);
-                let length = if string.escaped {
-                    json::decoded_len(raw)
-                } else {
-                    raw.len()
-                };
+                let length = if string.escaped { json::decoded_len(raw) } else { raw.len() };
                 found.text_bytes += length as u64;
             }
             _ => {}
@@ -450,10 +403,7 @@ mod tests {
     fn usage_is_the_last_that_was_told() {
         let mut tap = Tap::new(Dialect::Chat);
         for (data, verdict) in [
-            (
-                r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}"#,
-                Verdict::Pass,
-            ),
+            (r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}"#, Verdict::Pass),
             (
                 r#"{"choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#,
                 Verdict::Pass,
@@ -479,38 +429,25 @@ mod tests {
         assert_eq!(tap.event(start.as_bytes(), None), Verdict::Pass);
         let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#;
         assert_eq!(tap.event(delta.as_bytes(), None), Verdict::Pass);
-        assert_eq!(
-            tap.event(br#"{"type":"message_stop"}"#, None),
-            Verdict::Done
-        );
+        assert_eq!(tap.event(br#"{"type":"message_stop"}"#, None), Verdict::Done);
         assert_eq!(tap.usage.totals(), Some((16, 7, 4, 0)));
     }
 
     #[test]
     fn a_chunk_without_choices_is_usage_only_if_it_has_usage() {
-        assert_eq!(
-            chat(r#"{"choices":[],"prompt_filter_results":[]}"#).1,
-            Verdict::Pass
-        );
+        assert_eq!(chat(r#"{"choices":[],"prompt_filter_results":[]}"#).1, Verdict::Pass);
         assert_eq!(chat(r#"{"choices":[],"usage":null}"#).1, Verdict::Pass);
-        assert_eq!(
-            chat(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#).1,
-            Verdict::UsageOnly
-        );
+        assert_eq!(chat(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#).1, Verdict::UsageOnly);
     }
 
     #[test]
     fn finished_means_every_choice() {
         let mut tap = Tap::new(Dialect::Chat);
-        let event = |index: u32, reason: &str| {
-            format!(r#"{{"choices":[{{"index":{index},"finish_reason":{reason}}}]}}"#)
-        };
-        for (index, reason, all) in [
-            (0, "null", false),
-            (1, "\"\"", false),
-            (0, "\"stop\"", false),
-            (1, "\"length\"", true),
-        ] {
+        let event =
+            |index: u32, reason: &str| format!(r#"{{"choices":[{{"index":{index},"finish_reason":{reason}}}]}}"#);
+        for (index, reason, all) in
+            [(0, "null", false), (1, "\"\"", false), (0, "\"stop\"", false), (1, "\"length\"", true)]
+        {
             tap.event(event(index, reason).as_bytes(), None);
             assert_eq!(tap.all_finished(), all, "{index} {reason}");
         }
@@ -524,21 +461,12 @@ mod tests {
             (r#"{"error":{"code":1}}"#, "the upstream reported an error"),
             (r#"{"choices":[],"error":{"message":"m"}}"#, "m"),
         ] {
-            assert!(
-                matches!(chat(data).1, Verdict::Failed(told, _) if told == message),
-                "{data}"
-            );
+            assert!(matches!(chat(data).1, Verdict::Failed(told, _) if told == message), "{data}");
         }
-        for data in [
-            r#"{"error":null}"#,
-            r#"{"error":{}}"#,
-            r#"{"error":""}"#,
-            r#"{"error":false}"#,
-        ] {
+        for data in [r#"{"error":null}"#, r#"{"error":{}}"#, r#"{"error":""}"#, r#"{"error":false}"#] {
             assert_eq!(chat(data).1, Verdict::Pass, "{data}");
         }
-        let overloaded =
-            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
         let verdict = Tap::new(Dialect::Messages).event(overloaded.as_bytes(), Some(b"error"));
         assert!(matches!(verdict, Verdict::Failed(told, _) if told == "Overloaded"));
         let flat = r#"{"type":"error","code":"x","message":"flat","sequence_number":3}"#;
@@ -549,27 +477,16 @@ mod tests {
     #[test]
     fn broken_json_is_worse_inside_a_tool_call() {
         assert_eq!(chat(r#"{"choices":[{"#).1, Verdict::Malformed);
-        assert_eq!(
-            chat(r#"{"choices":[{"delta":{"tool_calls":[{"#).1,
-            Verdict::BrokenToolCall
-        );
-        assert_eq!(
-            chat("{\"choices\":[{\"delta\":{\"content\":\"\u{fffd}\"}}]}").1,
-            Verdict::Pass
-        );
-        assert_eq!(
-            Tap::new(Dialect::Chat).event(b"{\"a\":\"\xff\"}", None),
-            Verdict::Pass
-        );
+        assert_eq!(chat(r#"{"choices":[{"delta":{"tool_calls":[{"#).1, Verdict::BrokenToolCall);
+        assert_eq!(chat("{\"choices\":[{\"delta\":{\"content\":\"\u{fffd}\"}}]}").1, Verdict::Pass);
+        assert_eq!(Tap::new(Dialect::Chat).event(b"{\"a\":\"\xff\"}", None), Verdict::Pass);
     }
 
     #[test]
     fn bodies_of_any_size_give_their_usage() {
         for padding in [10, PARSE_WHOLE + 10] {
-            let body = format!(
-                r#"{{"data":"{}","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#,
-                "x".repeat(padding)
-            );
+            let body =
+                format!(r#"{{"data":"{}","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#, "x".repeat(padding));
             let mut tap = Tap::new(Dialect::Completions);
             tap.body(body.as_bytes());
             assert_eq!(tap.usage.totals(), Some((3, 0, 0, 0)));
@@ -578,21 +495,14 @@ mod tests {
 
     #[test]
     fn fault_events_are_well_formed_in_every_dialect() {
-        for dialect in [
-            Dialect::Chat,
-            Dialect::Completions,
-            Dialect::Messages,
-            Dialect::Responses,
-        ] {
+        for dialect in [Dialect::Chat, Dialect::Completions, Dialect::Messages, Dialect::Responses] {
             let event = dialect.fault_event("say \"no\"\n\u{1}", "a_code", 4);
             let text = String::from_utf8(event).unwrap();
             assert!(text.ends_with("\n\n"));
             let data = text.trim_end().rsplit("data: ").next().unwrap();
             assert!(data.contains(r#"say \"no\"\n\u0001"#), "{data}");
             let verdict = Tap::new(dialect).event(data.as_bytes(), None);
-            assert!(
-                matches!(verdict, Verdict::Failed(message, _) if message == "say \"no\"\n\u{1}")
-            );
+            assert!(matches!(verdict, Verdict::Failed(message, _) if message == "say \"no\"\n\u{1}"));
         }
     }
 }

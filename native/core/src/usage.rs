@@ -22,17 +22,8 @@ impl Usage {
             return None;
         }
         let cached = self.cached.unwrap_or(0);
-        let apart = if self.cache_apart {
-            cached + self.created.unwrap_or(0)
-        } else {
-            0
-        };
-        Some((
-            self.prompt.unwrap_or(0) + apart,
-            self.completion.unwrap_or(0),
-            cached,
-            self.reasoning.unwrap_or(0),
-        ))
+        let apart = if self.cache_apart { cached + self.created.unwrap_or(0) } else { 0 };
+        Some((self.prompt.unwrap_or(0) + apart, self.completion.unwrap_or(0), cached, self.reasoning.unwrap_or(0)))
     }
 
     /// Read the value that comes next; anything but an object is passed over. True if it was an object.
@@ -58,9 +49,7 @@ impl Usage {
                     let inside_details = reader.depth() > outside + 1;
                     field = match (reader.raw(key), inside_details) {
                         (b"prompt_tokens" | b"input_tokens", false) => Some(&mut self.prompt),
-                        (b"completion_tokens" | b"output_tokens", false) => {
-                            Some(&mut self.completion)
-                        }
+                        (b"completion_tokens" | b"output_tokens", false) => Some(&mut self.completion),
                         (b"cached_tokens", true) => Some(&mut self.cached),
                         (b"reasoning_tokens", true) => Some(&mut self.reasoning),
                         (b"cache_read_input_tokens", false) => {

@@ -2,6 +2,8 @@
 
 from typing import Final, final
 
+__all__ = ["END", "FAULT", "HEAD", "READY", "RequestError", "RequestView", "ResponseReader", "__version__"]
+
 __version__: Final[str]
 
 class RequestError(ValueError):
@@ -70,8 +72,8 @@ class ResponseReader:
     reduced to their comment lines; a byte order mark is dropped. READY is not set before the first event with data.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         dialect: str,
         /,
         *,
@@ -80,7 +82,7 @@ class ResponseReader:
         max_headers: int = 100,
         max_body: int = 67108864,
         max_event: int = 1048576,
-    ) -> None:
+    ) -> ResponseReader:
         """dialect: "chat", "completions", "messages", "responses" or "raw" (never tapped).
 
         strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.

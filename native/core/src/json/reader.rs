@@ -61,10 +61,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_depth: 64,
-            max_nodes: 100_000,
-        }
+        Self { max_depth: 64, max_nodes: 100_000 }
     }
 }
 
@@ -151,10 +148,7 @@ impl<'a> Reader<'a> {
     /// A number as a whole one, if it is one.
     #[must_use]
     pub fn integer(&self, number: Span) -> Option<u64> {
-        std::str::from_utf8(&self.bytes[number.start..number.end])
-            .ok()?
-            .parse()
-            .ok()
+        std::str::from_utf8(&self.bytes[number.start..number.end]).ok()?.parse().ok()
     }
 
     /// Open containers.
@@ -179,10 +173,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// The first defect of the text.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator cannot return errors and End this plainly"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot return errors and End this plainly")]
     pub fn next(&mut self) -> Result<Event, Error> {
         self.skip_space();
         let Some(&byte) = self.bytes.get(self.at) else {
@@ -217,10 +208,7 @@ impl<'a> Reader<'a> {
                 self.next()?;
             }
         }
-        Ok(Span {
-            start,
-            end: self.at,
-        })
+        Ok(Span { start, end: self.at })
     }
 
     fn error(&self, kind: ErrorKind) -> Error {
@@ -242,11 +230,7 @@ impl<'a> Reader<'a> {
                 let Some(&next) = self.bytes.get(self.at) else {
                     return Err(self.error(ErrorKind::UnexpectedEnd));
                 };
-                if in_object {
-                    self.key(next)
-                } else {
-                    self.value(next)
-                }
+                if in_object { self.key(next) } else { self.value(next) }
             }
             b'}' if in_object => Ok(self.close()),
             b']' if !in_object => Ok(self.close()),
@@ -262,19 +246,11 @@ impl<'a> Reader<'a> {
             self.keys.leave();
         }
         self.after_value();
-        if was_object {
-            Event::ObjectEnd
-        } else {
-            Event::ArrayEnd
-        }
+        if was_object { Event::ObjectEnd } else { Event::ArrayEnd }
     }
 
     fn after_value(&mut self) {
-        self.expect = if self.stack.is_empty() {
-            Expect::Nothing
-        } else {
-            Expect::CommaOrEnd
-        };
+        self.expect = if self.stack.is_empty() { Expect::Nothing } else { Expect::CommaOrEnd };
     }
 
     fn key(&mut self, byte: u8) -> Result<Event, Error> {
@@ -333,26 +309,14 @@ impl<'a> Reader<'a> {
         if self.mode == Mode::Strict {
             self.keys.enter(object);
         }
-        self.expect = if object {
-            Expect::FirstKeyOrEnd
-        } else {
-            Expect::FirstValueOrEnd
-        };
-        Ok(if object {
-            Event::ObjectStart
-        } else {
-            Event::ArrayStart
-        })
+        self.expect = if object { Expect::FirstKeyOrEnd } else { Expect::FirstValueOrEnd };
+        Ok(if object { Event::ObjectStart } else { Event::ArrayStart })
     }
 
     fn word(&mut self, word: &[u8], event: Event) -> Result<Event, Error> {
         if !self.bytes[self.at..].starts_with(word) {
             let rest = &self.bytes[self.at..];
-            let kind = if word.starts_with(rest) {
-                ErrorKind::UnexpectedEnd
-            } else {
-                ErrorKind::Syntax
-            };
+            let kind = if word.starts_with(rest) { ErrorKind::UnexpectedEnd } else { ErrorKind::Syntax };
             return Err(self.error(kind));
         }
         self.at += word.len();
@@ -383,10 +347,7 @@ impl<'a> Reader<'a> {
             }
             self.digits()?;
         }
-        Ok(Span {
-            start,
-            end: self.at,
-        })
+        Ok(Span { start, end: self.at })
     }
 
     /// One digit or more.
@@ -396,11 +357,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         if self.at == start {
-            let kind = if self.at == self.bytes.len() {
-                ErrorKind::UnexpectedEnd
-            } else {
-                ErrorKind::Syntax
-            };
+            let kind = if self.at == self.bytes.len() { ErrorKind::UnexpectedEnd } else { ErrorKind::Syntax };
             return Err(self.error(kind));
         }
         Ok(())
@@ -416,19 +373,15 @@ impl<'a> Reader<'a> {
                 self.at = self.bytes.len();
                 return Err(self.error(ErrorKind::UnexpectedEnd));
             };
-            if self.mode == Mode::Strict {
-                if let Some(control) = first_control(&rest[..found]) {
-                    return Err(Error::new(ErrorKind::ControlCharacter, from + control));
-                }
+            if self.mode == Mode::Strict
+                && let Some(control) = first_control(&rest[..found])
+            {
+                return Err(Error::new(ErrorKind::ControlCharacter, from + control));
             }
             let end = from + found;
             if self.bytes[end] == b'"' {
                 self.at = end + 1;
-                return Ok(Str {
-                    start,
-                    end,
-                    escaped,
-                });
+                return Ok(Str { start, end, escaped });
             }
             escaped = true;
             from = self.escape(end)?;
@@ -447,21 +400,13 @@ impl<'a> Reader<'a> {
 
     fn unicode_escape(&self, at: usize) -> Result<usize, Error> {
         let Some(unit) = hex4(self.bytes, at + 2) else {
-            let kind = if self.bytes.len() < at + 6 {
-                ErrorKind::UnexpectedEnd
-            } else {
-                ErrorKind::Syntax
-            };
+            let kind = if self.bytes.len() < at + 6 { ErrorKind::UnexpectedEnd } else { ErrorKind::Syntax };
             return Err(Error::new(kind, at));
         };
         if self.mode == Mode::Lenient || !(0xD800..0xE000).contains(&unit) {
             return Ok(at + 6);
         }
-        let low = if self.bytes.get(at + 6..at + 8) == Some(b"\\u") {
-            hex4(self.bytes, at + 8)
-        } else {
-            None
-        };
+        let low = if self.bytes.get(at + 6..at + 8) == Some(b"\\u") { hex4(self.bytes, at + 8) } else { None };
         match low {
             Some(low) if unit < 0xDC00 && (0xDC00..0xE000).contains(&low) => Ok(at + 12),
             _ => Err(Error::new(ErrorKind::LoneSurrogate, at)),
@@ -495,21 +440,14 @@ impl Keys {
         let mine = &self.seen[start..];
         if mine.len() >= LARGE_OBJECT {
             let mut set: HashSet<Vec<u8>> = HashSet::with_capacity(mine.len() * 4);
-            set.extend(
-                mine.iter()
-                    .map(|k| decoded(&bytes[k.start..k.end], k.escaped).into_owned()),
-            );
+            set.extend(mine.iter().map(|k| decoded(&bytes[k.start..k.end], k.escaped).into_owned()));
             let is_new = set.insert(decoded(raw, key.escaped).into_owned());
             self.large.push((start, set));
             return is_new;
         }
         let repeated = mine.iter().any(|k| {
             let other = &bytes[k.start..k.end];
-            if key.escaped || k.escaped {
-                decoded(raw, key.escaped) == decoded(other, k.escaped)
-            } else {
-                raw == other
-            }
+            if key.escaped || k.escaped { decoded(raw, key.escaped) == decoded(other, k.escaped) } else { raw == other }
         });
         self.seen.push(key);
         !repeated
@@ -520,14 +458,10 @@ fn decoded(raw: &[u8], escaped: bool) -> std::borrow::Cow<'_, [u8]> {
     if escaped { unescape(raw) } else { raw.into() }
 }
 
-/// Offset of the first byte below 0x20. Written so that it compiles to wide compares.
+/// Offset of the first byte below 0x20. The least byte is found first, because that compiles to wide compares.
 fn first_control(text: &[u8]) -> Option<usize> {
-    let any = text.iter().fold(false, |any, byte| any | (*byte < 0x20));
-    if any {
-        text.iter().position(|byte| *byte < 0x20)
-    } else {
-        None
-    }
+    let least = text.iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    if least < 0x20 { text.iter().position(|byte| *byte < 0x20) } else { None }
 }
 
 #[cfg(test)]
@@ -558,11 +492,7 @@ mod tests {
                 break;
             }
         }
-        let string = |start, end, escaped| Str {
-            start,
-            end,
-            escaped,
-        };
+        let string = |start, end, escaped| Str { start, end, escaped };
         assert_eq!(
             seen,
             [
@@ -618,23 +548,13 @@ mod tests {
             (br#"{"x":[{"a":{"b":1,"b":1}}]}"#, ErrorKind::DuplicateKey),
         ] {
             let result = check(text, Mode::Strict);
-            assert_eq!(
-                result.map_err(|e| e.kind()),
-                Err(kind),
-                "{}",
-                String::from_utf8_lossy(text)
-            );
+            assert_eq!(result.map_err(|e| e.kind()), Err(kind), "{}", String::from_utf8_lossy(text));
         }
     }
 
     #[test]
     fn lenient_mode_lets_through_what_clients_survive() {
-        for text in [
-            &b"\"\xff\""[..],
-            b"\"\\ud800\"",
-            br#"{"a":1,"a":2}"#,
-            b"\"a\nb\"",
-        ] {
+        for text in [&b"\"\xff\""[..], b"\"\\ud800\"", br#"{"a":1,"a":2}"#, b"\"a\nb\""] {
             assert!(check(text, Mode::Lenient).is_ok());
         }
         assert!(check(b"{", Mode::Lenient).is_err());
@@ -643,49 +563,27 @@ mod tests {
 
     #[test]
     fn the_same_key_in_different_objects_is_no_duplicate() {
-        assert!(
-            check(
-                br#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#,
-                Mode::Strict
-            )
-            .is_ok()
-        );
+        assert!(check(br#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#, Mode::Strict).is_ok());
     }
 
     #[test]
     fn duplicates_are_found_in_large_objects_too() {
         let member = |i: usize| format!("\"k{i}\":{{\"k{i}\":1}}");
         let mut members: Vec<_> = (0..5000).map(member).collect();
-        assert!(
-            check(
-                format!("{{{}}}", members.join(",")).as_bytes(),
-                Mode::Strict
-            )
-            .is_ok()
-        );
+        assert!(check(format!("{{{}}}", members.join(",")).as_bytes(), Mode::Strict).is_ok());
         members.push("\"k\\u0034\":1".into());
-        let error = check(
-            format!("{{{}}}", members.join(",")).as_bytes(),
-            Mode::Strict,
-        )
-        .unwrap_err();
+        let error = check(format!("{{{}}}", members.join(",")).as_bytes(), Mode::Strict).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DuplicateKey);
     }
 
     #[test]
     fn depth_and_number_of_values_are_bounded() {
         let deep = vec![b'['; 100_000];
-        assert_eq!(
-            check(&deep, Mode::Strict).unwrap_err().kind(),
-            ErrorKind::TooDeep
-        );
+        assert_eq!(check(&deep, Mode::Strict).unwrap_err().kind(), ErrorKind::TooDeep);
         let nested = [vec![b'['; 64], vec![b']'; 64]].concat();
         assert!(check(&nested, Mode::Strict).is_ok());
         let many = [b"[".to_vec(), b"1,".repeat(100_000), b"1]".to_vec()].concat();
-        assert_eq!(
-            check(&many, Mode::Strict).unwrap_err().kind(),
-            ErrorKind::TooManyValues
-        );
+        assert_eq!(check(&many, Mode::Strict).unwrap_err().kind(), ErrorKind::TooManyValues);
     }
 
     #[test]

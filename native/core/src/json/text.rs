@@ -61,11 +61,7 @@ pub fn decoded_len(raw: &[u8]) -> usize {
 /// Whether a string body reads as `name`, escapes decoded: `mod\u0065l` is `model`.
 #[must_use]
 pub fn key_is(raw: &[u8], escaped: bool, name: &[u8]) -> bool {
-    if escaped {
-        *unescape(raw) == *name
-    } else {
-        raw == name
-    }
+    if escaped { *unescape(raw) == *name } else { raw == name }
 }
 
 fn push_unicode(raw: &[u8], at: usize, out: &mut Vec<u8>) -> usize {
@@ -80,26 +76,19 @@ fn unicode(raw: &[u8], at: usize) -> (char, usize) {
         return (char::REPLACEMENT_CHARACTER, raw.len().min(at + 4));
     };
     let next = at + 4;
-    if (0xD800..0xDC00).contains(&unit) && raw.get(next..next + 2) == Some(b"\\u") {
-        if let Some(low) = hex4(raw, next + 2).filter(|low| (0xDC00..0xE000).contains(low)) {
-            let scalar = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-            return (
-                char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER),
-                next + 6,
-            );
-        }
+    if (0xD800..0xDC00).contains(&unit)
+        && raw.get(next..next + 2) == Some(b"\\u")
+        && let Some(low) = hex4(raw, next + 2).filter(|low| (0xDC00..0xE000).contains(low))
+    {
+        let scalar = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+        return (char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER), next + 6);
     }
-    (
-        char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
-        next,
-    )
+    (char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER), next)
 }
 
 pub(super) fn hex4(raw: &[u8], at: usize) -> Option<u32> {
     let digits = raw.get(at..at + 4)?;
-    digits.iter().try_fold(0, |value, digit| {
-        Some(value << 4 | char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -111,10 +100,7 @@ mod tests {
         for (raw, text) in [
             (&br"plain"[..], "plain"),
             (br#"a\"b\\c\/d\b\f\n\r\t"#, "a\"b\\c/d\u{8}\u{c}\n\r\t"),
-            (
-                br"\u0041\u00e9\u20ac\ud83d\ude00!",
-                "A\u{e9}\u{20ac}\u{1f600}!",
-            ),
+            (br"\u0041\u00e9\u20ac\ud83d\ude00!", "A\u{e9}\u{20ac}\u{1f600}!"),
             (br"\ud83dx", "\u{fffd}x"),
             (br"\ud83d\u0041", "\u{fffd}A"),
         ] {
