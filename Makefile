@@ -1,100 +1,106 @@
-# The one list of commands. `make help` shows it; CI calls `make lint` and `make test` as everybody does.
+# The one list of commands; `make help` shows it. CI runs `make lint` and `make test` like everybody else.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
 
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PORT ?= 8080
-export LLM_GATEWAY_STATE_DIR ?= $(CURDIR)/.tollhouse
-# Other settings of pip that live on a machine must not change what the lock says.
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PYTHON ?=
+PORT ?= $(or $(LLM_GATEWAY_PORT),8080)
 
-# rustup's cargo looks for its toolchains below HOME; with another HOME it is found beside the cargo on the PATH.
-ifeq ($(RUSTUP_HOME),)
-ifneq ($(shell cargo --version >/dev/null 2>&1 && echo ok),ok)
-CARGO_FOLDER := $(patsubst %/bin/cargo,%,$(shell command -v cargo 2>/dev/null))
-ifneq ($(wildcard $(dir $(CARGO_FOLDER)).rustup),)
-export RUSTUP_HOME := $(dir $(CARGO_FOLDER)).rustup
-endif
-endif
-endif
-
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
+RUST := source scripts/rust-env.sh; PYO3_PYTHON=$(CURDIR)/$(BIN)/python
+EXTENSION := $(wildcard native/python/tollhouse/_native*.so)
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find native/core native/binding -name '*.rs' -o -name Cargo.toml)
+NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node/node_modules/.installed)
 
-.PHONY: help serve test test-quick lint fmt bench wheel lock clean tools system
+.PHONY: help serve test test-quick lint fmt bench wheel lock clean system FORCE
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing, then run the gateway on 127.0.0.1:$PORT
-	@exec $(BIN)/tollhouse serve --port $(PORT)
+serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the gateway on 127.0.0.1:8080 (PORT=)
+	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
+	exec $(BIN)/tollhouse serve --port $(PORT)
 
-test: $(VENV)/.dev $(VENV)/.native system tests/clients/node/node_modules/.installed ## Install what the tests need and run all of them
-	cargo test -q --workspace --exclude tollhouse-native
+test: $(VENV)/.dev $(VENV)/.native $(NODE) system ## Install what the tests need and run all of them
+	@echo "== Rust tests"
+	@# The binding holds conversions only and cannot be linked without an interpreter: the Python tests are its tests.
+	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
+	@echo "== Python tests"
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest
-	$(BIN)/python -m coverage combine -q
-	$(BIN)/python -m coverage report
+	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
 
 test-quick: $(VENV)/.dev $(VENV)/.native ## Unit tests only, without coverage
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/packaging
+	@$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/clients --ignore=tests/packaging $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.native ## Every static check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p tollhouse
-	$(BIN)/mypy tests/support tests/typing bench
+	$(BIN)/mypy tests $(if $(wildcard bench/*.py),bench)
 	$(BIN)/python -m mypy.stubtest tollhouse._native
-	PYTHONPATH=native/python $(BIN)/lint-imports
+	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	cargo fmt --all --check
-	cargo clippy -q --workspace --all-targets -- -D warnings
+	@$(RUST) bash -euxc 'cargo fmt --all --check; cargo clippy -q --locked --workspace --all-targets -- -D warnings'
 
 fmt: $(VENV)/.dev ## Format everything
-	$(BIN)/ruff check --fix-only -q .
-	$(BIN)/ruff format -q .
-	cargo fmt --all
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format -q .
+	@$(RUST) cargo fmt --all
 
-bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency against a direct control
-	$(BIN)/python -m bench.run $(BENCH)
+bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency against a direct control (BENCH=options)
+	@$(BIN)/python -m bench.run $(BENCH)
 
-wheel: $(VENV)/.dev ## Build dist/*.whl
-	$(BIN)/maturin build --release --locked --out dist
+wheel: $(VENV)/.runtime ## Build dist/*.whl
+	@$(RUST) $(BIN)/maturin build --release --locked --out dist
 
-lock: $(VENV)/.dev ## Write the locks anew (needs uv)
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal pyproject.toml -o requirements/runtime.txt
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -c requirements/runtime.txt requirements/dev.in -o requirements/dev.txt
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+lock: ## Write the locks in requirements/ anew (LOCK=--upgrade moves every version)
+	@PYTHON="$(PYTHON)" scripts/make-venv.sh build/lock
+	@build/lock/bin/python -m pip --disable-pip-version-check -q install uv==0.13.8
+	@cd requirements && for name in runtime build dev; do \
+		../build/lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-annotate --no-header $(LOCK) $$([ $$name = runtime ] || echo "-c runtime.txt") \
+			$$([ $$name = dev ] && echo "-c build.txt") \
+			$$([ $$name = build ] || echo ../pyproject.toml) $$([ $$name = runtime ] || echo $$name.in) -o $$name.txt; \
+	done
 
-clean: ## Remove everything that was built
-	rm -rf $(VENV) target dist build .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/clients/node/node_modules
-
-tools:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1; }
-	@cargo --version >/dev/null 2>&1 || { echo "Rust is needed: install it from https://rustup.rs, or set RUSTUP_HOME" >&2; exit 1; }
+clean: ## Remove everything that was built or installed; state in .tollhouse stays
+	@rm -rf $(VENV) target dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+		.hypothesis .benchmarks tests/clients/node/node_modules native/python/tollhouse/_native*.so
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: a second start finds them newer than what they are made from and does nothing.
-$(VENV)/bin/python: | tools
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.created:
+	@PYTHON="$(PYTHON)" scripts/make-venv.sh $(VENV)
+	@touch $@
 
-$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements/runtime.txt
-	$(PIP) install --require-hashes -r requirements/build.txt
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt | $(VENV)/.created
+	@echo "== installing what the gateway needs"
+	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --require-hashes -r requirements/build.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/.runtime
-	$(PIP) install --require-hashes -r requirements/dev.txt
+	@echo "== installing what developing needs"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.native: $(RUST_SOURCES) | $(VENV)/.runtime
-	$(BIN)/maturin develop -q --release --locked
+# Editable: Python files are used where they are. Everything that the package needs is there already, hence no index.
+$(VENV)/.native: $(RUST_SOURCES) $(if $(EXTENSION),,FORCE) | $(VENV)/.runtime
+	@echo "== building the extension"
+	@$(RUST) PIP_NO_INDEX=1 $(BIN)/maturin develop -q --release --locked
 	@touch $@
 
 tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json
-	cd tests/clients/node && npm ci --silent --no-audit --no-fund
+	@command -v npm >/dev/null || { echo "error: the tests need npm (Node.js 20 or newer)" >&2; exit 1; }
+	@echo "== installing the JavaScript clients"
+	@cd tests/clients/node && npm ci --silent --no-audit --no-fund </dev/null
 	@touch $@
 
-# Programs that the tests run for real.
 system:
-	@command -v npm >/dev/null || { echo "npm (Node.js 20 or newer) is needed for the tests" >&2; exit 1; }
+	@scripts/system-packages.sh redis-server:redis-server nginx:nginx
