@@ -313,7 +313,7 @@ impl Response {
     fn fail_http(&mut self, error: http1::Error) {
         match error {
             http1::Error::Malformed(what) => {
-                self.fail("protocol", format!("the upstream's answer is malformed: {what}"))
+                self.fail("protocol", format!("the upstream's answer is malformed: {what}"));
             }
             http1::Error::TooLarge => self.fail("too_large", "the head of the upstream's answer is too large".into()),
             http1::Error::Encoded => {
