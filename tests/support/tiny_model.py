@@ -37,21 +37,7 @@ SYLLABLES = (
     "日本",
     "😀",
 )
-# Tool calls in the form of the Hermes models; llama.cpp reads the form off the template and, when `tool_choice` demands
-# a call, makes a grammar of it that even a random model has to follow.
-TEMPLATE = """\
-{%- if tools %}<system>Tools: {% for tool in tools %}{{ tool | tojson }}{% endfor %}
-Call them as <tool_call>{"name": NAME, "arguments": OBJECT}</tool_call>
-{% endif %}
-{%- for message in messages %}
-{%- if message.role == "tool" %}<user><tool_response>{{ message.content }}</tool_response>
-{% else %}<{{ message.role }}>{{ message.content or "" }}
-{%- for call in message.tool_calls or [] %}<tool_call>
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>{% endfor %}
-{% endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}<assistant>{% endif %}"""
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>"
 
 
 def write_tiny_model(path: Path) -> Path:

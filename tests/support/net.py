@@ -1,0 +1,54 @@
+"""Small things about sockets, processes and waiting."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(probe: Callable[[], T], *, what: str, timeout_s: float = 10.0, every_s: float = 0.005) -> T:
+    """The first truthy value of `probe`; fails the test when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            msg = f"not within {timeout_s:g} s: {what}"
+            raise AssertionError(msg)
+        time.sleep(every_s)
+
+
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants that are alive."""
+    found = [pid]
+    for parent in found:
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        except OSError:
+            continue
+        found.extend(map(int, children))
+    return found
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of one process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
