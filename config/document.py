@@ -120,7 +120,7 @@ def _with_includes(path: Path, data: dict[str, Any], document: Document, includi
 
 def _move_lines(inner: Document, document: Document, key: str, by: int) -> None:
     for place, line in inner._lines.items():  # noqa: SLF001 - one of ours
-        if place[0] == key:
+        if place and place[0] == key:
             index = place[1] if len(place) > 1 else None
             moved = (key, index + by, *place[2:]) if isinstance(index, int) else place
             document._lines.setdefault(moved, line)  # noqa: SLF001

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from tollhouse.middlewares.stores.keys import AmbiguousName, KeyStore, digest, generate
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = KeyStore(tmp_path / "state" / "keys.db")
+    yield opened
+    opened.close()
+
+
+def test_keys_have_a_public_and_a_secret_part():
+    made = {generate() for _ in range(50)}
+    assert len(made) == 50
+    for public, key in made:
+        assert re.fullmatch(r"sk-th-[A-Za-z0-9]{12}-[A-Za-z0-9]{48}", key)
+        assert key[6:18] == public
+
+
+def test_a_key_is_found_by_its_digest_until_it_is_revoked(store):
+    record, key = store.create(name="app", team="acme", models=("a", "b\nc"), expires_at=9e9)
+    found = store.active()[digest(key.encode())]
+    assert found == record
+    assert (found.name, found.team, found.models, found.expires_at) == ("app", "acme", ("a", "b\nc"), 9e9)
+    assert store.revoke(record.public)
+    assert store.active() == {}
+    assert not store.revoke(record.public)
+    assert [r.revoked_at is not None for r in store.list()] == [True]
+
+
+def test_no_models_and_all_models_are_different_things(store):
+    store.create(name="none", models=())
+    store.create(name="all")
+    assert [record.models for record in store.list()] == [(), None]
+
+
+def test_a_name_revokes_only_if_one_active_key_has_it(store):
+    first, _ = store.create(name="twin")
+    store.create(name="twin")
+    with pytest.raises(AmbiguousName, match="2 active keys"):
+        store.revoke("twin")
+    assert store.revoke(first.public)
+    assert store.revoke("twin")
+    assert not store.revoke("nobody")
+
+
+def test_the_key_itself_is_nowhere_in_the_file_or_in_a_repr(store, tmp_path):
+    record, key = store.create(name="app")
+    store.close()
+    for path in (tmp_path / "state").iterdir():
+        assert key.encode() not in path.read_bytes()
+        assert key[19:].encode() not in path.read_bytes()
+    assert record.digest.hex() not in repr(record)
+    assert repr(record.digest) not in repr(record)
+
+
+def test_the_file_is_for_its_owner_only(store, tmp_path):
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "state" / "keys.db").stat().st_mode) == 0o600
+
+
+def test_the_version_changes_with_every_write_here_or_elsewhere(store, tmp_path):
+    other = KeyStore(tmp_path / "state" / "keys.db")
+    seen = [store.version()]
+    assert store.version() == seen[0]
+    store.create(name="mine")
+    seen.append(store.version())
+    record, _ = other.create(name="theirs")
+    seen.append(store.version())
+    other.revoke(record.public)
+    seen.append(store.version())
+    other.close()
+    assert len(set(seen)) == 4
+
+
+def _create(path: Path, count: int) -> None:
+    store = KeyStore(path)
+    for i in range(count):
+        store.create(name=f"{os.getpid()}-{i}")
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "keys.db"
+    workers = [context.Process(target=_create, args=(path, 10)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    store = KeyStore(path)
+    assert len(store.active()) == 40
+    store.close()
+
+
+def _create_and_die(path: Path, told) -> None:
+    record, _ = KeyStore(path).create(name="last words")
+    told.send(record.public)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_was_told_survives_a_kill(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=_create_and_die, args=(tmp_path / "keys.db", theirs))
+    worker.start()
+    public = ours.recv()
+    worker.join()
+    store = KeyStore(tmp_path / "keys.db")
+    assert [record.public for record in store.list()] == [public]
+    store.close()
+
+
+def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
+    KeyStore(tmp_path / "keys.db").close()
+    db = sqlite3.connect(tmp_path / "keys.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(sqlite3.DatabaseError, match="newer"):
+        KeyStore(tmp_path / "keys.db")
