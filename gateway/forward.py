@@ -138,7 +138,11 @@ class _Attempt:
             error = call.cause()
             if not isinstance(error, StaleConnection):
                 break
-        raise error
+        try:
+            raise error
+        finally:
+            # The error's traceback leads to this frame: without it in turn, both go as soon as they are done with.
+            del error, call
 
     async def _send(self, target: Target) -> Call:
         exchange = self._exchange

@@ -77,11 +77,14 @@ class Lane:
             exchange.error_code = "client_disconnected"
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the stages leave
             await exchange.refuse(_refusal(error, exchange))
+            # Its frames hold the request and the upstream's answer, and one of them holds the error.
+            error.__traceback__ = error.__context__ = None
         finally:
             lifecycle.in_flight -= 1
             while entered:
                 entered -= 1
                 self._leave[entered](exchange)
+            del scope[SCOPE_KEY]  # scope and exchange name each other: free both now, not at some later collection
 
 
 def _refusal(error: Exception, exchange: Exchange) -> Refusal:

@@ -237,9 +237,8 @@ def _completion(request: dict[str, Any], identity: str) -> dict[str, Any]:
         asked += len(tokens(text))
         said, used, finish = _cut(text, limit)
         spent += used * count
-        choices.extend(
-            {"index": len(choices) + i, "text": said, "logprobs": None, "finish_reason": finish} for i in range(count)
-        )
+        first = len(choices)
+        choices += [{"index": first + i, "text": said, "logprobs": None, "finish_reason": finish} for i in range(count)]
     return {
         "id": f"cmpl-{identity}",
         "object": "text_completion",

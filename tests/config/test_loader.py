@@ -31,7 +31,8 @@ model_list:
       rpm: 100
     model_info: {mode: chat}
   - model_name: gpt-4o-mini
-    litellm_params: {model: azure/mini-deployment, api_base: "https://acme.example.com", api_key: k, api_version: preview, weight: 3}
+    litellm_params:
+      {model: azure/mini-deployment, api_base: "https://acme.example.com", api_key: k, api_version: preview, weight: 3}
   - model_name: local/*
     litellm_params: {model: hosted_vllm/*, api_base: "http://127.0.0.1:8000/v1", timeout: 30, stream_timeout: 5}
   - model_name: bare

@@ -1,4 +1,4 @@
-"""Upstreams that misbehave: every case ends in a typed error of bounded cost, and the gateway goes on as if nothing was."""
+"""Upstreams that misbehave: every case ends in a typed error of bounded cost, and the gateway goes on."""
 
 from __future__ import annotations
 

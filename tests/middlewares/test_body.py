@@ -74,24 +74,27 @@ async def test_reading_ends_when_the_declared_length_has_come():
     assert (await asyncio.wait_for(client.run(), 5)).header("x-model") == "m"
 
 
-async def _never():
+async def _never(*_):
     await asyncio.get_running_loop().create_future()
 
 
-async def test_a_body_that_does_not_come_is_a_408():
-    stage = BodyStage(read_timeout_s=0.02)
-    exchange = Exchange(http_scope("/chat", method="POST"), _never, None)
+async def _read(stage: BodyStage) -> None:
+    """Run the stage on a request whose body does not come."""
+    exchange = Exchange(http_scope("/chat", method="POST"), _never, _never)
     exchange.kind = "chat"
+    reading = stage.enter(exchange)
+    assert reading is not None
+    await reading
+
+
+async def test_a_body_that_does_not_come_is_a_408():
     with pytest.raises(BadRequest) as caught:
-        await stage.enter(exchange)
+        await _read(BodyStage(read_timeout_s=0.02))
     assert caught.value.status == 408
 
 
 async def test_a_cancelled_request_is_not_taken_for_a_slow_one():
-    stage = BodyStage()
-    exchange = Exchange(http_scope("/chat", method="POST"), _never, None)
-    exchange.kind = "chat"
-    task = asyncio.ensure_future(stage.enter(exchange))
+    task = asyncio.create_task(_read(BodyStage()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -57,5 +59,6 @@ async def test_it_works_as_starlette_middleware_and_other_scopes_pass():
     async def inner(scope, receive, send):
         seen.append(scope["type"])
 
-    await RequestIdMiddleware(inner)({"type": "websocket"}, None, None)
+    nothing: Any = None
+    await RequestIdMiddleware(inner)({"type": "websocket"}, nothing, nothing)
     assert seen == ["websocket"]

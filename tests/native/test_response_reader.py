@@ -10,7 +10,10 @@ from tollhouse._native import END, FAULT, HEAD, READY, ResponseReader
 def test_a_json_answer_in_one_read_is_ready_at_once():
     reader = ResponseReader("chat")
     body = b'{"usage":{"prompt_tokens":2,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":1}}}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-A: b\r\nConnection: keep-alive\r\ncontent-length: %d\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-A: b\r\nConnection: keep-alive\r\n"
+        b"content-length: %d\r\n\r\n"
+    )
     assert reader.feed(head % len(body) + body) == HEAD | READY | END
     assert (reader.status, reader.reusable, reader.is_event_stream) == (200, True, False)
     assert (b"x-a", b"b") in reader.headers

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -128,7 +128,7 @@ class Stream:
         self.status = 0
         self.headers: dict[str, str] = {}
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         self.response.begin()
         self.status = self.response.status
         self.headers = {name.lower(): value for name, value in self.response.getheaders()}
@@ -210,7 +210,6 @@ def text_of(events: list[bytes], *, index: int = 0) -> str:
     for event in events:
         if event == b"[DONE]":
             continue
-        for choice in orjson.loads(event).get("choices", ()):
-            if choice["index"] == index:
-                texts.append(choice["delta"].get("content") or "")
+        choices = orjson.loads(event).get("choices", ())
+        texts += [choice["delta"].get("content") or "" for choice in choices if choice["index"] == index]
     return "".join(texts)

@@ -134,7 +134,8 @@ class Gateway:
             raise AssertionError(msg) from None
         assert code == self.expected_exit, f"exit code {code}:\n{self._tail()}"
         assert "Traceback" not in self.output, self._tail()
-        unexpected = [line for line in self.log_lines if line.get("exception", "") not in {"", *self.allowed_exceptions}]
+        allowed = {"", *self.allowed_exceptions}
+        unexpected = [line for line in self.log_lines if line.get("exception", "") not in allowed]
         assert not unexpected, unexpected[:3]
 
     def _tail(self) -> str:

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import orjson
 
@@ -154,7 +154,7 @@ class ScriptedUpstream:
         self._loop.call_soon_threadsafe(drop)
         assert done.wait(5)
 
-    def __enter__(self) -> ScriptedUpstream:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(5)
         return self

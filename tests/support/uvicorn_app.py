@@ -7,6 +7,7 @@ import signal
 import sys
 
 import uvicorn
+
 from tollhouse.config.loader import load
 from tollhouse.gateway import create_app, logs
 

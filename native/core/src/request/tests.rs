@@ -1,0 +1,144 @@
+use super::*;
+
+fn parse(body: &str, kind: Kind) -> Result<View, RequestError> {
+    View::parse(body.as_bytes(), kind, Limits::default())
+}
+
+fn chat(extra: &str) -> String {
+    format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{extra}}}"#)
+}
+
+#[test]
+fn the_fields_that_matter_are_found() {
+    let body = chat(
+        r#","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"max_completion_tokens":7,"n":3"#,
+    );
+    let view = parse(&body, Kind::Chat).unwrap();
+    assert_eq!(view.model.as_deref(), Some("m"));
+    assert!(view.stream && view.include_usage);
+    assert_eq!((view.max_tokens, view.n), (Some(7), 3));
+}
+
+#[test]
+fn null_and_absent_fields_have_their_defaults() {
+    let view = parse(&chat(r#","stream":null,"stream_options":null,"max_tokens":null,"n":null"#), Kind::Chat).unwrap();
+    assert!(!view.stream && !view.include_usage);
+    assert_eq!((view.max_tokens, view.n), (None, 1));
+}
+
+#[test]
+fn wrong_types_name_their_field() {
+    for (body, param, code) in [
+        (r#"{"model":1,"messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
+        (r#"{"model":"","messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
+        (r#"{"model":{"a":[1]},"messages":[{"role":"user"}]}"#, Some("model"), "invalid_type"),
+        (&chat(r#","stream":"yes""#), Some("stream"), "invalid_type"),
+        (&chat(r#","stream_options":[{}]"#), Some("stream_options"), "invalid_type"),
+        (&chat(r#","stream_options":{"include_usage":1}"#), Some("stream_options.include_usage"), "invalid_type"),
+        (&chat(r#","max_tokens":-1"#), Some("max_tokens"), "invalid_value"),
+        (&chat(r#","max_tokens":1.5"#), Some("max_tokens"), "invalid_value"),
+        (&chat(r#","max_tokens":1e400"#), Some("max_tokens"), "invalid_value"),
+        (&chat(r#","n":0"#), Some("n"), "invalid_value"),
+        (&chat(r#","n":129"#), Some("n"), "invalid_value"),
+        (r#"{"model":"m"}"#, Some("messages"), "missing_required_parameter"),
+        (r#"{"messages":[]}"#, Some("messages"), "invalid_type"),
+        (r#"{"messages":{"a":{}}}"#, Some("messages"), "invalid_type"),
+        (r#"{"messages":["x"]}"#, Some("messages[0]"), "invalid_type"),
+        (r#"{"messages":[{"role":"user"},{"content":"x"}]}"#, Some("messages[1].role"), "missing_required_parameter"),
+        (r#"{"messages":[{"role":["x"]}]}"#, Some("messages[0].role"), "invalid_type"),
+        (r#"{"messages":[{"role":"user","content":{"a":1}}]}"#, Some("messages[0].content"), "invalid_type"),
+        ("[]", None, "invalid_type"),
+        ("1", None, "invalid_type"),
+        ("", None, "invalid_json"),
+        (r#"{"model":1,"messages":[{"role":"user"}]"#, None, "invalid_json"),
+    ] {
+        let error = parse(body, Kind::Chat).unwrap_err();
+        assert_eq!((error.param(), error.code()), (param, code), "{body}");
+    }
+    assert_eq!(parse("{}", Kind::Completions).unwrap_err().param(), Some("prompt"));
+    assert_eq!(parse(r#"{"prompt":1}"#, Kind::Completions).unwrap_err().param(), Some("prompt"));
+    assert_eq!(parse("{}", Kind::Embeddings).unwrap_err().param(), Some("input"));
+    assert_eq!(parse(r#"{"input":[ ]}"#, Kind::Embeddings).unwrap_err().param(), Some("input"));
+    assert!(parse(r#"{"input":[1,2]}"#, Kind::Embeddings).is_ok());
+    assert!(parse("{}", Kind::Responses).is_ok());
+}
+
+#[test]
+fn every_string_is_a_segment_of_its_kind() {
+    use SegmentKind::{Media, Other, Text, ToolArguments, ToolDefinition};
+    let body = r#"{"model":"m","user":"u1","system":[{"type":"text","text":"sys"}],"messages":[
+        {"role":"user","name":"bob","content":[{"type":"text","text":"a\n"},
+          {"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},
+          {"type":"input_audio","input_audio":{"data":"UklG","format":"wav"}}]},
+        {"role":"assistant","content":null,"tool_calls":[
+          {"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"user","content":[{"type":"tool_use","id":"t","name":"g","input":{"q":["deep"]}}]},
+        {"role":"tool","tool_call_id":"c1","content":"result"}],
+        "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"x":{"enum":["e"]}}}}]}"#;
+    let view = parse(body, Kind::Chat).unwrap();
+    let found: Vec<_> = view.segments.iter().map(|s| (&body[s.string.start..s.string.end], s.kind)).collect();
+    assert_eq!(
+        found,
+        [
+            ("u1", Other),
+            ("text", Other),
+            ("sys", Text),
+            ("user", Other),
+            ("bob", Text),
+            ("text", Other),
+            ("a\\n", Text),
+            ("image_url", Other),
+            ("data:image/png;base64,AAAA", Media),
+            ("input_audio", Other),
+            ("UklG", Media),
+            ("wav", Text),
+            ("assistant", Other),
+            ("c1", Other),
+            ("function", Other),
+            ("f", Other),
+            ("{}", ToolArguments),
+            ("user", Other),
+            ("tool_use", Other),
+            ("t", Other),
+            ("g", Text),
+            ("deep", ToolArguments),
+            ("tool", Other),
+            ("c1", Other),
+            ("result", Text),
+            ("function", ToolDefinition),
+            ("f", ToolDefinition),
+            ("d", ToolDefinition),
+            ("e", ToolDefinition),
+        ]
+    );
+}
+
+#[test]
+fn a_rewrite_touches_nothing_else() {
+    for (body, model, usage, wanted) in [
+        (r#"{"model":"m","messages":[]}"#, Some("m"), false, None),
+        (r#"{ "b" : 1, "model" : "m" , "c":2}"#, Some("x\"y"), false, Some(r#"{ "b" : 1, "model" : "x\"y" , "c":2}"#)),
+        (r#"{"a":1}"#, Some("x"), true, Some(r#"{"model":"x","stream_options":{"include_usage":true},"a":1}"#)),
+        ("{}", Some("x"), false, Some(r#"{"model":"x"}"#)),
+        (r#"{"model":null}"#, Some("x"), false, Some(r#"{"model":"x"}"#)),
+        (r#"{"stream_options":null}"#, None, true, Some(r#"{"stream_options":{"include_usage":true}}"#)),
+        (r#"{"stream_options": {} }"#, None, true, Some(r#"{"stream_options": {"include_usage":true} }"#)),
+        (
+            r#"{"stream_options":{"x":[1]},"a":2}"#,
+            None,
+            true,
+            Some(r#"{"stream_options":{"include_usage":true,"x":[1]},"a":2}"#),
+        ),
+        (
+            r#"{"stream_options":{"include_usage": false},"model":"m"}"#,
+            Some("n"),
+            true,
+            Some(r#"{"stream_options":{"include_usage": true},"model":"n"}"#),
+        ),
+        (r#"{"stream_options":{"include_usage":true}}"#, None, true, None),
+    ] {
+        let view = parse(body, Kind::Responses).unwrap();
+        let rewritten = view.rewrite(body.as_bytes(), model, usage);
+        assert_eq!(rewritten.as_deref(), wanted.map(str::as_bytes), "{body}");
+    }
+}

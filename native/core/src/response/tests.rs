@@ -1,0 +1,117 @@
+use super::*;
+
+const LIMITS: Limits =
+    Limits { http: http1::Limits { max_head: 65536, max_headers: 100 }, max_body: 1000, max_event: 1000 };
+const HEAD_OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    out: String,
+    flags: u8,
+    fault: Option<&'static str>,
+    usage: Option<(u64, u64, u64, u64)>,
+    reusable: bool,
+}
+
+fn run(pieces: &[&[u8]], strip: bool, eof: bool) -> Outcome {
+    let mut response = Response::new(Dialect::Chat, strip, LIMITS);
+    let mut out = Vec::new();
+    for piece in pieces {
+        if response.feed(piece) & READY != 0 {
+            out.extend(response.take());
+        }
+    }
+    if eof {
+        response.eof();
+    }
+    let flags = response.settle() & !READY;
+    out.extend(response.take());
+    Outcome {
+        out: String::from_utf8_lossy(&out).into_owned(),
+        flags,
+        fault: response.fault().map(|fault| fault.kind),
+        usage: response.usage(),
+        reusable: response.is_reusable(),
+    }
+}
+
+fn chunked(body: &str) -> Vec<u8> {
+    // Chunk borders where they hurt: every seven bytes.
+    let mut message = HEAD_OK.as_bytes().to_vec();
+    for chunk in body.as_bytes().chunks(7) {
+        message.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        message.extend_from_slice(chunk);
+        message.extend_from_slice(b"\r\n");
+    }
+    message.extend_from_slice(b"0\r\n\r\n");
+    message
+}
+
+fn all_splits(message: &[u8], strip: bool, eof: bool) -> Outcome {
+    let whole = run(&[message], strip, eof);
+    let bytes: Vec<&[u8]> = message.chunks(1).collect();
+    assert_eq!(run(&bytes, strip, eof), whole, "one byte at a time");
+    for cut in 0..message.len() {
+        assert_eq!(run(&[&message[..cut], &message[cut..]], strip, eof), whole, "cut at {cut}");
+    }
+    whole
+}
+
+const A: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\u{1f600} a\"}}]}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[test]
+fn a_stream_passes_byte_for_byte_at_every_split() {
+    let stream = [A, FINISH, USAGE, DONE].concat();
+    let outcome = all_splits(&chunked(&stream), false, false);
+    assert_eq!(outcome.out, stream);
+    assert_eq!((outcome.flags, outcome.usage, outcome.reusable), (HEAD | END, Some((3, 4, 0, 0)), true));
+}
+
+#[test]
+fn a_usage_chunk_that_nobody_asked_for_is_taken_out() {
+    let outcome = all_splits(&chunked(&[A, FINISH, USAGE, DONE].concat()), true, false);
+    assert_eq!(outcome.out, [A, FINISH, DONE].concat());
+    assert_eq!(outcome.usage, Some((3, 4, 0, 0)));
+}
+
+#[test]
+fn a_stream_that_finished_needs_no_done() {
+    let outcome = all_splits(&chunked(&[A, FINISH].concat()), false, false);
+    assert_eq!((outcome.out, outcome.flags), ([A, FINISH].concat(), HEAD | END));
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_truncated() {
+    let whole = chunked(&[A, A].concat());
+    let outcome = all_splits(&whole, false, false);
+    assert_eq!((outcome.out.as_str(), outcome.fault), ([A, A].concat().as_str(), Some("truncated")));
+    let outcome = all_splits(&whole[..whole.len() - 5], false, true);
+    assert_eq!((outcome.fault, outcome.reusable), (Some("truncated"), false));
+    assert_eq!(all_splits(&chunked(": nothing\n\n"), false, false).fault, Some("truncated"));
+}
+
+#[test]
+fn a_body_is_ready_when_it_is_whole() {
+    let message =
+        b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
+    let outcome = all_splits(message, false, false);
+    assert_eq!((outcome.out.len(), outcome.usage), (51, Some((1, 2, 0, 0))));
+    assert_eq!(all_splits(&message[..80], false, true).fault, Some("truncated"));
+    let large = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 2000]].concat();
+    assert_eq!(run(&[&large], false, true).fault, Some("too_large"));
+}
+
+#[test]
+fn an_event_without_an_end_is_bounded() {
+    let message = [HEAD_OK.as_bytes().to_vec(), b"7d0\r\ndata: ".to_vec(), vec![b'x'; 1994]].concat();
+    assert_eq!(run(&[&message], false, false).fault, Some("too_large"));
+}
+
+#[test]
+fn bytes_after_the_end_forbid_reuse() {
+    let message = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1";
+    assert!(!all_splits(message, false, false).reusable);
+}

@@ -1,0 +1,368 @@
+"""The transport against real sockets; what a whole gateway makes of bad upstreams is tested end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trustme
+
+from tollhouse._native import END, FAULT, READY, ResponseReader
+from tollhouse.providers.call import Call
+from tollhouse.providers.deadlines import Deadlines
+from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from tollhouse.providers.timeouts import Timeouts
+from tollhouse.providers.transport import Origin, StaleConnection
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+EVENT = b'data: {"choices":[{"index":0,"delta":{}}]}\n\n'
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Upstream:
+    """A server whose connections run `handler`; counts them."""
+
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
+        self._handler = handler
+        self._tls = tls
+        self._tasks: set[asyncio.Task[None] | None] = set()
+        self.connections = 0
+        self.closed = asyncio.Event()
+        self.port = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._tasks.add(asyncio.current_task())
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._handler(reader, writer)
+        finally:
+            writer.transport.abort()
+            self.closed.set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        tasks = [task for task in self._tasks if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that were aborted are told so by a callback
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head + await reader.readexactly(length)
+
+
+def origin(port: int, *, tls=None, host="127.0.0.1", **options) -> Origin:
+    return Origin(name="up", host=host, port=port, tls=tls, deadlines=Deadlines(), **options)
+
+
+async def start(to: Origin, *, stream=False, body=b"{}", **timeouts) -> Call:
+    call = Call(ResponseReader("chat"), Timeouts(**timeouts))
+    head = b"POST / HTTP/1.1\r\nhost: up\r\ncontent-length: %d\r\n\r\n" % len(body)
+    await to.start(call, head, body, stream=stream)
+    return call
+
+
+async def wait(call: Call, mask: int = END | FAULT) -> bool:
+    return await asyncio.wait_for(call.wait(mask, asyncio.get_running_loop()), 5)
+
+
+async def keep_answering(reader, writer):
+    while True:
+        await read_request(reader)
+        writer.write(OK)
+
+
+async def test_a_connection_is_kept_and_used_again():
+    async with Upstream(keep_answering) as upstream:
+        to = origin(upstream.port)
+        for _ in range(3):
+            call = await start(to)
+            assert await wait(call)
+            assert (call.reader.status, call.take()) == (200, b"ok")
+        assert upstream.connections == 1
+        to.close()
+
+
+async def test_calls_at_once_take_a_connection_each():
+    async with Upstream(keep_answering) as upstream:
+        to = origin(upstream.port)
+        calls = await asyncio.gather(*(start(to) for _ in range(5)))
+        for call in calls:
+            await wait(call)
+        assert upstream.connections == 5
+        to.close()
+
+
+async def test_a_large_body_arrives_whole():
+    got = []
+
+    async def handler(reader, writer):
+        got.append(await read_request(reader))
+        writer.write(OK)
+
+    async with Upstream(handler) as upstream:
+        body = b"x" * 3_000_000
+        call = await start(origin(upstream.port), body=body)
+        await wait(call)
+        assert got[0].endswith(b"\r\n\r\n" + body)
+
+
+async def test_a_refused_connection_names_host_and_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        with pytest.raises(UpstreamUnreachable, match=f"127.0.0.1:{port} cannot be reached"):
+            await start(origin(port))
+
+
+async def test_a_metadata_address_is_never_dialled():
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await start(origin(80, host="169.254.169.254"))
+    assert caught.value.code == "upstream_address_denied"
+
+
+async def test_a_connect_that_hangs_times_out():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    full = [socket.socket() for _ in range(3)]
+    for sock in full:
+        sock.setblocking(False)
+        sock.connect_ex(listener.getsockname())
+    try:
+        with pytest.raises(UpstreamTimeout) as caught:
+            await start(origin(listener.getsockname()[1]), connect_s=0.2)
+        assert caught.value.code == "upstream_connect_timeout"
+    finally:
+        for sock in [*full, listener]:
+            sock.close()
+
+
+async def _silent(reader, writer):
+    await read_request(reader)
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("stream", "timeouts", "message"),
+    [
+        (True, {"first_event_s": 0.2}, "no first event"),
+        (False, {"idle_s": 0.2}, "sent nothing"),
+        (False, {"total_s": 0.2}, "in total"),
+    ],
+)
+async def test_a_silent_upstream_times_out_and_is_closed(stream, timeouts, message):
+    async with Upstream(_silent) as upstream:
+        call = await start(origin(upstream.port), stream=stream, **timeouts)
+        await wait(call)
+        error = call.cause()
+        assert isinstance(error, UpstreamTimeout)
+        assert message in error.message
+        await asyncio.wait_for(upstream.closed.wait(), 5)
+
+
+async def test_silence_in_the_middle_of_a_stream_times_out_and_what_came_is_kept():
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(STREAM + EVENT)
+        await reader.read()
+
+    async with Upstream(handler) as upstream:
+        call = await start(origin(upstream.port), stream=True, idle_s=0.2)
+        await wait(call)
+        assert "in the middle" in call.cause().message
+        assert call.take() == EVENT
+
+
+async def test_a_keepalive_is_due_after_silence_and_again():
+    async with Upstream(_silent) as upstream:
+        call = await start(origin(upstream.port), stream=True, keepalive_s=0.1)
+        assert await wait(call) is False
+        assert await wait(call) is False
+        call.close()
+        await asyncio.wait_for(upstream.closed.wait(), 5)
+
+
+async def test_closing_a_call_closes_the_upstream_at_once():
+    async with Upstream(_silent) as upstream:
+        to = origin(upstream.port)
+        call = await start(to)
+        call.close()
+        await asyncio.wait_for(upstream.closed.wait(), 1)
+        call.close()
+
+
+async def test_beyond_the_places_callers_queue_and_then_are_told():
+    release = asyncio.Event()
+
+    async def handler(reader, writer):
+        while True:
+            await read_request(reader)
+            await release.wait()
+            writer.write(OK)
+
+    async with Upstream(handler) as upstream:
+        to = origin(upstream.port, max_in_flight=1, queue_wait_s=0.1)
+        first = await start(to)
+        with pytest.raises(UpstreamBusy, match="no place"):
+            await start(to)
+        to = origin(upstream.port, max_in_flight=1, queue_wait_s=5)
+        running = await start(to)
+        queued = asyncio.create_task(start(to))
+        await asyncio.sleep(0)
+        with pytest.raises(UpstreamBusy, match="full"):
+            await start(to)
+        release.set()
+        await wait(first)
+        await wait(running)
+        await wait(await queued)
+
+
+async def test_a_caller_that_gives_up_in_the_queue_leaves_no_trace():
+    async with Upstream(keep_answering) as upstream:
+        to = origin(upstream.port, max_in_flight=1, queue_wait_s=5)
+        call = await start(to)
+        queued = asyncio.create_task(start(to))
+        await asyncio.sleep(0)
+        queued.cancel()
+        await wait(call)
+        with contextlib.suppress(asyncio.CancelledError):
+            await queued
+        await wait(await start(to))
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_told_as_stale():
+    async def once(reader, writer):
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)  # and no answer: the close crosses the next request
+
+    async with Upstream(once) as upstream:
+        to = origin(upstream.port)
+        await wait(await start(to))
+        call = await start(to)
+        await wait(call)
+        assert isinstance(call.cause(), StaleConnection)
+        fresh = await start(to)
+        await wait(fresh)
+        assert fresh.reader.status == 200
+
+
+async def test_a_new_connection_that_closes_without_an_answer_is_no_stale_one():
+    async def slam(reader, writer):
+        await read_request(reader)
+
+    async with Upstream(slam) as upstream:
+        call = await start(origin(upstream.port))
+        await wait(call)
+        assert isinstance(call.cause(), UpstreamProtocolError)
+        assert call.cause().code == "upstream_truncated"
+
+
+async def test_a_reset_in_the_middle_is_a_lost_connection():
+    async def run(reader, writer):
+        sock = writer.get_extra_info("socket")
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        await writer.drain()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        writer.transport.abort()
+
+    async with Upstream(run) as upstream:
+        call = await start(origin(upstream.port))
+        await wait(call)
+        assert call.flags & FAULT
+        assert call.cause().status == 502
+
+
+async def test_a_reader_that_does_not_take_pauses_the_upstream():
+    sent = 0
+
+    async def flood(reader, writer):
+        nonlocal sent
+        await read_request(reader)
+        writer.write(STREAM)
+        while True:
+            writer.write(EVENT * 100)
+            sent += len(EVENT) * 100
+            await writer.drain()
+
+    async with Upstream(flood) as upstream:
+        call = await start(origin(upstream.port), stream=True, idle_s=0.3)
+        await wait(call, READY)
+        before = -1
+        while before != sent:  # until nothing moves for longer than an idle time: pausing is no silence
+            before = sent
+            await asyncio.sleep(0.5)
+        assert not call.flags & FAULT
+        assert call.reader.pending < 1_000_000
+        taken = len(call.take())
+        await wait(call, READY)
+        assert taken > 0
+        assert not call.flags & FAULT
+        call.close()
+
+
+async def test_bytes_that_nobody_asked_for_end_the_connection():
+    async def chatty(reader, writer):
+        await read_request(reader)
+        writer.write(OK)
+        await writer.drain()
+        await reader.read(1)
+
+    async with Upstream(chatty) as upstream:
+        to = origin(upstream.port)
+        await wait(await start(to))
+        (connection,) = to._idle
+        connection.data_received(b"HTTP/1.1 200 OK\r\n")
+        await asyncio.wait_for(upstream.closed.wait(), 5)
+        assert to._idle == []
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def _server_tls(authority, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def test_tls_works_with_a_certificate_that_fits(authority):
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    async with Upstream(keep_answering, _server_tls(authority, "localhost")) as upstream:
+        to = origin(upstream.port, host="localhost", tls=lambda: client)
+        for _ in range(2):
+            call = await start(to)
+            await wait(call)
+            assert call.take() == b"ok"
+        assert upstream.connections == 1
+        to.close()
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.example"])
+async def test_tls_refuses_a_certificate_that_does_not(authority, name):
+    client = ssl.create_default_context()
+    if name != "localhost":
+        authority.configure_trust(client)
+    async with Upstream(keep_answering, _server_tls(authority, name)) as upstream:
+        with pytest.raises(UpstreamUnreachable, match="TLS failed"):
+            await start(origin(upstream.port, host="localhost", tls=lambda: client))
