@@ -1,0 +1,244 @@
+//! A closed loop of requests over kept-alive connections; prints what it saw as one line of JSON.
+//!
+//! `load --port P --connections N --requests N --body FILE [--path /v1/chat/completions] [--seconds S]
+//! [--header 'name: value']... [--chunks N] [--stagger-us N]`
+//!
+//! With `--chunks` every answer must be a stream of so many stamped chunks that ends in `[DONE]`, else a whole
+//! completion. Anything else is an error: it is counted, its first text is shown, and the exit code is 1.
+//! `--stagger-us` starts the connections one after the other, as real streams are not in step.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use std::{cell::RefCell, fmt};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+use tollhouse_bench::args::Args;
+use tollhouse_bench::chunked::Decoder;
+use tollhouse_bench::{http, stamp};
+
+/// What all connections share.
+struct Plan {
+    port: u16,
+    request: Vec<u8>,
+    chunks: usize,
+    deadline: Instant,
+}
+
+#[derive(Default)]
+struct Seen {
+    left: u64,
+    requests: u64,
+    errors: u64,
+    first_error: String,
+    statuses: std::collections::BTreeMap<u16, u64>,
+    latency: Vec<u64>,
+    first: Vec<u64>,
+    delay: Vec<u64>,
+}
+
+/// Counts the events of one stream as their bytes arrive.
+#[derive(Default)]
+struct Events {
+    text: Vec<u8>,
+    at: usize,
+    chunks: usize,
+    done: bool,
+}
+
+impl Events {
+    fn scan(&mut self, started: u64, seen: &mut Seen) {
+        let now = stamp::now();
+        while let Some(end) = memchr::memmem::find(&self.text[self.at..], b"\n\n") {
+            let event = &self.text[self.at..self.at + end];
+            self.at += end + 2;
+            if let Some(sent) = stamp::find(event) {
+                if self.chunks == 0 {
+                    seen.first.push(now - started);
+                }
+                self.chunks += 1;
+                seen.delay.push(now.saturating_sub(sent));
+            } else {
+                self.done = event == b"data: [DONE]";
+            }
+        }
+    }
+}
+
+/// One connection and its buffers.
+struct Client {
+    socket: TcpStream,
+    buf: Vec<u8>,
+}
+
+impl Client {
+    async fn fill(&mut self) -> io::Result<()> {
+        if self.socket.read_buf(&mut self.buf).await? == 0 {
+            return Err(io::Error::other("the server closed the connection"));
+        }
+        Ok(())
+    }
+
+    /// One request and its answer; true if the connection can go on.
+    async fn exchange(&mut self, plan: &Plan, seen: &RefCell<Seen>) -> io::Result<bool> {
+        self.buf.clear();
+        let started = stamp::now();
+        self.socket.write_all(&plan.request).await?;
+        let head = loop {
+            self.fill().await?;
+            if let Some(head) = http::head(&self.buf)? {
+                break head;
+            }
+        };
+        *seen.borrow_mut().statuses.entry(head.status).or_default() += 1;
+        let events = self.body(&head, started, seen).await?;
+        let text = String::from_utf8_lossy(&events.text);
+        let right = match plan.chunks {
+            0 => text.contains("\"object\":\"chat.completion\"") && text.ends_with('}'),
+            chunks => events.done && events.chunks == chunks,
+        };
+        if head.status != 200 || !right {
+            let tail = &text[text.len() - text.len().min(200)..];
+            return Err(io::Error::other(format!("status {}, {} chunks: {tail}", head.status, events.chunks)));
+        }
+        let mut seen = seen.borrow_mut();
+        seen.requests += 1;
+        seen.latency.push(stamp::now() - started);
+        Ok(!head.close)
+    }
+
+    async fn body(&mut self, head: &http::Head, started: u64, seen: &RefCell<Seen>) -> io::Result<Events> {
+        let mut events = Events::default();
+        let mut decoder = Decoder::default();
+        let mut from = head.len;
+        loop {
+            let complete = if head.chunked {
+                decoder.feed(&self.buf[from..], &mut events.text)?
+            } else {
+                events.text.extend_from_slice(&self.buf[from..]);
+                events.text.len() >= head.length.ok_or_else(|| io::Error::other("a body without a length"))?
+            };
+            events.scan(started, &mut seen.borrow_mut());
+            if complete {
+                return Ok(events);
+            }
+            self.buf.clear();
+            from = 0;
+            self.fill().await?;
+        }
+    }
+}
+
+async fn connection(plan: &Plan, seen: &RefCell<Seen>) -> io::Result<()> {
+    let mut client: Option<Client> = None;
+    while Instant::now() < plan.deadline {
+        {
+            let mut seen = seen.borrow_mut();
+            if seen.left == 0 || seen.errors > 0 {
+                break;
+            }
+            seen.left -= 1;
+        }
+        let mut open = if let Some(open) = client.take() {
+            open
+        } else {
+            let socket = TcpStream::connect(("127.0.0.1", plan.port)).await?;
+            socket.set_nodelay(true)?;
+            Client { socket, buf: Vec::with_capacity(64 << 10) }
+        };
+        if open.exchange(plan, seen).await? {
+            client = Some(open);
+        }
+    }
+    Ok(())
+}
+
+/// Percentiles in microseconds, as a JSON object.
+struct Spread(Vec<u64>);
+
+impl fmt::Display for Spread {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(max) = self.0.last() else { return out.write_str("null") };
+        let at = |percent: usize| micros(self.0[(self.0.len() - 1) * percent / 100]);
+        write!(out, "{{\"p50\":{},\"p95\":{},\"p99\":{},\"max\":{}}}", at(50), at(95), at(99), micros(*max))
+    }
+}
+
+impl From<&mut Vec<u64>> for Spread {
+    fn from(values: &mut Vec<u64>) -> Self {
+        values.sort_unstable();
+        Self(std::mem::take(values))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time of days would be lost to rounding, not one of seconds")]
+fn micros(ns: u64) -> f64 {
+    (ns / 100) as f64 / 10.0
+}
+
+fn report(seen: &mut Seen, elapsed: Duration) -> String {
+    let mut statuses = String::new();
+    for (status, count) in &seen.statuses {
+        let comma = if statuses.is_empty() { "" } else { "," };
+        let _ = write!(statuses, "{comma}\"{status}\":{count}");
+    }
+    format!(
+        "{{\"requests\":{},\"errors\":{},\"first_error\":{:?},\"statuses\":{{{statuses}}},\"elapsed_s\":{:.4},\
+         \"chunks\":{},\"latency_us\":{},\"ttft_us\":{},\"delay_us\":{}}}",
+        seen.requests,
+        seen.errors,
+        seen.first_error,
+        elapsed.as_secs_f64(),
+        seen.delay.len(),
+        Spread::from(&mut seen.latency),
+        Spread::from(&mut seen.first),
+        Spread::from(&mut seen.delay),
+    )
+}
+
+fn request(args: &Args) -> Result<Vec<u8>, Box<dyn Error>> {
+    let body = std::fs::read(args.get("body").ok_or("--body is needed")?)?;
+    let path = args.get("path").unwrap_or("/v1/chat/completions");
+    let mut head = format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n");
+    for header in args.all("header") {
+        write!(head, "{header}\r\n")?;
+    }
+    write!(head, "content-length: {}\r\n\r\n", body.len())?;
+    Ok([head.into_bytes(), body].concat())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::from_env()?;
+    let started = Instant::now();
+    let plan = Rc::new(Plan {
+        port: args.parse("port", 0)?,
+        request: request(&args)?,
+        chunks: args.parse("chunks", 0)?,
+        deadline: started + Duration::from_secs_f64(args.parse("seconds", 60.0)?),
+    });
+    let seen = Rc::new(RefCell::new(Seen { left: args.parse("requests", 1)?, ..Seen::default() }));
+    let stagger = Duration::from_micros(args.parse("stagger-us", 0)?);
+    let tasks = LocalSet::new();
+    for index in 0..args.parse("connections", 1_u32)? {
+        let (plan, seen) = (Rc::clone(&plan), Rc::clone(&seen));
+        tasks.spawn_local(async move {
+            sleep(stagger * index).await;
+            if let Err(error) = connection(&plan, &seen).await {
+                let mut seen = seen.borrow_mut();
+                seen.errors += 1;
+                seen.first_error = error.to_string();
+            }
+        });
+    }
+    tasks.await;
+    let mut seen = seen.borrow_mut();
+    let errors = seen.errors;
+    println!("{}", report(&mut seen, started.elapsed()));
+    std::process::exit(i32::from(errors > 0));
+}
