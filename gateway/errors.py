@@ -79,3 +79,9 @@ def normalise(status: int, body: bytes, provider: str) -> bytes:
         "code": code if isinstance(code, str) or code is None else str(code),
     }
     return orjson.dumps({"error": fault | known})
+
+
+def error_of(body: bytes) -> tuple[str, str]:
+    """Message and code of an error body that `normalise` has made."""
+    fault = orjson.loads(body)["error"]
+    return fault["message"], fault["code"] or fault["type"]

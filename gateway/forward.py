@@ -7,10 +7,10 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import normalise, refusal_of, upstream_status
+from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
 from tollhouse.middlewares.errors import BadRequest, Forbidden
 from tollhouse.providers.call import SETTLED
-from tollhouse.providers.errors import UpstreamError
+from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 3
 PING = b": ping\n\n"
+END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
 _FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
 _RETURNED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version"})
+_JSON = (b"content-type", b"application/json")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _FIRST = READY | END | FAULT
 
@@ -111,13 +113,14 @@ class _Attempt:
                 if number < last and _worth_another(call):
                     self._count(target, f"http_{call.reader.status}")
                     continue
+                body = _whole(call)
             except UpstreamError as error:
                 self._count(target, error.code)
                 if number < last and error.retryable:
                     continue
                 await self._give_up(error)
                 return
-            await self._answer(target, call)
+            await self._answer(target, call, body)
             return
 
     def close(self) -> None:
@@ -176,26 +179,30 @@ class _Attempt:
             await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
         exchange.upstream_ns += perf_counter_ns() - sent
 
-    async def _answer(self, target: Target, call: Call) -> None:
+    async def _answer(self, target: Target, call: Call, body: bytes | None) -> None:
         exchange = self._exchange
         exchange.provider = target.provider
-        reader = call.reader
-        status = reader.status
-        if status == 200 and reader.is_event_stream:
+        if body is None:
             await self._stream(target, call)
             return
-        body = call.take()
+        reader = call.reader
+        status = reader.status
+        headers = reader.headers
         if status < 200 or status >= 300:
             self._count(target, f"http_{status}")
             exchange.error_code = f"http_{status}"
             body = normalise(status, body, target.provider)
+            headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
         if self._started:
             # The head of a stream is out already, so an answer that is no stream can only be told as an error.
-            event = reader.fault_event("the upstream's answer is not an event stream", "upstream_protocol_error")
+            message, code = "the upstream's answer is not an event stream", "upstream_protocol"
+            if exchange.error_code:
+                message, code = error_of(body)
+            event = reader.fault_event(message, code)
             await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
             return
         exchange.usage = reader.usage
-        await exchange.respond(upstream_status(status), self._headers(target, reader.headers), body)
+        await exchange.respond(upstream_status(status), self._headers(target, headers), body)
 
     async def _stream(self, target: Target, call: Call) -> None:
         exchange = self._exchange
@@ -208,6 +215,8 @@ class _Attempt:
         while True:
             chunk = call.take()
             flags = call.flags
+            if reader.done and not flags & END and chunk[-16:].rstrip().endswith(b"[DONE]"):
+                flags = await self._end_of_body(call)
             if flags & SETTLED:
                 break
             if chunk:
@@ -223,6 +232,13 @@ class _Attempt:
         if reader.malformed_events:
             self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
         await send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _end_of_body(self, call: Call) -> int:
+        """All is said: the client's answer is complete, whatever happens to the connection now."""
+        timer = self._loop.call_later(END_GRACE_S, call.nudge)
+        await call.wait(SETTLED, self._loop)
+        timer.cancel()
+        return END
 
     async def _give_up(self, error: UpstreamError) -> None:
         exchange = self._exchange
@@ -269,6 +285,19 @@ class _Attempt:
 def _worth_another(call: Call) -> bool:
     """A complete answer that says: not me, not now."""
     return bool(call.flags & END) and (call.reader.status >= 500 or call.reader.status == 429)
+
+
+def _whole(call: Call) -> bytes | None:
+    """The body of an answer that is no stream. Raises UpstreamProtocolError for a success that is no JSON object."""
+    reader = call.reader
+    status = reader.status
+    if status == 200 and reader.is_event_stream:
+        return None
+    body = call.take()
+    if 200 <= status < 300 and body.lstrip()[:1] != b"{":
+        msg = f"the upstream answered {status} without a JSON object"
+        raise UpstreamProtocolError(msg, code="upstream_protocol")
+    return body
 
 
 def _forwarded(exchange: Exchange) -> bytes:
