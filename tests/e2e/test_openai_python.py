@@ -358,8 +358,8 @@ class TestHeaders:
 
     def test_key_may_come_as_x_api_key(self, any_gateway: Gateway) -> None:
         headers: dict[str, Any] = {"x-api-key": any_gateway.key, "Authorization": openai.Omit()}
-        with OpenAI(base_url=any_gateway.base_url, api_key="unused", default_headers=headers) as client:
-            assert client.models.list().data
+        with OpenAI(base_url=any_gateway.base_url, api_key="unused") as client:
+            assert client.models.list(extra_headers=headers).data
 
     def test_extra_fields_reach_the_upstream_untouched(self, client: OpenAI, upstream: ScriptedUpstream) -> None:
         extra = {"vendor_option": {"b": 1, "a": [1.50, 1e3, "\u00e9"]}}
