@@ -29,6 +29,8 @@ CREATED = 1_700_000_000  # a fixed time: the same request has the same answer
 DIMENSIONS = 64
 MAX_DIMENSIONS = 4096
 MAX_CHUNKS = 512
+MAX_ANSWER = 64 * 1024 * 1024  # bytes; it says back up to `n` times what it was told
+MAX_NUMBERS = 1_000_000  # in all vectors of an answer
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 
 
@@ -58,9 +60,9 @@ class _Invalid(Exception):
 
 
 def _answer(kind: str, body: bytes, *, stream: bool) -> tuple[int, bytes, bytes]:
-    request = orjson.loads(body)
     identity = sha256(body).hexdigest()[:24]
     try:
+        request = _request(body)
         if kind == "embeddings":
             return 200, b"application/json", orjson.dumps(_embeddings(request))
         reply = _chat(request, identity) if kind == "chat" else _completion(request, identity)
@@ -73,6 +75,20 @@ def _answer(kind: str, body: bytes, *, stream: bool) -> tuple[int, bytes, bytes]
     include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
     events = (_chat_events if kind == "chat" else _completion_events)(reply, include_usage=include_usage)
     return 200, b"text/event-stream", b"".join(b"data: %b\n\n" % orjson.dumps(e) for e in events) + b"data: [DONE]\n\n"
+
+
+def _request(body: bytes) -> dict[str, Any]:
+    try:
+        request: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # The gateway has parsed the body before: only a number that no double can hold is left to object to.
+        msg = "a number is out of range"
+        raise _Invalid(msg, None) from None
+    count = request.get("n")
+    if isinstance(count, int) and len(body) * count > MAX_ANSWER:
+        msg = "n answers of this length are too long"
+        raise _Invalid(msg, "n")
+    return request
 
 
 def tokens(text: str) -> list[str]:
@@ -140,8 +156,12 @@ def _chat(request: dict[str, Any], identity: str) -> dict[str, Any]:
 
 
 def _tool_calls(request: dict[str, Any], said: str, identity: str) -> list[dict[str, Any]]:
+    tools = request.get("tools") or []
+    if not isinstance(tools, list):
+        msg = "tools must be an array"
+        raise _Invalid(msg, "tools")
     offered = {}
-    for i, tool in enumerate(request.get("tools") or []):
+    for i, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             msg = "a tool needs function.name"
@@ -151,8 +171,9 @@ def _tool_calls(request: dict[str, Any], said: str, identity: str) -> list[dict[
     if not offered or choice == "none":
         return []
     if isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        if name not in offered:
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(name, str) or name not in offered:
             msg = "tool_choice names a tool that is not offered"
             raise _Invalid(msg, "tool_choice")
         names = [name]
@@ -187,8 +208,12 @@ def _example(schema: Any, said: str, *, depth: int) -> Any:
     if kind == "object" or (kind is None and isinstance(schema.get("properties"), dict)):
         properties = schema.get("properties")
         properties = properties if isinstance(properties, dict) else {}
-        wanted = schema.get("required") or list(properties)
-        return {name: _example(properties.get(name), said, depth=depth + 1) for name in wanted}
+        required = schema.get("required")
+        wanted = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        # Each once: a name that is repeated on every level would be worked out exponentially often.
+        return {
+            name: _example(properties.get(name), said, depth=depth + 1) for name in dict.fromkeys(wanted or properties)
+        }
     simple = {"string": said, "integer": 1, "number": 1.0, "boolean": True, "array": []}
     return simple.get(kind) if isinstance(kind, str) else None
 
@@ -228,6 +253,7 @@ def _chat_events(reply: dict[str, Any], *, include_usage: bool) -> Iterator[dict
 def _completion(request: dict[str, Any], identity: str) -> dict[str, Any]:
     prompt = request["prompt"]
     prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list)) else [prompt]
+    _check_members(prompts, "prompt")
     limit = _limit(request)
     count = request.get("n") or 1
     choices: list[dict[str, Any]] = []
@@ -269,6 +295,10 @@ def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(size, int) or not 1 <= size <= MAX_DIMENSIONS:
         msg = f"dimensions must be an integer from 1 to {MAX_DIMENSIONS}"
         raise _Invalid(msg, "dimensions")
+    _check_members(inputs, "input")
+    if len(inputs) * size > MAX_NUMBERS:
+        msg = f"the answer would hold more than {MAX_NUMBERS} numbers"
+        raise _Invalid(msg, "input")
     packed = request.get("encoding_format") == "base64"
     data = []
     spent = 0
@@ -280,6 +310,12 @@ def _embeddings(request: dict[str, Any]) -> dict[str, Any]:
         data.append({"object": "embedding", "index": index, "embedding": encoded})
     usage = {"prompt_tokens": spent, "total_tokens": spent}
     return {"object": "list", "data": data, "model": request.get("model", "tollhouse/echo"), "usage": usage}
+
+
+def _check_members(members: list[Any], param: str) -> None:
+    if not all(isinstance(member, (str, list)) for member in members):
+        msg = f"{param} must be a string, an array of strings, an array of tokens or an array of such arrays"
+        raise _Invalid(msg, param)
 
 
 def _vector(text: str, size: int) -> list[float]:
