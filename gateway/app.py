@@ -100,7 +100,8 @@ def create_app(
         hot=routes.HOT,
         handler=handler,
         lifecycle=lifecycle,
-        templates={route.endpoint: route.path for route in table},
+        paths=frozenset(route.path for route in table if not route.param_convertors),
+        templates={route.endpoint: route.path for route in table if route.param_convertors},
     )
     app = Starlette(
         routes=table,

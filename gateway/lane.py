@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tollhouse.gateway.errors import refusal_of
@@ -26,7 +26,10 @@ logger = logging.getLogger("tollhouse.gateway")
 
 
 class Lane:
-    """ASGI middleware that is the whole chain. `hot` maps a path to the kind of its body; all of them are POST."""
+    """ASGI middleware that is the whole chain. `hot` maps a path to the kind of its body; all of them are POST.
+
+    `paths` are the routes that are their own template, `templates` has those of the other endpoints.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Lane:
         hot: Mapping[str, str],
         handler: Handler,
         lifecycle: Lifecycle,
+        paths: Collection[str],
         templates: Mapping[object, str],
     ) -> None:
         self.app = app
@@ -44,9 +48,10 @@ class Lane:
         self._hot = hot
         self._handler = handler
         self._lifecycle = lifecycle
+        self._paths = paths
         self._templates = templates
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one straight script
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - a script
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -59,6 +64,8 @@ class Lane:
         if path in self._hot and scope["method"] == "POST":
             exchange.kind = self._hot[path]
             exchange.route = path
+        elif path in self._paths:
+            exchange.route = path
         entered = 0
         try:
             for enter in self._enter:
@@ -69,8 +76,10 @@ class Lane:
             if exchange.kind is not None:
                 await self._handler(exchange)
             else:
-                await self.app(scope, exchange.receive, exchange.send)
-                exchange.route = self._templates.get(scope.get("endpoint"), exchange.route)
+                try:
+                    await self.app(scope, exchange.receive, exchange.send)
+                finally:
+                    exchange.route = self._templates.get(scope.get("endpoint"), exchange.route)
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
