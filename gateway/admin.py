@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from tollhouse.middlewares.errors import BadRequest, Forbidden
 from tollhouse.middlewares.exchange import exchange_of
+from tollhouse.middlewares.stores.keys import AmbiguousName
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,7 +42,11 @@ class KeyAdmin:
     async def revoke(self, request: Request) -> Response:
         _require_admin(request)
         public = request.path_params["id"]
-        if not await self._keys.revoke(public):
+        try:
+            found = await self._keys.revoke(public)
+        except AmbiguousName as error:
+            raise BadRequest(str(error), status=409, code="key_ambiguous") from None
+        if not found:
             msg = "there is no active key with this id"
             raise BadRequest(msg, status=404, code="key_not_found")
         return _json({"id": public, "revoked": True})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -83,7 +84,8 @@ class KeyRing:
         return await self._change(lambda store: store.revoke(public))
 
     async def records(self) -> list[KeyRecord]:
-        return await self.run(lambda: list(self._open_store().list()))
+        """All keys, revoked ones too."""
+        return await self._answered(lambda: self._open_store().list())
 
     async def run(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
@@ -94,7 +96,15 @@ class KeyRing:
             self._read()
             return result
 
-        return await self.run(changed)
+        return await self._answered(changed)
+
+    async def _answered(self, job: Callable[[], T]) -> T:
+        """The answer to a request; a store that cannot be used is a 503 and no defect of the gateway."""
+        try:
+            return await self.run(job)
+        except (OSError, sqlite3.Error) as error:
+            msg = "the key store cannot be used"
+            raise Unavailable(msg, code="key_store_unavailable") from error
 
     async def _poll(self) -> None:
         failed = False
