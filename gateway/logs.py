@@ -59,6 +59,7 @@ class LineWriter:
                 threading.Event().wait(self._interval_s)
             self._idle = True
             self._flush()
+        self._flush()  # what came between the last look and the order to stop
 
     def _flush(self) -> None:
         lines = self._lines
