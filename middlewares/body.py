@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tollhouse._native import RequestError, RequestView
-from tollhouse.middlewares.errors import BadRequest, Refusal
+from tollhouse.middlewares.errors import BadRequest
 from tollhouse.middlewares.stage import StageMiddleware
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 _GRACE_S = 2.0  # before the minimum rate counts
 
 
-class ClientGone(Refusal):
-    """The client went away while it was sending; there is nobody to answer."""
+class IncompleteBody(BadRequest):
+    """The body broke off: the client has gone, or (Granian tells it the same way) its chunks are malformed."""
 
-    status = 499
-    code = "client_disconnected"
+    code = "incomplete_body"
 
 
 class BodyStage:
@@ -77,7 +76,7 @@ class BodyStage:
             while True:
                 message = await exchange.receive()
                 if message["type"] != "http.request":
-                    raise ClientGone("the client disconnected while sending its request")
+                    raise IncompleteBody("the request body ended before it was complete")
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > self._max_bytes:

@@ -19,7 +19,7 @@ class EdgeStage:
         hosts = lengths = chunked = 0
         for name, value in exchange.scope["headers"]:
             if name == b"host":
-                hosts += 1
+                hosts += 1 if value else 2  # an empty one, and what Granian puts where there was none
             elif name == b"content-length":
                 lengths += 1
             elif name == b"transfer-encoding":
@@ -28,7 +28,7 @@ class EdgeStage:
                 msg = "Content-Encoding is not accepted on requests: send the body as it is"
                 raise BadRequest(msg, status=415, code="unsupported_content_encoding")
         if hosts != 1 and exchange.scope.get("http_version", "1.1") == "1.1":
-            msg = "a request needs exactly one Host header"
+            msg = "a request needs exactly one Host header, and not an empty one"
             raise BadRequest(msg, code="invalid_host")
         if lengths > 1 or (lengths and chunked):
             msg = "a request has either one Content-Length or Transfer-Encoding, not both"

@@ -105,4 +105,4 @@ async def test_a_client_that_goes_while_sending_is_not_answered_as_if_it_had_sen
     scope = http_scope("/chat", method="POST")
     client = Client(_app(), scope, [CHAT[:5]], ends=False)
     client.disconnect()
-    assert (await client.run()).status == 499
+    assert (await client.run()).status == 400
