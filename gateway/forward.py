@@ -265,7 +265,7 @@ class _Attempt:
         headers = [header for header in received if header[0] in _RETURNED]
         headers.extend(self._forwarder.headers)
         model = self._model if self._group.label.endswith("*") else self._group.label
-        headers.append((b"x-gateway-model", model.encode("ascii", "replace")))
+        headers.append((b"x-gateway-model", _header_value(model)))
         headers.append((b"x-gateway-provider", target.provider.encode()))
         headers.append((b"x-gateway-overhead-us", b"%d" % (overhead // 1000)))
         return headers
@@ -307,6 +307,13 @@ def _forwarded(exchange: Exchange) -> bytes:
         if name in _FORWARDED:
             lines += b"%b: %b\r\n" % (name, value)
     return lines
+
+
+def _header_value(model: str) -> bytes:
+    """A model's name, which may be the caller's own words (for a wildcard), as nothing but visible ASCII."""
+    if model.isascii() and model.isprintable() and len(model) <= 200:
+        return model.encode()
+    return "".join(c if " " <= c <= "~" else "?" for c in model[:200]).encode()
 
 
 def _shown(model: str) -> str:
