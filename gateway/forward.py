@@ -198,6 +198,9 @@ class _Attempt:
             message, code = "the upstream's answer is not an event stream", "upstream_protocol"
             if exchange.error_code:
                 message, code = error_of(body)
+            else:
+                self._count(target, code)
+                exchange.error_code = code
             event = reader.fault_event(message, code)
             await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
             return
