@@ -124,7 +124,7 @@ async def ticking(peer: Peer) -> None:
     await peer.stream_head()
     while not peer.gone:
         await peer.chunk(delta("tick "))
-        await peer.pause(float(peer.argument or 10) / 1000)
+        await peer.pause(float(peer.argument.partition("-")[0] or 10) / 1000)
 
 
 @script("counting")
@@ -287,3 +287,44 @@ async def close_idle(peer: Peer) -> None:
         peer.reset()
     else:
         await peer.answer(completion())
+
+
+@script("busy")
+async def busy(peer: Peer) -> None:
+    """`busy@429-tag`: that status once, with a short Retry-After, then fine."""
+    if len(peer.log.of(peer.seen.model)) > 1:
+        await fine(peer)
+        return
+    fault = b'{"error":{"message":"busy","type":"server_error","param":null,"code":"busy"}}'
+    await peer.answer(fault, "retry-after-ms: 20", "retry-after: 1", status=f"{peer.argument.partition('-')[0]} Busy")
+
+
+@script("hang-before-done")
+async def hang_before_done(peer: Peer) -> None:
+    """Every choice has finished, but neither [DONE] nor the end of the body follows."""
+    await peer.stream_head()
+    await peer.chunk(delta("all") + finish())
+    await peer.until_gone()
+
+
+@script("bulk")
+async def bulk(peer: Peer) -> None:
+    """`bulk@1000`: so many numbered events of 1 KiB, as fast as they are read, then a proper end."""
+    await peer.stream_head()
+    for i in range(int(peer.argument.partition("-")[0])):
+        if peer.gone:
+            return
+        await peer.chunk(bulk_event(i))
+    await peer.chunk(finish() + DONE)
+    await peer.end()
+
+
+def bulk_event(number: int) -> bytes:
+    return delta(f"{number:01024d}")
+
+
+@script("slow-answer")
+async def slow_answer(peer: Peer) -> None:
+    """`slow-answer@50`: a whole answer after so many milliseconds."""
+    await peer.pause(float(peer.argument.partition("-")[0]) / 1000)
+    await peer.answer(completion())

@@ -21,7 +21,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(probe: Callable[[], T], *, what: str, timeout_s: float = 10.0, every_s: float = 0.005) -> T:
+def wait_until(probe: Callable[[], T | None], *, what: str, timeout_s: float = 10.0, every_s: float = 0.005) -> T:
     """The first truthy value of `probe`; fails the test when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
