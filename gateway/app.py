@@ -16,7 +16,6 @@ from starlette.responses import Response
 from tollhouse.config.settings import Settings
 from tollhouse.gateway import chain, routes
 from tollhouse.gateway.admin import KeyAdmin
-from tollhouse.gateway.disconnect import DisconnectWatch
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
@@ -58,7 +57,7 @@ def create_app(
     handler = Forwarder(
         router,
         lifecycle=lifecycle,
-        watch=DisconnectWatch(),
+        watch=lifecycle.watch,
         upstream_errors=Counter(
             "gateway_upstream_errors",
             "Failures of upstreams by model, provider and kind.",

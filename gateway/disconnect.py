@@ -21,7 +21,9 @@ class DisconnectWatch:
     def __init__(self) -> None:
         self._young: dict[Exchange, asyncio.Task[None]] = {}
         self._waiting: dict[Exchange, asyncio.Task[None]] = {}
-        self._watchers: dict[Exchange, asyncio.Task[None]] = {}
+        self._watchers: dict[
+            Exchange, tuple[asyncio.Task[None], asyncio.Task[None]]
+        ] = {}  # who watches, who is watched
         self._ticking = False
 
     def add(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
@@ -36,14 +38,21 @@ class DisconnectWatch:
     def discard(self, exchange: Exchange) -> None:
         """The request has ended."""
         if self._young.pop(exchange, None) is None and self._waiting.pop(exchange, None) is None:
-            watcher = self._watchers.pop(exchange, None)
-            if watcher is not None:
-                watcher.cancel()
+            found = self._watchers.pop(exchange, None)
+            if found is not None:
+                found[0].cancel()
+
+    def give_up(self) -> None:
+        """Treat every client as gone, when the process must end: those that are left do not read."""
+        watched = {exchange: task for exchange, (_, task) in self._watchers.items()}
+        for exchange, task in (self._young | self._waiting | watched).items():
+            exchange.gone = True
+            task.cancel()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         # Two generations: whoever is found in the second has lived for at least one whole tick.
         for exchange, task in self._waiting.items():
-            self._watchers[exchange] = loop.create_task(_watch(exchange, task))
+            self._watchers[exchange] = loop.create_task(_watch(exchange, task)), task
         self._waiting = self._young
         self._young = {}
         if self._waiting:

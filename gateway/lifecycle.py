@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tollhouse.gateway.disconnect import DisconnectWatch
 from tollhouse.providers.errors import UpstreamShutdown
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Lifecycle:
         self.draining = False
         self.in_flight = 0
         self.calls: set[Call] = set()
+        self.watch = DisconnectWatch()
 
     def drain(self) -> None:
         """From now on: not ready, and every response asks its client to close the connection."""
@@ -39,3 +41,7 @@ class Lifecycle:
         """At the deadline: every call ends with an error that its client can read."""
         for call in tuple(self.calls):
             call.fail(UpstreamShutdown("the gateway is shutting down"))
+
+    def give_up(self) -> None:
+        """After the deadline: end the requests whose clients do not even read that."""
+        self.watch.give_up()

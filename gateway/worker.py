@@ -98,7 +98,12 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
         logger.error("the server ended by itself")
         return 1
     await _drain(lifecycle, server, at_once, linger_s=linger_s, drain_s=settings.drain_s)
-    await serving
+    await asyncio.wait({serving}, timeout=LAST_WORDS_S)
+    if not serving.done():
+        # Granian waits without end for clients that do not read what they asked for.
+        logger.warning("leaving connections whose clients do not read")
+        writer.close()
+        os._exit(0)
     return 0
 
 
@@ -128,7 +133,9 @@ async def _drain(
     if ended is not True or lifecycle.in_flight:
         logger.warning("ending %d requests at the deadline", lifecycle.in_flight)
         lifecycle.end_calls()
-        await lifecycle.ended(LAST_WORDS_S)
+        if not await lifecycle.ended(LAST_WORDS_S):
+            lifecycle.give_up()
+            await lifecycle.ended(LAST_WORDS_S)
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> object:
