@@ -21,6 +21,7 @@ from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.middlewares.errors import error_body
+from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.providers.factory import UpstreamFactory
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -50,6 +52,7 @@ def create_app(
     settings = config if isinstance(config, Settings) else _load(config)
     disable_created_metrics()  # type: ignore[no-untyped-call] # a series per counter that nobody reads
     registry = CollectorRegistry()
+    metrics = MetricsStage(registry=registry)
     lifecycle = Lifecycle()
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
@@ -73,7 +76,9 @@ def create_app(
         headers=chain.guard_headers(settings),
         default_model=settings.default_model,
     )
-    endpoints = routes.Endpoints(router=router, keys=keys, lifecycle=lifecycle, registry=lambda: _scraped(registry))
+    endpoints = routes.Endpoints(
+        router=router, keys=keys, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
+    )
     table = routes.routes(endpoints, KeyAdmin(keys), handler)
 
     @asynccontextmanager
@@ -85,6 +90,7 @@ def create_app(
         finally:
             factory.close()
             await keys.close()
+            metrics.flush()
 
     lane = Middleware(
         Lane,
@@ -93,7 +99,7 @@ def create_app(
             keys=keys,
             public=routes.PUBLIC,
             admin=routes.ADMIN,
-            registry=registry,
+            metrics=metrics,
             write_log=write_log,
         ),
         hot=routes.HOT,
@@ -102,7 +108,7 @@ def create_app(
         paths=frozenset(route.path for route in table if not route.param_convertors),
         templates={route.endpoint: route.path for route in table if route.param_convertors},
     )
-    app = Starlette(
+    app = _Gateway(
         routes=table,
         middleware=[*_cors(settings), lane],
         exception_handlers={HTTPException: _http_error},
@@ -114,6 +120,19 @@ def create_app(
     app.state.started = asyncio.Event()
     app.state.settings = settings
     return app
+
+
+class _Gateway(Starlette):
+    """Starlette with the lane outermost.
+
+    The lane answers every error itself, so Starlette's own catch-all, which wraps `send` anew for each request, is
+    there only for middlewares that were added around the lane.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        stack = super().build_middleware_stack()
+        inner = getattr(stack, "app", None)
+        return inner if isinstance(inner, Lane) else stack
 
 
 def _load(config: Mapping[str, object] | str | None) -> Settings:
@@ -149,10 +168,11 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
     ]
 
 
-def _scraped(registry: CollectorRegistry) -> CollectorRegistry:
+def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:
     """What a scrape sees: this process, or with several workers all of them."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return registry
+    metrics.flush()
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return merged

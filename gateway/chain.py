@@ -20,15 +20,13 @@ from tollhouse.middlewares.access_log import AccessLogStage
 from tollhouse.middlewares.auth import AuthStage, Keys
 from tollhouse.middlewares.body import BodyStage
 from tollhouse.middlewares.edge import EdgeStage
-from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.middlewares.request_id import RequestIdStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from prometheus_client import CollectorRegistry
-
     from tollhouse.config.settings import Settings
+    from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import Headers
 
@@ -41,7 +39,7 @@ def stages(
     keys: Keys,
     public: Collection[str],
     admin: Collection[str],
-    registry: CollectorRegistry,
+    metrics: MetricsStage,
     write_log: Callable[[bytes], None] | None,
 ) -> list[Stage]:
     """The stages of this configuration, outermost first."""
@@ -49,7 +47,7 @@ def stages(
     admin_key = settings.admin_key or settings.master_key
     chain: list[Stage | None] = [
         RequestIdStage(),
-        MetricsStage(registry=registry),
+        metrics,
         AccessLogStage(write_log, json=settings.log_format == "json") if write_log is not None else None,
         EdgeStage(),
         AuthStage(keys, public=public, admin=admin, admin_key=admin_key.reveal() if admin_key else None),

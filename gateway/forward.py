@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from types import BuiltinMethodType
+from typing import TYPE_CHECKING, Any
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
@@ -14,21 +15,23 @@ from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from prometheus_client import Counter
 
     from tollhouse.gateway.disconnect import DisconnectWatch
     from tollhouse.gateway.lifecycle import Lifecycle
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.types import Headers
-    from tollhouse.providers.call import Call
+    from tollhouse.middlewares.types import Headers, Send
+    from tollhouse.providers.call import Call, Sink
     from tollhouse.providers.router import Group, Router, Target
 
 MAX_ATTEMPTS = 3
 PING = b": ping\n\n"
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
-_FORWARDED = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
-_RETURNED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version"})
+_FORWARDED = (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate")
+_RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
 _JSON = (b"content-type", b"application/json")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _FIRST = READY | END | FAULT
@@ -60,8 +63,8 @@ class Forwarder:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
         group, model = self._route(exchange)
         loop = asyncio.get_running_loop()
-        self._watch.add(exchange, loop)
         attempt = _Attempt(self, exchange, group, model, loop)
+        self._watch.add(exchange, loop)
         try:
             await attempt.run()
         finally:
@@ -105,7 +108,7 @@ class _Attempt:
         self._started = False  # a stream's head has been sent, because of a keepalive
 
     async def run(self) -> None:
-        targets = list(self._group.order()[:MAX_ATTEMPTS])
+        targets = self._group.order()[:MAX_ATTEMPTS]
         last = len(targets) - 1
         for number, target in enumerate(targets):
             try:
@@ -131,12 +134,18 @@ class _Attempt:
 
     async def _ask(self, target: Target) -> Call:
         """Send the request to `target` and wait until its answer has begun (a stream) or is complete."""
+        exchange = self._exchange
+        mask = _FIRST if exchange.stream else SETTLED
         for _ in range(2):
-            call = await self._send(target)
-            await self._first(call)
-            if not call.flags & FAULT:
-                return call
-            if call.flags & READY:  # events came before the fault: the client gets them
+            sent = perf_counter_ns()
+            call = self._send(target)
+            if call.opening is not None:
+                await call.opening
+            while not (call.flags & mask or await call.wait(mask, self._loop)):
+                await self._keep_alive()
+            exchange.upstream_ns += perf_counter_ns() - sent
+            # With events before the fault, the client gets those first.
+            if not call.flags & FAULT or call.flags & READY:
                 return call
             error = call.cause()
             if not isinstance(error, StaleConnection):
@@ -147,7 +156,7 @@ class _Attempt:
             # The error's traceback leads to this frame: without it in turn, both go as soon as they are done with.
             del error, call
 
-    async def _send(self, target: Target) -> Call:
+    def _send(self, target: Target) -> Call:
         exchange = self._exchange
         view = exchange.view
         assert view is not None
@@ -155,7 +164,7 @@ class _Attempt:
             self._drop(self._call)
         name = self._group.upstream_model(target, self._model)
         include_usage = view.stream and not view.include_usage
-        call = await target.upstream.start(
+        self._call = call = target.upstream.start(
             exchange.kind or "",
             view.rewrite(model=None if name == view.model else name, include_usage=include_usage),
             stream=view.stream,
@@ -163,21 +172,16 @@ class _Attempt:
             request_id=exchange.request_id,
             headers=_forwarded(exchange),
         )
-        self._call = call
         self._forwarder.lifecycle.calls.add(call)
         return call
 
-    async def _first(self, call: Call) -> None:
+    async def _keep_alive(self) -> None:
+        """Long silence before the first token: a sign of life for the client. Another target may still be tried."""
         exchange = self._exchange
-        sent = perf_counter_ns()
-        mask = _FIRST if exchange.stream else SETTLED
-        while not await call.wait(mask, self._loop):
-            # Long silence before the first token. The client gets a sign of life; another target may still be tried.
-            if not self._started:
-                self._started = True
-                await exchange.start(200, self._early_headers())
-            await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
-        exchange.upstream_ns += perf_counter_ns() - sent
+        if not self._started:
+            self._started = True
+            await exchange.start(200, self._early_headers())
+        await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
 
     async def _answer(self, target: Target, call: Call, body: bytes | None) -> None:
         exchange = self._exchange
@@ -187,7 +191,7 @@ class _Attempt:
             return
         reader = call.reader
         status = reader.status
-        headers = reader.headers
+        headers = reader.pick(_RETURNED)
         if status < 200 or status >= 300:
             self._count(target, f"http_{status}")
             exchange.error_code = f"http_{status}"
@@ -211,10 +215,12 @@ class _Attempt:
         exchange = self._exchange
         reader = call.reader
         if not self._started:
-            headers = self._headers(target, reader.headers)
+            headers = self._headers(target, reader.pick(_RETURNED))
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
+        # Granian's `send` is a native function that has done its work when it returns, and mostly needs no waiting.
+        sink = _sink(send) if isinstance(send, BuiltinMethodType) else None
         while True:
             chunk = call.take()
             flags = call.flags
@@ -224,8 +230,9 @@ class _Attempt:
                 break
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not call.flags & _FIRST and not await call.wait(_FIRST, self._loop):
-                await send({"type": "http.response.body", "body": PING, "more_body": True})
+            if call.flags & _FIRST:
+                continue
+            await self._more(call, sink)
         if flags & FAULT:
             error = call.cause()
             self._count(target, error.code)
@@ -235,6 +242,17 @@ class _Attempt:
         if reader.malformed_events:
             self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
         await send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _more(self, call: Call, sink: Sink | None) -> None:
+        """Wait for more to take, or with a sink until there is more to do than to pass chunks on."""
+        call.sink = sink
+        alive = await call.wait(_FIRST if sink is None else SETTLED, self._loop)
+        call.sink = None
+        if call.blocked is not None:
+            await call.blocked
+            call.blocked = None
+        elif not alive:
+            await self._exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
 
     async def _end_of_body(self, call: Call) -> int:
         """All is said: the client's answer is complete, whatever happens to the connection now."""
@@ -265,8 +283,7 @@ class _Attempt:
     def _headers(self, target: Target, received: list[tuple[bytes, bytes]]) -> Headers:
         exchange = self._exchange
         exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
-        headers = [header for header in received if header[0] in _RETURNED]
-        headers.extend(self._forwarder.headers)
+        headers = received + self._forwarder.headers
         model = self._model if self._group.label.endswith("*") else self._group.label
         headers.append((b"x-gateway-model", _header_value(model)))
         headers.append((b"x-gateway-provider", target.provider.encode()))
@@ -283,6 +300,16 @@ class _Attempt:
     def _drop(self, call: Call) -> None:
         self._forwarder.lifecycle.calls.discard(call)
         call.close()
+
+
+def _sink(send: Send) -> Sink:
+    """`send` for chunks; says what has to be awaited before the next, if anything (the client reads slowly)."""
+
+    def sink(chunk: bytes) -> Awaitable[object] | None:
+        sending: Any = send({"type": "http.response.body", "body": chunk, "more_body": True})
+        return next(sending.__await__(), None)
+
+    return sink
 
 
 def _worth_another(call: Call) -> bool:
@@ -305,10 +332,11 @@ def _whole(call: Call) -> bytes | None:
 
 def _forwarded(exchange: Exchange) -> bytes:
     """Header lines that go upstream. A list of what may, not of what may not."""
+    headers = exchange.headers
     lines = b""
-    for name, value in exchange.scope["headers"]:
-        if name in _FORWARDED:
-            lines += b"%b: %b\r\n" % (name, value)
+    for name in _FORWARDED:
+        if name in headers:
+            lines += b"%b: %b\r\n" % (name, headers[name])
     return lines
 
 

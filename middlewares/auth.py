@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PREFIX = "sk-th-"
 _PUBLIC = 12
+_CREDENTIALS = (b"authorization", b"x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class AuthStage:
     ) -> None:
         self._keys = keys
         self._public = frozenset(public)
-        self._admin = tuple(admin)
+        self._admin = frozenset(admin)
+        self._below_admin = tuple(f"{prefix}/" for prefix in admin)
         self._admin_digest = None if admin_key is None else sha256(admin_key.encode()).digest()
 
     def enter(self, exchange: Exchange) -> None:
@@ -88,7 +90,7 @@ class AuthStage:
         if path in self._public:
             return
         try:
-            if any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._admin):
+            if path in self._admin or path.startswith(self._below_admin):
                 exchange.principal = self._administrator(exchange)
             else:
                 exchange.principal = self._holder(exchange)
@@ -116,7 +118,7 @@ class AuthStage:
         return principal
 
     def _administrator(self, exchange: Exchange) -> Principal:
-        given = exchange.header(b"x-admin-api-key")
+        given = exchange.headers.get(b"x-admin-api-key")
         if given is None:
             principal = self._holder(exchange)
             if not principal.admin:
@@ -131,17 +133,19 @@ class AuthStage:
 
 def _credential(exchange: Exchange) -> bytes | None:
     """The caller's key. Two different ones are refused: which of them was checked would be a matter of taste."""
+    headers = exchange.headers
+    if exchange.has_repeated_headers:
+        given = [(name, value) for name, value in exchange.scope["headers"] if name in _CREDENTIALS]
+    else:
+        given = [(name, headers[name]) for name in _CREDENTIALS if name in headers]
     found: bytes | None = None
-    for name, value in exchange.scope["headers"]:
+    for name, value in given:
+        token = value
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
             if scheme.lower() != b"bearer":
                 continue
-            token = token.strip()
-        elif name == b"x-api-key":
-            token = value.strip()
-        else:
-            continue
+        token = token.strip()
         if not token or (found is not None and found != token):
             msg = "the API keys in this request are empty or contradict each other"
             raise Unauthenticated(msg)

@@ -24,6 +24,45 @@ class IncompleteBody(BadRequest):
     code = "incomplete_body"
 
 
+class _SlowReads:
+    """Cancels tasks that have been reading for too long. One coarse timer for all, and only while there are any."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._tick_s = min(0.5, timeout_s / 4)
+        self._began: dict[asyncio.Task[object], float] = {}  # oldest first; -1: was cancelled
+        self._ticking = False
+
+    def add(self, task: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
+        self._began[task] = loop.time()
+        if not self._ticking:
+            self._ticking = True
+            loop.call_later(self._tick_s, self._tick, loop)
+
+    def discard(self, task: asyncio.Task[object]) -> None:
+        del self._began[task]
+
+    def elapsed(self, task: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> float:
+        return loop.time() - self._began[task]
+
+    def is_late(self, task: asyncio.Task[object]) -> bool:
+        """Whether it was cancelled from here."""
+        return self._began[task] < 0
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        too_old = loop.time() - self.timeout_s
+        for task, began in self._began.items():
+            if began > too_old:
+                break
+            if began >= 0:
+                self._began[task] = -1
+                task.cancel()
+        if self._began:
+            loop.call_later(self._tick_s, self._tick, loop)
+        else:
+            self._ticking = False
+
+
 class BodyStage:
     """Reads and parses the bodies of exchanges whose `kind` is set; the others are left to their handlers.
 
@@ -40,7 +79,7 @@ class BodyStage:
         max_nodes: int = 100_000,
     ) -> None:
         self._max_bytes = max_bytes
-        self._timeout_s = read_timeout_s
+        self._slow = _SlowReads(read_timeout_s)
         self._min_rate = min_bytes_per_s
         self._max_depth = max_depth
         self._max_nodes = max_nodes
@@ -64,17 +103,16 @@ class BodyStage:
 
     async def _read(self, exchange: Exchange) -> bytes:
         declared = self._declared_length(exchange)
-        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        timer = loop.call_later(self._timeout_s, task.cancel)
-        started = loop.time()
-        deadline = started + self._timeout_s
+        loop = task.get_loop()
+        receive = exchange.receive
         chunks: list[bytes] = []
         size = 0
+        self._slow.add(task, loop)
         try:
             while True:
-                message = await exchange.receive()
+                message = await receive()
                 if message["type"] != "http.request":
                     raise IncompleteBody("the request body ended before it was complete")
                 chunk = message.get("body", b"")
@@ -85,21 +123,21 @@ class BodyStage:
                 if not message.get("more_body", False) or size == declared:
                     return b"".join(chunks) + chunk if chunks else bytes(chunk)
                 chunks.append(chunk)
-                elapsed = loop.time() - started
+                elapsed = self._slow.elapsed(task, loop)
                 if elapsed > _GRACE_S and size < self._min_rate * elapsed:
                     msg = f"the request body arrived at less than {self._min_rate} bytes per second"
                     raise BadRequest(msg, status=408, code="request_timeout", retry=True)
         except asyncio.CancelledError:
-            if loop.time() < deadline:
+            if not self._slow.is_late(task):
                 raise
             task.uncancel()
-            msg = f"the request body did not arrive within {self._timeout_s:g} s"
+            msg = f"the request body did not arrive within {self._slow.timeout_s:g} s"
             raise BadRequest(msg, status=408, code="request_timeout", retry=True) from None
         finally:
-            timer.cancel()
+            self._slow.discard(task)
 
     def _declared_length(self, exchange: Exchange) -> int:
-        value = exchange.header(b"content-length")
+        value = exchange.headers.get(b"content-length")
         if value is None:
             return -1
         if not value.isdigit():

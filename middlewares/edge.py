@@ -16,26 +16,32 @@ class EdgeStage:
     """Refuses requests that two parties could read differently."""
 
     def enter(self, exchange: Exchange) -> None:
-        hosts = lengths = chunked = 0
-        for name, value in exchange.scope["headers"]:
-            if name == b"host":
-                hosts += 1 if value else 2  # an empty one, and what Granian puts where there was none
-            elif name == b"content-length":
-                lengths += 1
-            elif name == b"transfer-encoding":
-                chunked += 1
-            elif name == b"content-encoding" and value.lower() != b"identity":
-                msg = "Content-Encoding is not accepted on requests: send the body as it is"
-                raise BadRequest(msg, status=415, code="unsupported_content_encoding")
-        if hosts != 1 and exchange.scope.get("http_version", "1.1") == "1.1":
+        headers = exchange.headers
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            msg = "Content-Encoding is not accepted on requests: send the body as it is"
+            raise BadRequest(msg, status=415, code="unsupported_content_encoding")
+        repeated = exchange.has_repeated_headers
+        # An empty Host is also what Granian puts where there was none.
+        has_host = headers.get(b"host") and not (repeated and _count(exchange, b"host") > 1)
+        if not has_host and exchange.scope.get("http_version", "1.1") == "1.1":
             msg = "a request needs exactly one Host header, and not an empty one"
             raise BadRequest(msg, code="invalid_host")
-        if lengths > 1 or (lengths and chunked):
+        if b"content-length" in headers and (
+            b"transfer-encoding" in headers or (repeated and _count(exchange, b"content-length") > 1)
+        ):
             msg = "a request has either one Content-Length or Transfer-Encoding, not both"
             raise BadRequest(msg, code="ambiguous_length")
+        if repeated and _count(exchange, b"content-encoding") > 1:
+            msg = "a request has at most one Content-Encoding"
+            raise BadRequest(msg, status=415, code="unsupported_content_encoding")
 
     def leave(self, exchange: Exchange) -> None:
         """Nothing to settle."""
+
+
+def _count(exchange: Exchange, name: bytes) -> int:
+    return sum(key == name for key, _ in exchange.scope["headers"])
 
 
 class EdgeMiddleware(StageMiddleware):

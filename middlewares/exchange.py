@@ -21,60 +21,36 @@ class Exchange:
     `view` is the parsed body (None until somebody needs it), `started_ns` is on `time.perf_counter_ns`.
     """
 
-    __slots__ = (
-        "_send",
-        "body",
-        "error_code",
-        "gone",
-        "key_id",
-        "kind",
-        "model",
-        "overhead_ns",
-        "principal",
-        "provider",
-        "receive",
-        "request_id",
-        "response_headers",
-        "route",
-        "scope",
-        "started_ns",
-        "status",
-        "stream",
-        "upstream_ns",
-        "usage",
-        "usage_estimated",
-        "view",
-    )
+    request_id = ""
+    route = "unmatched"  # template of the path, safe for labels and logs
+    kind: str | None = None  # of request body: "chat", "completions", "embeddings"
+    principal: Principal | None = None
+    body = b""
+    view: RequestView | None = None
+    status = 0  # of the response; 0: not started
+    stream = False
+    model = ""
+    provider = ""
+    upstream_ns = 0  # time spent waiting for the upstream's head
+    overhead_ns = 0  # time to the start of the response less that wait
+    usage: tuple[int, int, int, int] | None = None  # prompt, completion, cached, reasoning tokens
+    usage_estimated = False
+    error_code = ""
+    gone = False  # the client has disconnected
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
-        self._send = send
+        self.raw_send = send  # the server's own, for the chunks of a stream
         self.started_ns = perf_counter_ns()
-        self.request_id = ""
-        self.route = "unmatched"  # template of the path, safe for labels and logs
-        self.kind: str | None = None  # of request body: "chat", "completions", "embeddings"
-        self.principal: Principal | None = None
-        self.body = b""
-        self.view: RequestView | None = None
+        # By (lower-case) name; of a repeated header the last.
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.response_headers: Headers = []
-        self.status = 0  # of the response; 0: not started
-        self.stream = False
-        self.model = ""
-        self.provider = ""
-        self.upstream_ns = 0  # time spent waiting for the upstream's head
-        self.overhead_ns = 0  # time to the start of the response less that wait
-        self.usage: tuple[int, int, int, int] | None = None  # prompt, completion, cached, reasoning tokens
-        self.usage_estimated = False
-        self.error_code = ""
-        self.gone = False  # the client has disconnected
 
-    def header(self, name: bytes) -> bytes | None:
-        """First header of this (lower-case) name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return bytes(value)
-        return None
+    @property
+    def has_repeated_headers(self) -> bool:
+        """Whether `headers` tells less than the request does."""
+        return len(self.headers) != len(self.scope["headers"])
 
     async def send(self, message: Message) -> None:
         """ASGI `send` that adds the collected headers to the start of the response and remembers its status."""
@@ -82,11 +58,11 @@ class Exchange:
             self.status = message["status"]
             if self.response_headers:
                 message["headers"] = [*message.get("headers", ()), *self.response_headers]
-        await self._send(message)
+        await self.raw_send(message)
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status
-        await self._send(
+        await self.raw_send(
             {
                 "type": "http.response.start",
                 "status": status,
@@ -97,7 +73,7 @@ class Exchange:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole response; sets its length."""
         self.status = status
-        send = self._send
+        send = self.raw_send
         headers = [*headers, (b"content-length", b"%d" % len(body)), *self.response_headers]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -107,11 +83,6 @@ class Exchange:
         self.error_code = refusal.code or refusal.type
         if not self.status:
             await self.respond(*render(refusal))
-
-    @property
-    def raw_send(self) -> Send:
-        """The server's own `send`, for the chunks of a stream."""
-        return self._send
 
 
 def exchange_of(scope: Scope) -> Exchange | None:

@@ -1,10 +1,16 @@
 """Prometheus metrics of requests. Several workers need PROMETHEUS_MULTIPROC_DIR before the first import.
 
 Labels are bounded: route templates, configured model names, status codes; never a key, never a caller's free text.
+
+A request only adds to a tally in memory; prometheus-client's objects, an increment of which costs several calls and a
+lock, take the sums over a few times a second and at every scrape of this process.
 """
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_left
+from threading import Lock
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -13,20 +19,40 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from tollhouse.middlewares.stage import StageMiddleware
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client import Metric
+
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.types import ASGIApp
 
+FLUSH_S = 0.25  # how late a scrape can see what another worker counted
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _OVERHEAD_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+_LATENCY_NS = tuple(round(bound * 1e9) for bound in _LATENCY_BUCKETS)
+_OVERHEAD_NS = tuple(round(bound * 1e9) for bound in _OVERHEAD_BUCKETS)
+_TOKEN_KINDS = ("prompt", "completion", "cached", "reasoning")
+
+
+class _Tally:
+    """What was counted for one set of labels since the last flush. Times in nanoseconds."""
+
+    __slots__ = ("duration", "duration_ns", "overhead", "overhead_ns", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.duration = [0] * (len(_LATENCY_NS) + 1)
+        self.duration_ns = 0
+        self.overhead = [0] * (len(_OVERHEAD_NS) + 1)
+        self.overhead_ns = 0
+        self.tokens: list[int] = []  # by kind; empty until an answer says its usage
 
 
 class MetricsStage:
-    """Counts requests, their latency, tokens and what is in flight.
-
-    Children are looked up once per label set and kept: `labels()` costs three times what the increment costs.
-    """
+    """Counts requests, their latency, tokens and what is in flight."""
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY, prefix: str = "gateway") -> None:
+        registry.register(_Flusher(self))  # before the others: a scrape asks collectors in this order
         self._requests = Counter(
             f"{prefix}_requests",
             "Requests by route, status, model and provider.",
@@ -59,43 +85,88 @@ class MetricsStage:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._request_children: dict[tuple[str, int, str, str], Counter] = {}
-        self._route_children: dict[str, tuple[Histogram, Histogram]] = {}
-        self._token_children: dict[tuple[str, str], tuple[Counter, ...]] = {}
+        self._now_in_flight = 0
+        self._tallies: dict[tuple[str, int, str, str], _Tally] = {}
+        self._lock = Lock()  # scrapes come from other threads
+        self._flushing = False
 
     def enter(self, exchange: Exchange) -> None:
-        self._in_flight.inc()
+        self._now_in_flight += 1
+        if not self._flushing:
+            self._flush_later()
 
     def leave(self, exchange: Exchange) -> None:
-        self._in_flight.dec()
+        self._now_in_flight -= 1
         key = (exchange.route, exchange.status or 499, exchange.model, exchange.provider)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(key[0], str(key[1]), key[2], key[3])
-        child.inc()
-        duration, overhead = self._histograms(exchange.route)
-        duration.observe((perf_counter_ns() - exchange.started_ns) * 1e-9)
-        if exchange.overhead_ns:
-            overhead.observe(exchange.overhead_ns * 1e-9)
-        usage = exchange.usage
-        if usage is not None:
-            for counter, amount in zip(self._counters(exchange.model, exchange.provider), usage, strict=True):
-                if amount:
-                    counter.inc(amount)
+        spent = perf_counter_ns() - exchange.started_ns
+        with self._lock:
+            tally = self._tallies.get(key)
+            if tally is None:
+                tally = self._tallies[key] = _Tally()
+            tally.requests += 1
+            tally.duration[bisect_left(_LATENCY_NS, spent)] += 1
+            tally.duration_ns += spent
+            overhead = exchange.overhead_ns
+            if overhead:
+                tally.overhead[bisect_left(_OVERHEAD_NS, overhead)] += 1
+                tally.overhead_ns += overhead
+            usage = exchange.usage
+            if usage is not None:
+                if not tally.tokens:
+                    tally.tokens = [0] * len(_TOKEN_KINDS)
+                for i, amount in enumerate(usage):
+                    tally.tokens[i] += amount
+        if not self._flushing:
+            self._flush_later()
 
-    def _histograms(self, route: str) -> tuple[Histogram, Histogram]:
-        found = self._route_children.get(route)
-        if found is None:
-            found = self._route_children[route] = (self._duration.labels(route), self._overhead.labels(route))
-        return found
+    def flush(self) -> None:
+        """Hand the sums on to prometheus-client. May be called in any thread."""
+        self._in_flight.set(self._now_in_flight)
+        with self._lock:
+            tallies, self._tallies = self._tallies, {}
+        for (route, status, model, provider), tally in tallies.items():
+            self._requests.labels(route, str(status), model, provider).inc(tally.requests)
+            _observe(self._duration.labels(route), tally.duration, tally.duration_ns)
+            if tally.overhead_ns:
+                _observe(self._overhead.labels(route), tally.overhead, tally.overhead_ns)
+            for kind, amount in zip(_TOKEN_KINDS, tally.tokens, strict=False):
+                self._tokens.labels(model, provider, kind).inc(amount)
 
-    def _counters(self, model: str, provider: str) -> tuple[Counter, ...]:
-        found = self._token_children.get((model, provider))
-        if found is None:
-            kinds = ("prompt", "completion", "cached", "reasoning")
-            found = tuple(self._tokens.labels(model, provider, kind) for kind in kinds)
-            self._token_children[model, provider] = found
-        return found
+    def _flush_later(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another framework's loop
+            self.flush()
+            return
+        self._flushing = True
+        loop.call_later(FLUSH_S, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self.flush()
+
+
+class _Flusher:
+    """A collector that has no metrics of its own."""
+
+    def __init__(self, stage: MetricsStage) -> None:
+        self._stage = stage
+
+    def collect(self) -> Iterable[Metric]:
+        self._stage.flush()
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing; asked for at registration, when there is nothing to flush yet."""
+        return ()
+
+
+def _observe(histogram: Histogram, buckets: Sequence[int], total_ns: int) -> None:
+    """Add many observations at once, for which prometheus-client has no public way. Works in its multiprocess mode."""
+    histogram._sum.inc(total_ns * 1e-9)  # noqa: SLF001
+    for bucket, count in zip(histogram._buckets, buckets, strict=True):  # noqa: SLF001
+        if count:
+            bucket.inc(count)
 
 
 class MetricsMiddleware(StageMiddleware):

@@ -21,7 +21,7 @@ class RequestIdStage:
         self._header = header
 
     def enter(self, exchange: Exchange) -> None:
-        given = exchange.header(self._header)
+        given = exchange.headers.get(self._header)
         if given is None or _SANE(given) is None:
             exchange.request_id = new_id()
             exchange.response_headers.append((self._header, exchange.request_id.encode()))

@@ -7,14 +7,16 @@ the event loop's thread, so nothing is locked and nothing is copied between thre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 
 from tollhouse._native import END, FAULT, READY, ResponseReader
 from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError, UpstreamStreamError
 from tollhouse.providers.timeouts import Timeouts
 
+Sink = Callable[[bytes], Awaitable[object] | None]
 SETTLED = END | FAULT
+_ANY = READY | SETTLED
 
 
 class Call:
@@ -27,14 +29,17 @@ class Call:
     __slots__ = (
         "_mask",
         "_waiter",
+        "blocked",
         "error",
         "first_at",
         "flags",
         "on_abort",
         "on_drain",
+        "opening",
         "ping_at",
         "read_at",
         "reader",
+        "sink",
         "timeouts",
         "total_at",
     )
@@ -46,7 +51,13 @@ class Call:
         self.error: UpstreamError | None = None
         self.on_abort: Callable[[], None] | None = None
         self.on_drain: Callable[[], None] | None = None
-        # Loop times: the first event is due, bytes were read last, a keepalive is due, everything must have ended.
+        # Has to be awaited before anything else: a connection is not open yet.
+        self.opening: Awaitable[None] | None = None
+        # Takes what is ready at once, without waking whoever waits. It returns None, or what has to be awaited before
+        # more can be taken: that is found in `blocked`, and the sink is off.
+        self.sink: Sink | None = None
+        self.blocked: Awaitable[object] | None = None
+        # time.monotonic: the first event is due, bytes were read last, a keepalive is due, everything must have ended.
         self.first_at = inf
         self.read_at = 0.0
         self.ping_at = inf
@@ -75,11 +86,11 @@ class Call:
     def raise_flags(self, flags: int) -> None:
         """Record flags (as returned by the reader) and wake the waiter if it asked for one of them."""
         self.flags = flags
-        waiter = self._waiter
-        if waiter is not None and flags & self._mask:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(True)
+        sink = self.sink
+        if sink is not None and flags & _ANY == READY and not self.reader.done:
+            self._pour(sink)
+        elif flags & self._mask or sink is not None:
+            self._wake(result=True)
 
     def fail(self, error: UpstreamError) -> None:
         """End the call from outside; what was received before can still be taken."""
@@ -107,9 +118,23 @@ class Call:
 
     def nudge(self) -> None:
         """Wake the waiter with False, so that it can send a keepalive."""
+        self._wake(result=False)
+
+    def _wake(self, *, result: bool) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(False)
+            waiter.set_result(result)
+
+    def _pour(self, sink: Sink) -> None:
+        try:
+            self.blocked = sink(self.take())
+        except Exception as error:  # noqa: BLE001 - the waiter is the one to know
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+        if self.blocked is not None:
+            self.sink = None
+            self._wake(result=True)
 
     def take(self) -> bytes:
         """What is ready for the client; reading goes on if it had been paused."""

@@ -7,6 +7,7 @@ limits of seconds. The timer runs only while calls are under way.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from tollhouse.providers.call import Call
 from tollhouse.providers.errors import UpstreamTimeout
@@ -15,17 +16,18 @@ TICK_S = 0.1
 
 
 class Deadlines:
-    """The calls under way, and a clock that is read once per tick."""
+    """The calls under way, and a clock (time.monotonic) that is read once per tick."""
 
     def __init__(self) -> None:
         self._active: set[Call] = set()
         self._ticking = False
         self.now = 0.0
 
-    def add(self, call: Call, loop: asyncio.AbstractEventLoop, *, stream: bool) -> None:
+    def add(self, call: Call, *, stream: bool) -> None:
         if not self._ticking:
             self._ticking = True
-            self.now = loop.time()
+            self.now = monotonic()
+            loop = asyncio.get_running_loop()
             loop.call_later(TICK_S, self._tick, loop)
         call.arm(self.now, stream=stream)
         self._active.add(call)
@@ -34,7 +36,7 @@ class Deadlines:
         self._active.discard(call)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.now = now = loop.time()
+        self.now = now = monotonic()
         due = [call for call in self._active if now >= call.ping_at or now >= call.total_at or call.is_late(now)]
         for call in due:
             _act(call, now)

@@ -40,7 +40,7 @@ class EchoUpstream:
     def __init__(self, *, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
 
-    async def start(
+    def start(
         self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
     ) -> Call:
         call = Call(
@@ -251,7 +251,10 @@ def _chat_events(reply: dict[str, Any], *, include_usage: bool) -> Iterator[dict
 
 
 def _completion(request: dict[str, Any], identity: str) -> dict[str, Any]:
-    prompt = request["prompt"]
+    prompt = request.get("prompt")
+    if prompt is None:
+        msg = "prompt is required"
+        raise _Invalid(msg, "prompt")
     prompts = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list)) else [prompt]
     _check_members(prompts, "prompt")
     limit = _limit(request)

@@ -54,10 +54,10 @@ class OpenAIUpstream:
             for kind, path in PATHS.items()
         }
 
-    async def start(
+    def start(
         self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
     ) -> Call:
-        """Send a body of `kind` ("chat", "completions", "embeddings"); returns at once, the answer is in the call.
+        """Send a body of `kind` ("chat", "completions", "embeddings"). Await the call's `opening`, if it has one.
 
         `headers` are whole header lines (each with its CRLF) to send along.
         """
@@ -70,7 +70,7 @@ class OpenAIUpstream:
             headers,
             len(body),
         )
-        await self.origin.start(call, head, body, stream=stream)
+        call.opening = self.origin.start(call, head, body, stream=stream)
         return call
 
     def __repr__(self) -> str:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Upstream(Protocol):
     """What a provider's dialect offers to the gateway."""
 
-    async def start(
+    def start(
         self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
-    ) -> Call: ...
+    ) -> Call:
+        """Send a request; the answer is in the call, whose `opening` is to be awaited first if there is one."""
 
 
 @dataclass(frozen=True, slots=True)

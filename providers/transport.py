@@ -9,7 +9,8 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from tollhouse._native import FAULT, READY
 from tollhouse.providers.addresses import resolve
@@ -36,7 +37,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._call: Call | None = None
         self._received = False  # any byte of the answer to the present call
-        self.idle_since = 0.0  # loop time; 0 until the connection has served a call
+        self.idle_since = 0.0  # time.monotonic; 0 until the connection has served a call
 
     @property
     def is_open(self) -> bool:
@@ -150,22 +151,32 @@ class Origin:
         self._max_queue = max_in_flight
         self._queue_wait_s = queue_wait_s
 
-    async def start(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
-        """Send a request on an idle or a new connection; the answer arrives in `call`.
+    def start(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> Awaitable[None] | None:
+        """Send a request; the answer arrives in `call`. None: it is sent; else what has to be awaited for that.
 
-        Raises UpstreamBusy, UpstreamUnreachable or UpstreamTimeout (of the connect).
+        That awaitable raises UpstreamBusy, UpstreamUnreachable or UpstreamTimeout (of the connect).
         """
+        if self._free > 0:
+            connection = self._pick()
+            if connection is not None:
+                self._free -= 1
+                self.deadlines.add(call, stream=stream)
+                connection.send(call, head, body)
+                return None
+        return self._open(call, head, body, stream=stream)
+
+    async def _open(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
         loop = asyncio.get_running_loop()
         if self._free > 0:
             self._free -= 1
         else:
             await self._wait_for_place(loop)
         try:
-            connection = self._pick(loop) or await self._connect(loop, call.timeouts.connect_s)
+            connection = self._pick() or await self._connect(loop, call.timeouts.connect_s)
         except BaseException:
             self._give_place()
             raise
-        self.deadlines.add(call, loop, stream=stream)
+        self.deadlines.add(call, stream=stream)
         connection.send(call, head, body)
 
     def keep(self, connection: Connection) -> None:
@@ -186,12 +197,12 @@ class Origin:
         while self._idle:
             self._idle.pop().abort()
 
-    def _pick(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+    def _pick(self) -> Connection | None:
         """The connection that was used last: the rest can grow old and be closed."""
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_open and loop.time() - connection.idle_since < KEEP_IDLE_S:
+            if connection.is_open and monotonic() - connection.idle_since < KEEP_IDLE_S:
                 return connection
             connection.abort()
         return None

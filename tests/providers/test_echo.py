@@ -33,7 +33,7 @@ TOOL = {
 
 async def ask(kind="chat", *, stream=False, **members):
     body = json.dumps({"model": "tollhouse/echo", "stream": stream} | members).encode()
-    call = await EchoUpstream(timeouts=Timeouts()).start(
+    call = EchoUpstream(timeouts=Timeouts()).start(
         kind, body, stream=stream, strip_usage=False, request_id="r", headers=b""
     )
     assert call.flags & END, call.reader.fault

@@ -73,7 +73,9 @@ def origin(port: int, *, tls=None, host="127.0.0.1", **options) -> Origin:
 async def start(to: Origin, *, stream=False, body=b"{}", **timeouts) -> Call:
     call = Call(ResponseReader("chat"), Timeouts(**timeouts))
     head = b"POST / HTTP/1.1\r\nhost: up\r\ncontent-length: %d\r\n\r\n" % len(body)
-    await to.start(call, head, body, stream=stream)
+    opening = to.start(call, head, body, stream=stream)
+    if opening is not None:
+        await opening
     return call
 
 

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tollhouse_core::http1;
 use tollhouse_core::response::{Limits, Response};
@@ -61,6 +62,18 @@ impl PyResponseReader {
         let list = PyList::empty(py);
         for (name, value) in self.response.headers() {
             list.append(PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)])?)?;
+        }
+        Ok(list)
+    }
+
+    /// The headers among `names` (lower case), as they came.
+    #[pyo3(signature = (names, /))]
+    fn pick<'py>(&self, py: Python<'py>, names: Vec<PyBackedBytes>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for (name, value) in self.response.headers() {
+            if names.iter().any(|wanted| wanted[..] == *name) {
+                list.append(PyTuple::new(py, [PyBytes::new(py, name), PyBytes::new(py, value)])?)?;
+            }
         }
         Ok(list)
     }

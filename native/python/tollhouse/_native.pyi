@@ -1,5 +1,6 @@
 """Types of the native extension: the boundary between Python and the core crate."""
 
+from collections.abc import Sequence
 from typing import Final, final
 
 __all__ = ["END", "FAULT", "HEAD", "READY", "RequestError", "RequestView", "ResponseReader", "__version__"]
@@ -100,6 +101,8 @@ class ResponseReader:
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """End-to-end headers, names lower case. Hop-by-hop headers are left out."""
+    def pick(self, names: Sequence[bytes], /) -> list[tuple[bytes, bytes]]:
+        """Those of `headers` whose (lower-case) name is among `names`."""
     @property
     def is_event_stream(self) -> bool: ...
     @property
