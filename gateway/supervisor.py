@@ -76,6 +76,7 @@ class Supervisor:
         self._crashes: list[float] = []
         self._signals: list[int] = []
         self._exit_code: int | None = None
+        self._wants_restart = False
         self._metrics_dir: str | None = None
         self._env = dict(os.environ)
         if self._settings.workers > 1:
@@ -101,6 +102,10 @@ class Supervisor:
                     if fd in waiting:
                         self._hear(waiting[fd])
                 self._reap()
+                # One restart at a time: a file that changed again meanwhile is read when this one is done.
+                if self._wants_restart and self._exit_code is None and all(w.is_ready for w in self._workers):
+                    self._wants_restart = False
+                    self._replace()
         finally:
             if self._metrics_dir is not None:
                 shutil.rmtree(self._metrics_dir, ignore_errors=True)
@@ -119,8 +124,8 @@ class Supervisor:
             if self._exit_code is None:
                 self._exit_code = 0
             self._stop(self._workers + self._replaced, sig)
-        elif sig == signal.SIGHUP and self._exit_code is None:
-            self._replace()
+        elif sig == signal.SIGHUP:
+            self._wants_restart = True
 
     def _stop(self, workers: list[Worker], sig: int = signal.SIGTERM) -> None:
         settings = self._settings
@@ -130,9 +135,6 @@ class Supervisor:
 
     def _replace(self) -> None:
         """Start new workers on a fresh reading of the configuration; the old ones stay until these are ready."""
-        if any(not worker.is_ready for worker in self._workers):
-            _say("a restart is under way already")
-            return
         fd = self._snapshot()
         if fd is None:
             _say("the configuration is not valid: the running one stays")
@@ -179,7 +181,8 @@ class Supervisor:
             (self._workers if is_current else self._replaced).remove(worker)
             if worker.kill_at is None and is_current:
                 self._lost(worker, now)
-            elif worker.kill_at is not None and code:
+            elif worker.kill_at is not None and code and (worker.is_ready or code == -signal.SIGKILL):
+                # (One that is not ready has no handler yet: it ends of the signal itself, in order.)
                 _say(f"worker {worker.process.pid} had to be ended: exit code {code}")
                 if self._exit_code == 0:
                     self._exit_code = 1
@@ -196,10 +199,11 @@ class Supervisor:
                 self._stop(self._workers)
                 self._replaced = [w for w in [*self._replaced, *self._workers] if w not in serving]
                 self._workers = serving
-            else:
+                return
+            if not any(other.is_ready for other in self._workers):
                 self._exit_code = 1
                 self._stop(self._workers)
-            return
+                return
         _say(f"worker {worker.process.pid} ended unexpectedly: exit code {worker.process.returncode}")
         self._crashes = [at for at in self._crashes if now - at < CRASH_WINDOW_S] + [now]
         if len(self._crashes) >= CRASHES:

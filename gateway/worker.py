@@ -1,7 +1,8 @@
 """A worker: the app on Granian's embedded server, in a loop of ours, so that stopping is ours as well.
 
-Order of a stop: not ready, and `Connection: close` on every answer (linger); then no new connections, and what runs
-may end (drain); at the deadline every open call ends with an error its client can read.
+Order of a stop: not ready, and `Connection: close` on every answer (linger); then no new connections, while those that
+came last are answered (settle); then idle ones are closed, and what runs may end (drain); at the deadline every open
+call ends with an error its client can read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 BACKPRESSURE = 8192  # connections served at once; Granian stops accepting beyond
 HEADER_READ_MS = 10_000
 HEADER_BUFFER = 64 * 1024
+SETTLE_S = 0.2  # for the requests of connections that were accepted last
 LAST_WORDS_S = 2.0  # for errors at the deadline to reach their clients
 logger = logging.getLogger("tollhouse.worker")
 
@@ -43,6 +46,7 @@ class _SharedSocketServer(Server):
     """Granian's server on a socket that the supervisor listens on, instead of one of its own per worker."""
 
     def __init__(self, app: Starlette, listen_fd: int, settings: Settings) -> None:
+        self._listen_fd = listen_fd
         super().__init__(
             app,
             address=settings.host,
@@ -57,7 +61,16 @@ class _SharedSocketServer(Server):
             ),
             log_enabled=False,
         )
-        self._listen_fd = listen_fd
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to the other workers. Granian itself ends accepting and closes connections whose
+        request it has not read yet in one step; so its listening socket is swapped for one that nobody knows.
+        """
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.settimeout(0)
+            nobody.bind("")
+            nobody.listen(1)
+            os.dup2(nobody.fileno(), self._listen_fd, inheritable=False)
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
@@ -94,8 +107,7 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
     done, _ = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if serving in done:
-        serving.result()
-        logger.error("the server ended by itself")
+        logger.error("the server ended by itself", exc_info=serving.exception())
         return 1
     await _drain(lifecycle, server, at_once, linger_s=linger_s, drain_s=settings.drain_s)
     await asyncio.wait({serving}, timeout=LAST_WORDS_S)
@@ -122,12 +134,14 @@ def _orphaned(loop: asyncio.AbstractEventLoop, life_fd: int, stop: asyncio.Event
 
 
 async def _drain(
-    lifecycle: Lifecycle, server: Server, at_once: asyncio.Event, *, linger_s: float, drain_s: float
+    lifecycle: Lifecycle, server: _SharedSocketServer, at_once: asyncio.Event, *, linger_s: float, drain_s: float
 ) -> None:
     lifecycle.drain()
     logger.info("draining: %d requests under way", lifecycle.in_flight)
     if linger_s:
         await _first(asyncio.sleep(linger_s), at_once.wait())
+        server.stop_accepting()
+        await _first(asyncio.sleep(SETTLE_S), at_once.wait())
     server.stop()  # type: ignore[no-untyped-call]
     ended = await _first(lifecycle.ended(drain_s), at_once.wait())
     if ended is not True or lifecycle.in_flight:
