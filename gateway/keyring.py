@@ -66,7 +66,11 @@ class KeyRing:
 
     async def open(self) -> None:
         """Open the store, read it, and keep reading. Raises OSError or sqlite3.Error when that is not possible."""
-        await self.run(self._read)
+        try:
+            await self.run(self._read)
+        except (OSError, sqlite3.Error) as error:
+            logger.error("the key store %s cannot be used: %s", self._path, error)  # noqa: TRY400
+            raise
         self._poller = asyncio.get_running_loop().create_task(self._poll())
 
     async def close(self) -> None:
