@@ -15,12 +15,13 @@ from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.logs import JsonFormatter, TextFormatter
 from tollhouse.middlewares.errors import BadRequest, Forbidden
 from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of
+from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamBusy, UpstreamStreamError, UpstreamTimeout
 
 SECRET = "the prompt that nobody may log"
 
 
-class Recorder:
+class Recorder(Stage):
     """A stage that writes down when it was passed, and fails or waits if told to."""
 
     def __init__(
