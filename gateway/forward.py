@@ -59,17 +59,10 @@ class Forwarder:
         self.malformed_events = malformed_events
         self._default_model = default_model
 
-    async def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
         group, model = self._route(exchange)
-        loop = asyncio.get_running_loop()
-        attempt = _Attempt(self, exchange, group, model, loop)
-        self._watch.add(exchange, loop)
-        try:
-            await attempt.run()
-        finally:
-            self._watch.discard(exchange)
-            attempt.close()
+        return _Attempt(self, exchange, group, model, self._watch).run()
 
     def _route(self, exchange: Exchange) -> tuple[Group, str]:
         view = exchange.view
@@ -94,20 +87,31 @@ class Forwarder:
 class _Attempt:
     """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
 
-    __slots__ = ("_call", "_exchange", "_forwarder", "_group", "_loop", "_model", "_started")
+    __slots__ = ("_call", "_exchange", "_forwarder", "_group", "_loop", "_model", "_started", "_watch")
 
     def __init__(
-        self, forwarder: Forwarder, exchange: Exchange, group: Group, model: str, loop: asyncio.AbstractEventLoop
+        self, forwarder: Forwarder, exchange: Exchange, group: Group, model: str, watch: DisconnectWatch
     ) -> None:
         self._forwarder = forwarder
         self._exchange = exchange
         self._group = group
         self._model = model
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        self._watch = watch
         self._call: Call | None = None
         self._started = False  # a stream's head has been sent, because of a keepalive
 
     async def run(self) -> None:
+        self._watch.add(self._exchange, self._loop)
+        try:
+            await self._run()
+        finally:
+            self._watch.discard(self._exchange)
+            # Whatever happened: no upstream goes on working for nobody.
+            if self._call is not None:
+                self._drop(self._call)
+
+    async def _run(self) -> None:
         targets = self._group.order()[:MAX_ATTEMPTS]
         last = len(targets) - 1
         for number, target in enumerate(targets):
@@ -125,12 +129,6 @@ class _Attempt:
                 return
             await self._answer(target, call, body)
             return
-
-    def close(self) -> None:
-        """Whatever happened: no upstream goes on working for nobody."""
-        call = self._call
-        if call is not None:
-            self._drop(call)
 
     async def _ask(self, target: Target) -> Call:
         """Send the request to `target` and wait until its answer has begun (a stream) or is complete."""

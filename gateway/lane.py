@@ -15,10 +15,10 @@ from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.lifecycle import CLOSE, Lifecycle
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange
+from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -43,8 +43,11 @@ class Lane:
         templates: Mapping[object, str],
     ) -> None:
         self.app = app
-        self._enter = [stage.enter for stage in stages]
-        self._leave = [stage.leave for stage in stages]
+        self._enter = tuple(stage.enter for stage in stages)
+        # What to call once so many stages were entered, innermost first; most have nothing to do on the way back.
+        leaving = [stage.leave for stage in stages if type(stage).leave is not Stage.leave]
+        counts = [sum(type(one).leave is not Stage.leave for one in stages[:n]) for n in range(len(stages) + 1)]
+        self._leave = [tuple(reversed(leaving[:count])) for count in counts]
         self._hot = hot
         self._handler = handler
         self._lifecycle = lifecycle
@@ -90,9 +93,8 @@ class Lane:
             error.__traceback__ = error.__context__ = None
         finally:
             lifecycle.in_flight -= 1
-            while entered:
-                entered -= 1
-                self._leave[entered](exchange)
+            for leave in self._leave[entered]:
+                leave(exchange)
             del scope[SCOPE_KEY]  # scope and exchange name each other: free both now, not at some later collection
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import ASGIApp
 
 
-class AccessLogStage:
+class AccessLogStage(Stage):
     """`write` takes a whole line with its end; it must not block."""
 
     def __init__(self, write: Callable[[bytes], None], *, json: bool = True) -> None:
         self._write = write
         self._format = _json_line if json else _text_line
-
-    def enter(self, exchange: Exchange) -> None:
-        """Nothing to say yet."""
 
     def leave(self, exchange: Exchange) -> None:
         self._write(self._format(_fields(exchange)))

@@ -14,7 +14,7 @@ from time import time
 from typing import TYPE_CHECKING, Protocol
 
 from tollhouse.middlewares.errors import Forbidden, Unauthenticated, Unavailable
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
@@ -69,7 +69,7 @@ def public_part(key: str) -> str:
     return key[len(PREFIX) : len(PREFIX) + _PUBLIC] if key.startswith(PREFIX) else "static"
 
 
-class AuthStage:
+class AuthStage(Stage):
     def __init__(
         self,
         keys: Keys,
@@ -99,9 +99,6 @@ class AuthStage:
         except Exception as error:
             msg = "authentication is not available"
             raise Unavailable(msg, code="auth_unavailable") from error
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to settle."""
 
     def _holder(self, exchange: Exchange) -> Principal:
         token = _credential(exchange)

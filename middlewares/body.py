@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import TYPE_CHECKING
 
 from tollhouse._native import RequestError, RequestView
 from tollhouse.middlewares.errors import BadRequest
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -30,40 +31,45 @@ class _SlowReads:
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._tick_s = min(0.5, timeout_s / 4)
-        self._began: dict[asyncio.Task[object], float] = {}  # oldest first; -1: was cancelled
+        self._too_old = ceil(timeout_s / self._tick_s)
+        self._began: dict[asyncio.Task[object], int] = {}  # oldest first, in ticks; -1: was cancelled
+        self._ticks = 0
         self._ticking = False
 
-    def add(self, task: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
-        self._began[task] = loop.time()
+    def add(self, task: asyncio.Task[object]) -> None:
+        self._began[task] = self._ticks
         if not self._ticking:
             self._ticking = True
+            loop = task.get_loop()
             loop.call_later(self._tick_s, self._tick, loop)
 
     def discard(self, task: asyncio.Task[object]) -> None:
         del self._began[task]
 
-    def elapsed(self, task: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> float:
-        return loop.time() - self._began[task]
+    def elapsed_s(self, task: asyncio.Task[object]) -> float:
+        """Rounded down to whole ticks."""
+        return (self._ticks - self._began[task]) * self._tick_s
 
     def is_late(self, task: asyncio.Task[object]) -> bool:
         """Whether it was cancelled from here."""
         return self._began[task] < 0
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        too_old = loop.time() - self.timeout_s
+        self._ticks += 1
         for task, began in self._began.items():
-            if began > too_old:
+            if began < 0:
+                continue
+            if self._ticks - began <= self._too_old:
                 break
-            if began >= 0:
-                self._began[task] = -1
-                task.cancel()
+            self._began[task] = -1
+            task.cancel()
         if self._began:
             loop.call_later(self._tick_s, self._tick, loop)
         else:
             self._ticking = False
 
 
-class BodyStage:
+class BodyStage(Stage):
     """Reads and parses the bodies of exchanges whose `kind` is set; the others are left to their handlers.
 
     `max_bytes` holds for all; only a body that is read to the end is parsed.
@@ -87,29 +93,29 @@ class BodyStage:
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         if exchange.kind is None:
             return None
-        return self._read_and_parse(exchange, exchange.kind)
+        return self._read(exchange, exchange.kind)
 
     def leave(self, exchange: Exchange) -> None:
         """Let go of the body; the exchange may outlive it in a log or a queue."""
         exchange.body = b""
         exchange.view = None
 
-    async def _read_and_parse(self, exchange: Exchange, kind: str) -> None:
-        exchange.body = body = await self._read(exchange)
+    def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
         try:
             exchange.view = RequestView.parse(body, kind, max_depth=self._max_depth, max_nodes=self._max_nodes)
         except RequestError as error:
             raise BadRequest(error.message, param=error.param, code=error.code) from None
+        exchange.body = body
 
-    async def _read(self, exchange: Exchange) -> bytes:
+    async def _read(self, exchange: Exchange, kind: str) -> None:
         declared = self._declared_length(exchange)
         task = asyncio.current_task()
         assert task is not None
-        loop = task.get_loop()
+        slow = self._slow
         receive = exchange.receive
         chunks: list[bytes] = []
         size = 0
-        self._slow.add(task, loop)
+        slow.add(task)
         try:
             while True:
                 message = await receive()
@@ -120,21 +126,22 @@ class BodyStage:
                 if size > self._max_bytes:
                     raise self._too_large()
                 # Enough bytes are enough: one more receive only to hear "no more" is a trip through the server.
-                if not message.get("more_body", False) or size == declared:
-                    return b"".join(chunks) + chunk if chunks else bytes(chunk)
+                if size == declared or not message.get("more_body", False):
+                    break
                 chunks.append(chunk)
-                elapsed = self._slow.elapsed(task, loop)
+                elapsed = slow.elapsed_s(task)
                 if elapsed > _GRACE_S and size < self._min_rate * elapsed:
                     msg = f"the request body arrived at less than {self._min_rate} bytes per second"
                     raise BadRequest(msg, status=408, code="request_timeout", retry=True)
         except asyncio.CancelledError:
-            if not self._slow.is_late(task):
+            if not slow.is_late(task):
                 raise
             task.uncancel()
-            msg = f"the request body did not arrive within {self._slow.timeout_s:g} s"
+            msg = f"the request body did not arrive within {slow.timeout_s:g} s"
             raise BadRequest(msg, status=408, code="request_timeout", retry=True) from None
         finally:
-            self._slow.discard(task)
+            slow.discard(task)
+        self._accept(exchange, kind, b"".join(chunks) + chunk if chunks else bytes(chunk))
 
     def _declared_length(self, exchange: Exchange) -> int:
         value = exchange.headers.get(b"content-length")
@@ -175,9 +182,9 @@ class _ReplayedBody(BodyStage):
         exchange.kind = self._kinds.get(scope["path"])
         return super().enter(exchange)
 
-    async def _read_and_parse(self, exchange: Exchange, kind: str) -> None:
-        await super()._read_and_parse(exchange, kind)
-        exchange.receive = _replay(exchange.body, exchange.receive)
+    def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
+        super()._accept(exchange, kind, body)
+        exchange.receive = _replay(body, exchange.receive)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.errors import BadRequest
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.types import ASGIApp
 
 
-class EdgeStage:
+class EdgeStage(Stage):
     """Refuses requests that two parties could read differently."""
 
     def enter(self, exchange: Exchange) -> None:
@@ -35,9 +35,6 @@ class EdgeStage:
         if repeated and _count(exchange, b"content-encoding") > 1:
             msg = "a request has at most one Content-Encoding"
             raise BadRequest(msg, status=415, code="unsupported_content_encoding")
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to settle."""
 
 
 def _count(exchange: Exchange, name: bytes) -> int:

@@ -45,12 +45,8 @@ class Exchange:
         self.started_ns = perf_counter_ns()
         # By (lower-case) name; of a repeated header the last.
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.has_repeated_headers = len(self.headers) != len(scope["headers"])
         self.response_headers: Headers = []
-
-    @property
-    def has_repeated_headers(self) -> bool:
-        """Whether `headers` tells less than the request does."""
-        return len(self.headers) != len(self.scope["headers"])
 
     async def send(self, message: Message) -> None:
         """ASGI `send` that adds the collected headers to the start of the response and remembers its status."""

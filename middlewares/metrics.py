@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ class _Tally:
         self.tokens: list[int] = []  # by kind; empty until an answer says its usage
 
 
-class MetricsStage:
+class MetricsStage(Stage):
     """Counts requests, their latency, tokens and what is in flight."""
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY, prefix: str = "gateway") -> None:
@@ -114,8 +114,12 @@ class MetricsStage:
             if usage is not None:
                 if not tally.tokens:
                     tally.tokens = [0] * len(_TOKEN_KINDS)
-                for i, amount in enumerate(usage):
-                    tally.tokens[i] += amount
+                tokens = tally.tokens
+                prompt, completion, cached, reasoning = usage
+                tokens[0] += prompt
+                tokens[1] += completion
+                tokens[2] += cached
+                tokens[3] += reasoning
         if not self._flushing:
             self._flush_later()
 

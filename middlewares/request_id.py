@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.ids import new_id
-from tollhouse.middlewares.stage import StageMiddleware
+from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SANE = re.compile(rb"[A-Za-z0-9._:\-]{1,128}").fullmatch
 
 
-class RequestIdStage:
+class RequestIdStage(Stage):
     def __init__(self, *, header: bytes = b"x-request-id") -> None:
         self._header = header
 
@@ -28,9 +28,6 @@ class RequestIdStage:
         else:
             exchange.request_id = given.decode()
             exchange.response_headers.append((self._header, given))
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to settle."""
 
 
 class RequestIdMiddleware(StageMiddleware):

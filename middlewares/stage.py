@@ -6,7 +6,7 @@ The gateway runs a list of stages itself (gateway/chain.py); alone, each is wrap
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
 
-class Stage(Protocol):
+class Stage:
     """What a middleware does before and after a request."""
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
