@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 REQUESTS = 40
+STREAMS = 12
 CHAT = {"route": "/v1/chat/completions", "status": "200"}
 
 
@@ -47,15 +49,15 @@ def test_counts_are_those_of_all_workers(pair: Gateway) -> None:
 
 
 def test_in_flight_is_the_sum_and_forgets_the_dead(pair: Gateway) -> None:
-    streams = [stream_chat(pair, "hostile/ticking@20") for _ in range(12)]
-    for stream in streams:
-        stream.__enter__()
-    wait_until(lambda: pair.in_flight() == len(streams), what="all streams are counted")
-    victim = _workers(pair)[0]
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: len(_workers(pair)) == WORKERS and victim not in _workers(pair), what="there is a new worker")
-    for stream in streams:
-        stream.close()
+    with contextlib.ExitStack() as stack:
+        for _ in range(STREAMS):
+            stack.enter_context(stream_chat(pair, "hostile/ticking@20"))
+        wait_until(lambda: pair.in_flight() == STREAMS, what="all streams are counted")
+        victim = _workers(pair)[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: len(_workers(pair)) == WORKERS and victim not in _workers(pair), what="there is a new worker"
+        )
     pair.wait_idle()
 
 
