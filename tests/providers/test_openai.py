@@ -20,22 +20,26 @@ KEY = "sk-secret-of-the-deployment"
 async def _listening(host: str = "127.0.0.1"):
     """A server that answers each request with {}; yields its port and what it was sent."""
     got: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 got.append(head + await reader.readexactly(length))
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-        writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
     try:
         yield server.sockets[0].getsockname()[1], got
     finally:
         server.close()
-        await asyncio.sleep(0)
+        for writer in writers:
+            writer.transport.abort()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others)
 
 
 def _upstream(port: int, *, host: str = "127.0.0.1", base_path: str = "/v1", **options) -> OpenAIUpstream:
