@@ -5,7 +5,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollhouse._native import END
@@ -187,6 +187,7 @@ async def test_embeddings_are_unit_vectors_that_depend_on_the_text_alone():
     assert status == 400
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_tokens_joined_are_the_text(text):
     assert "".join(tokens(text)) == text
