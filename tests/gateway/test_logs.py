@@ -20,7 +20,7 @@ from tests.support.net import free_port, wait_until
 from tollhouse.gateway import logs
 from tollhouse.gateway.logs import JsonFormatter, LineWriter, TextFormatter
 
-PROMPT = "canary-prompt-7f3a"
+PROMPT = "canary-prompt-7f3a-zq"
 SECRETS = (KEY, NARROW_KEY, MASTER_KEY, ADMIN_KEY, "sk-up-canary", "sk-wrong-canary")
 
 
