@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
 
-TICK_S = 0.02
+TICK_S = 0.01
 
 
 class DisconnectWatch:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
 from tollhouse.middlewares.errors import BadRequest, Forbidden
-from tollhouse.providers.call import SETTLED
+from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
 from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
 from tollhouse.providers.transport import StaleConnection
 
@@ -220,17 +220,17 @@ class _Attempt:
         # Granian's `send` is a native function that has done its work when it returns, and mostly needs no waiting.
         sink = _sink(send) if isinstance(send, BuiltinMethodType) else None
         while True:
-            chunk = call.take()
+            chunk = call.take(CHUNK)
             flags = call.flags
-            if reader.done and not flags & END and chunk[-16:].rstrip().endswith(b"[DONE]"):
-                flags = await self._end_of_body(call)
-            if flags & SETTLED:
-                break
+            if not flags & READY:
+                if reader.ended and not flags & END:
+                    flags = await self._end_of_body(call)
+                if flags & SETTLED:
+                    break
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if call.flags & _FIRST:
-                continue
-            await self._more(call, sink)
+            if not call.flags & _FIRST:
+                await self._more(call, sink)
         if flags & FAULT:
             error = call.cause()
             self._count(target, error.code)
@@ -322,6 +322,8 @@ def _whole(call: Call) -> bytes | None:
     if status == 200 and reader.is_event_stream:
         return None
     body = call.take()
+    if status >= 300 and call.hidden:
+        return body.replace(call.hidden, HIDDEN)
     if 200 <= status < 300 and body.lstrip()[:1] != b"{":
         msg = f"the upstream answered {status} without a JSON object"
         raise UpstreamProtocolError(msg, code="upstream_protocol")

@@ -17,6 +17,8 @@ from tollhouse.providers.timeouts import Timeouts
 Sink = Callable[[bytes], Awaitable[object] | None]
 SETTLED = END | FAULT
 _ANY = READY | SETTLED
+CHUNK = 32 * 1024  # servers queue a few messages per client whatever their size, so they must not be large
+HIDDEN = b"[redacted]"
 
 
 class Call:
@@ -33,6 +35,7 @@ class Call:
         "error",
         "first_at",
         "flags",
+        "hidden",
         "on_abort",
         "on_drain",
         "opening",
@@ -48,6 +51,7 @@ class Call:
         self.reader = reader
         self.timeouts = timeouts
         self.flags = 0
+        self.hidden = b""  # the upstream's key, which its errors must not tell the caller
         self.error: UpstreamError | None = None
         self.on_abort: Callable[[], None] | None = None
         self.on_drain: Callable[[], None] | None = None
@@ -127,7 +131,8 @@ class Call:
 
     def _pour(self, sink: Sink) -> None:
         try:
-            self.blocked = sink(self.take())
+            while self.flags & READY and self.blocked is None:
+                self.blocked = sink(self.take(CHUNK))
         except Exception as error:  # noqa: BLE001 - the waiter is the one to know
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():
@@ -136,10 +141,13 @@ class Call:
             self.sink = None
             self._wake(result=True)
 
-    def take(self) -> bytes:
-        """What is ready for the client; reading goes on if it had been paused."""
+    def take(self, limit: int | None = None) -> bytes:
+        """What is ready for the client, at most `limit` bytes. Reading goes on, if it was paused, once all is taken."""
+        reader = self.reader
+        data = reader.take(limit)
+        if limit is not None and reader.pending:
+            return data
         self.flags &= ~READY
-        data = self.reader.take()
         resume, self.on_drain = self.on_drain, None
         if resume is not None:
             resume()
@@ -150,6 +158,8 @@ class Call:
         if self.error is not None:
             return self.error
         kind, message = self.reader.fault or ("protocol", "the upstream's answer ended")
+        if self.hidden:
+            message = message.replace(self.hidden.decode(), HIDDEN.decode())
         if kind == "stream_error":
             return UpstreamStreamError(message)
         return UpstreamProtocolError(message, code=f"upstream_{kind}")

@@ -37,6 +37,7 @@ class OpenAIUpstream:
             msg = f"the API key of {origin.name} holds characters that no header can carry"
             raise ValueError(msg)
         self.origin = origin
+        self._key = (api_key or "").encode()
         self._timeouts = timeouts
         self._max_body = max_body
         port = "" if origin.port in {80, 443} else f":{origin.port}"
@@ -64,6 +65,7 @@ class OpenAIUpstream:
         # An embeddings answer has the usage object of a completion.
         dialect = "chat" if kind == "chat" else "completions"
         call = Call(ResponseReader(dialect, strip_usage=strip_usage, max_body=self._max_body), self._timeouts)
+        call.hidden = self._key
         head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
             self._heads[kind],
             request_id.encode("ascii"),

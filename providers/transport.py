@@ -18,6 +18,7 @@ from tollhouse.providers.call import SETTLED, Call
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
+_STATE = READY | SETTLED
 STREAM_BUFFER = 65536  # bytes ready and not taken before the upstream's reading is paused
 COPY_LIMIT = 65536  # bodies up to this size are joined with the head into one write
 KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
@@ -73,12 +74,12 @@ class Connection(asyncio.Protocol):
         call.read_at = self._origin.deadlines.now
         if flags & SETTLED:
             self._settle(call, reusable=not flags & FAULT and reader.reusable)
-        elif flags & READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
+        call.raise_flags(flags)
+        if call.flags & _STATE == READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
             transport = self._transport
             assert transport is not None
             transport.pause_reading()
             call.on_drain = transport.resume_reading
-        call.raise_flags(flags)
 
     def eof_received(self) -> bool:
         call = self._call

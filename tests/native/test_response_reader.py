@@ -72,3 +72,14 @@ def test_a_raw_reader_looks_into_nothing():
 def test_an_unknown_dialect_is_a_mistake():
     with pytest.raises(ValueError, match="dialect"):
         ResponseReader("klingon")
+
+
+def test_ready_bytes_can_be_taken_in_pieces():
+    reader = ResponseReader("chat")
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'
+    reader.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + event * 3)
+    assert reader.take(10) == event[:10]
+    assert reader.pending == 3 * len(event) - 10
+    assert reader.feed(event) & READY
+    assert reader.take(20) + reader.take() == (event * 4)[10:]
+    assert (reader.pending, reader.take(5)) == (0, b"")

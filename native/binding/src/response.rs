@@ -41,9 +41,12 @@ impl PyResponseReader {
         self.response.eof()
     }
 
-    fn take<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let taken = PyBytes::new(py, self.response.ready());
-        self.response.clear_ready();
+    #[pyo3(signature = (limit=None, /))]
+    fn take<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> Bound<'py, PyBytes> {
+        let ready = self.response.ready();
+        let count = limit.map_or(ready.len(), |limit| limit.min(ready.len()));
+        let taken = PyBytes::new(py, &ready[..count]);
+        self.response.consume(count);
         taken
     }
 
@@ -111,6 +114,11 @@ impl PyResponseReader {
     #[getter]
     fn done(&self) -> bool {
         self.response.is_done()
+    }
+
+    #[getter]
+    fn ended(&self) -> bool {
+        self.response.is_ended()
     }
 
     #[getter]

@@ -44,6 +44,8 @@ pub struct Response {
     dialect: Dialect,
     flags: u8,
     out: Vec<u8>,
+    /// Bytes of `out` that were taken already.
+    taken: usize,
     fault: Option<Fault>,
     framer: Option<Framer>,
     stream: Stream,
@@ -83,6 +85,7 @@ impl Response {
             dialect,
             flags: 0,
             out: Vec::new(),
+            taken: 0,
             fault: None,
             framer: None,
             stream,
@@ -139,21 +142,24 @@ impl Response {
         self.settle()
     }
 
-    /// Everything that is ready for the client.
-    pub fn take(&mut self) -> Vec<u8> {
-        self.flags &= !READY;
-        std::mem::take(&mut self.out)
-    }
-
-    /// Bytes that are ready.
+    /// Bytes that are ready for the client.
     #[must_use]
     pub fn ready(&self) -> &[u8] {
-        &self.out
+        &self.out[self.taken..]
     }
 
-    /// The ready bytes were copied elsewhere: forget them, and keep the room for what comes unless it is large.
-    pub fn clear_ready(&mut self) {
+    /// The first `count` of the ready bytes were copied elsewhere. Keeps the room for what comes unless it is large.
+    pub fn consume(&mut self, count: usize) {
+        self.taken = self.out.len().min(self.taken + count);
+        if self.taken < self.out.len() {
+            if self.taken > KEPT_ROOM {
+                self.out.drain(..self.taken);
+                self.taken = 0;
+            }
+            return;
+        }
         self.flags &= !READY;
+        self.taken = 0;
         if self.flags & END != 0 || self.out.capacity() > KEPT_ROOM {
             self.out = Vec::new();
         } else {
@@ -212,6 +218,12 @@ impl Response {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.stream.done || self.stream.tap.all_finished()
+    }
+
+    /// The stream has said that nothing will follow (`[DONE]` or the dialect's own last event).
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.stream.done
     }
 
     /// Prompt, completion, cached and reasoning tokens.
@@ -303,7 +315,7 @@ impl Response {
     fn settle(&mut self) -> u8 {
         let is_open_body = self.framer.is_none() && self.flags & END == 0;
         let is_silent = self.framer.is_some() && self.stream.events == 0;
-        if self.out.is_empty() || is_open_body || is_silent {
+        if self.ready().is_empty() || is_open_body || is_silent {
             self.flags &= !READY;
         } else {
             self.flags |= READY;
@@ -334,6 +346,7 @@ impl Response {
         if self.framer.is_none() {
             // Nobody will want half an answer, and whoever holds the reader must not hold megabytes.
             self.out = Vec::new();
+            self.taken = 0;
         }
         self.flags |= FAULT;
         self.fault.get_or_insert(Fault { kind, message });

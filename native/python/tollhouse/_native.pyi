@@ -91,8 +91,8 @@ class ResponseReader:
     def feed(self, data: bytes, /) -> int: ...
     def eof(self) -> int:
         """The peer closed its side. Flags as of `feed`; a message cut short is a FAULT."""
-    def take(self) -> bytes:
-        """All bytes that are ready for the client; b"" when there are none. Empties the buffer."""
+    def take(self, limit: int | None = None, /) -> bytes:
+        """The bytes that are ready for the client, at most `limit` of them; b"" when there are none."""
     @property
     def pending(self) -> int:
         """Bytes ready and not yet taken."""
@@ -124,6 +124,9 @@ class ResponseReader:
     @property
     def done(self) -> bool:
         """The stream said that it is complete: [DONE], message_stop, response.completed, or every choice finished."""
+    @property
+    def ended(self) -> bool:
+        """The same, but for choices that finished: nothing at all will follow."""
     @property
     def usage(self) -> tuple[int, int, int, int] | None:
         """(prompt, completion, cached, reasoning) tokens: the last usage object that was seen, never a sum; of a

@@ -18,14 +18,16 @@ fn run(pieces: &[&[u8]], strip: bool, eof: bool) -> Outcome {
     let mut out = Vec::new();
     for piece in pieces {
         if response.feed(piece) & READY != 0 {
-            out.extend(response.take());
+            out.extend(response.ready());
+            response.consume(usize::MAX);
         }
     }
     if eof {
         response.eof();
     }
     let flags = response.settle() & !READY;
-    out.extend(response.take());
+    out.extend(response.ready());
+    response.consume(usize::MAX);
     Outcome {
         out: String::from_utf8_lossy(&out).into_owned(),
         flags,
