@@ -38,6 +38,7 @@ def _tollhouse(name: str, upstream: int, tls: Path | None, **settings: Any) -> A
         "model_list": [{"model_name": "gpt-4o-mini", "litellm_params": params}],
         "keys": [{"name": "bench", "key": KEY}],
         "linger_s": 0,
+        "server": settings.get("server", "builtin"),
     }
     path = WORK / f"{name}.yaml"
     path.write_text(json.dumps(config))  # JSON is YAML
@@ -45,7 +46,7 @@ def _tollhouse(name: str, upstream: int, tls: Path | None, **settings: Any) -> A
     env |= {"LLM_GATEWAY_STATE_DIR": str(WORK / name), "LLM_GATEWAY_LOG_LEVEL": settings.get("log_level", "warning")}
     if tls is not None:
         env["SSL_CERT_FILE"] = str(tls)
-    if settings.get("server") == "uvicorn":
+    if settings.get("by") == "uvicorn":
         command = [sys.executable, "-m", "bench.uvicorn_app", str(path), str(port)]
     else:
         command = [str(Path(sys.executable).with_name("tollhouse")), "serve", "--config", str(path)]
@@ -58,7 +59,11 @@ def _tollhouse_logged(name: str, upstream: int, tls: Path | None) -> AbstractCon
 
 
 def _tollhouse_uvicorn(name: str, upstream: int, tls: Path | None) -> AbstractContextManager[Running]:
-    return _tollhouse(name, upstream, tls, server="uvicorn")
+    return _tollhouse(name, upstream, tls, by="uvicorn")
+
+
+def _tollhouse_granian(name: str, upstream: int, tls: Path | None) -> AbstractContextManager[Running]:
+    return _tollhouse(name, upstream, tls, server="granian")
 
 
 def _nginx(name: str, upstream: int, tls: Path | None) -> AbstractContextManager[Running]:
@@ -167,6 +172,7 @@ def packages(name: str, requirements: list[str]) -> Path:
 _TARGETS = {
     "tollhouse": _tollhouse,
     "tollhouse-logs": _tollhouse_logged,
+    "tollhouse-granian": _tollhouse_granian,
     "tollhouse-uvicorn": _tollhouse_uvicorn,
     "envoy": _envoy,
     "nginx": _nginx,

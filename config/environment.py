@@ -47,6 +47,12 @@ def _format(text: str) -> str:
     return text
 
 
+def _server(text: str) -> str:
+    if text not in {"builtin", "granian"}:
+        raise ValueError
+    return text
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
@@ -59,6 +65,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "LOG_LEVEL": ("log_level", _level, f"one of {', '.join(LEVELS)}"),
     "LOG_FORMAT": ("log_format", _format, "json or text"),
     "WORKERS": ("workers", _count, "a number from 1 to 256"),
+    "SERVER": ("server", _server, "builtin or granian"),
     "DEFAULT_PROVIDER": ("default_provider", str, "a provider"),
     "DEFAULT_MODEL": ("default_model", str, "a model"),
     "CORS_ORIGINS": ("cors_origins", _list, "a list of origins"),

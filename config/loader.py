@@ -149,7 +149,17 @@ def _warn_of_unknown(part: BaseModel, place: Place, source: Document) -> None:
 
 def _server(file: File) -> dict[str, Any]:
     """Fields that the file sets and that have the same name in Settings."""
-    names = ("host", "port", "workers", "state_dir", "drain_s", "linger_s", "default_model", "default_provider")
+    names = (
+        "host",
+        "port",
+        "workers",
+        "server",
+        "state_dir",
+        "drain_s",
+        "linger_s",
+        "default_model",
+        "default_provider",
+    )
     found: dict[str, Any] = {name: getattr(file, name) for name in names if getattr(file, name) is not None}
     if file.cors_origins is not None:
         found["cors_origins"] = tuple(file.cors_origins)

@@ -121,6 +121,7 @@ class File(Part):
     host: Text | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    server: Literal["builtin", "granian"] | None = None
     state_dir: Text | None = None
     drain_s: Annotated[float, Field(ge=0)] | None = None
     linger_s: Annotated[float, Field(ge=0)] | None = None

@@ -62,6 +62,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
+    server: str = "builtin"  # or "granian"
     env: str = "development"
     log_level: str = "info"
     log_format: str = "json"  # or "text"

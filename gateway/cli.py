@@ -37,11 +37,12 @@ def cli() -> None:
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
-def serve(path: str | None, host: str | None, port: int | None, workers: int | None) -> None:
+@click.option("--server", type=click.Choice(["builtin", "granian"]), help="HTTP server.")
+def serve(path: str | None, host: str | None, port: int | None, workers: int | None, server: str | None) -> None:
     """Run the gateway."""
     from tollhouse.gateway.serve import serve as run
 
-    given = {"host": host, "port": port, "workers": workers}
+    given = {"host": host, "port": port, "workers": workers, "server": server}
     sys.exit(run(_settings(path, {name: value for name, value in given.items() if value is not None})))
 
 

@@ -1,13 +1,17 @@
 """Cancels requests whose client has gone.
 
-Under Granian `send` never fails after a disconnect; only `receive` tells. Watching costs a task, and most requests end
-within milliseconds, so a watcher starts only for those that have been under way for a tick.
+Our own server tells at once. Elsewhere only a pending `receive` does (under Granian `send` never fails after a
+disconnect): watching so costs a task, and many requests end within milliseconds, so a watcher starts only for those
+that have been under way for a tick.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
+
+from tollhouse.gateway.server.protocol import SCOPE_KEY, HttpExchange
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
@@ -19,50 +23,61 @@ class DisconnectWatch:
     """One per event loop."""
 
     def __init__(self) -> None:
-        self._young: dict[Exchange, asyncio.Task[None]] = {}
-        self._waiting: dict[Exchange, asyncio.Task[None]] = {}
-        self._watchers: dict[
-            Exchange, tuple[asyncio.Task[None], asyncio.Task[None]]
-        ] = {}  # who watches, who is watched
+        self._served: dict[Exchange, asyncio.Task[None]] = {}
+        self._young: list[Exchange] = []
+        self._older: list[Exchange] = []
+        self._watchers: dict[Exchange, asyncio.Task[None]] = {}
         self._ticking = False
 
     def add(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         """The current task serves `exchange`: cancel it (with `exchange.gone` set) when the client goes."""
         task = asyncio.current_task(loop)
         assert task is not None
-        self._young[exchange] = task
+        self._served[exchange] = task
+        connection: HttpExchange | None = exchange.scope.get(SCOPE_KEY)
+        if connection is not None:
+            connection.watch(partial(_cancel, exchange, task))
+            return
+        self._young.append(exchange)
         if not self._ticking:
             self._ticking = True
             loop.call_later(TICK_S, self._tick, loop)
 
     def discard(self, exchange: Exchange) -> None:
         """The request has ended."""
-        if self._young.pop(exchange, None) is None and self._waiting.pop(exchange, None) is None:
-            found = self._watchers.pop(exchange, None)
-            if found is not None:
-                found[0].cancel()
+        del self._served[exchange]
+        connection: HttpExchange | None = exchange.scope.get(SCOPE_KEY)
+        if connection is not None:
+            connection.watch(None)
+        elif self._watchers:
+            watcher = self._watchers.pop(exchange, None)
+            if watcher is not None:
+                watcher.cancel()
 
     def give_up(self) -> None:
         """Treat every client as gone, when the process must end: those that are left do not read."""
-        watched = {exchange: task for exchange, (_, task) in self._watchers.items()}
-        for exchange, task in (self._young | self._waiting | watched).items():
-            exchange.gone = True
-            task.cancel()
+        for exchange, task in self._served.items():
+            _cancel(exchange, task)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         # Two generations: whoever is found in the second has lived for at least one whole tick.
-        for exchange, task in self._waiting.items():
-            self._watchers[exchange] = loop.create_task(_watch(exchange, task)), task
-        self._waiting = self._young
-        self._young = {}
-        if self._waiting:
+        for exchange in self._older:
+            task = self._served.get(exchange)
+            if task is not None:
+                self._watchers[exchange] = loop.create_task(_watch(exchange, task))
+        self._older, self._young = self._young, []
+        if self._older:
             loop.call_later(TICK_S, self._tick, loop)
         else:
             self._ticking = False
 
 
+def _cancel(exchange: Exchange, task: asyncio.Task[None]) -> None:
+    exchange.gone = True
+    task.cancel()
+
+
 async def _watch(exchange: Exchange, task: asyncio.Task[None]) -> None:
     while (await exchange.receive())["type"] != "http.disconnect":
         pass
-    exchange.gone = True
-    task.cancel()
+    _cancel(exchange, task)

@@ -217,8 +217,7 @@ class _Attempt:
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
-        # Granian's `send` is a native function that has done its work when it returns, and mostly needs no waiting.
-        sink = _sink(send) if isinstance(send, BuiltinMethodType) else None
+        sink = _sink(send)
         while True:
             chunk = call.take(CHUNK)
             flags = call.flags
@@ -300,14 +299,26 @@ class _Attempt:
         call.close()
 
 
-def _sink(send: Send) -> Sink:
-    """`send` for chunks; says what has to be awaited before the next, if anything (the client reads slowly)."""
+def _sink(send: Send) -> Sink | None:
+    """`send` for chunks, where it has done its work when it returns; None where it has not.
 
-    def sink(chunk: bytes) -> Awaitable[object] | None:
-        sending: Any = send({"type": "http.response.body", "body": chunk, "more_body": True})
-        return next(sending.__await__(), None)
+    A sink says what has to be awaited before the next chunk, if anything (the client reads slowly).
+    """
+    take: Any = send
+    if getattr(send, "is_eager", False):
 
-    return sink
+        def pour(chunk: bytes) -> Awaitable[object] | None:
+            return take({"type": "http.response.body", "body": chunk, "more_body": True}) or None
+
+        return pour
+    if isinstance(send, BuiltinMethodType):
+
+        def pour_natively(chunk: bytes) -> Awaitable[object] | None:
+            sending = take({"type": "http.response.body", "body": chunk, "more_body": True})
+            return next(sending.__await__(), None)
+
+        return pour_natively
+    return None
 
 
 def _worth_another(call: Call) -> bool:

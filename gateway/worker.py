@@ -1,4 +1,4 @@
-"""A worker: the app on Granian's embedded server, in a loop of ours, so that stopping is ours as well.
+"""A worker: the app on a server, in a loop of ours, so that stopping is ours as well.
 
 Order of a stop: not ready, and `Connection: close` on every answer (linger); then no new connections, while those that
 came last are answered (settle); then idle ones are closed, and what runs may end (drain); at the deadline every open
@@ -15,13 +15,9 @@ import pickle
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvloop
-from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
 from tollhouse.gateway import logs
 from tollhouse.gateway.app import create_app
@@ -34,55 +30,42 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import Settings
     from tollhouse.gateway.lifecycle import Lifecycle
 
-BACKPRESSURE = 8192  # connections served at once; Granian stops accepting beyond
-HEADER_READ_MS = 10_000
-HEADER_BUFFER = 64 * 1024
 SETTLE_S = 0.2  # for the requests of connections that were accepted last
 LAST_WORDS_S = 2.0  # for errors at the deadline to reach their clients
 logger = logging.getLogger("tollhouse.worker")
 
 
-class _SharedSocketServer(Server):
-    """Granian's server on a socket that the supervisor listens on, instead of one of its own per worker."""
+class _Server(Protocol):
+    """What a worker needs of a server."""
 
-    def __init__(self, app: Starlette, listen_fd: int, settings: Settings) -> None:
-        self._listen_fd = listen_fd
-        super().__init__(
-            app,
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=BACKPRESSURE,
-            backpressure=BACKPRESSURE,
-            http1_settings=HTTP1Settings(
-                header_read_timeout=HEADER_READ_MS, max_buffer_size=HEADER_BUFFER, pipeline_flush=False
-            ),
-            log_enabled=False,
-        )
+    async def serve(self) -> None: ...
 
     def stop_accepting(self) -> None:
-        """Leave new connections to the other workers. Granian itself ends accepting and closes connections whose
-        request it has not read yet in one step; so its listening socket is swapped for one that nobody knows.
-        """
-        with socket.socket(socket.AF_UNIX) as nobody:
-            nobody.settimeout(0)
-            nobody.bind("")
-            nobody.listen(1)
-            os.dup2(nobody.fileno(), self._listen_fd, inheritable=False)
+        """New connections are for others; those that are open go on."""
 
-    def _init_shared_socket(self) -> None:
-        self._ssp = None
-        self._shd: Any = SocketHolder(self._listen_fd, False, BACKPRESSURE)  # type: ignore[call-arg] # noqa: FBT003
-        self._sfd: Any = self._listen_fd
+    def finish(self) -> None:
+        """Idle connections close; `serve` ends with the last response."""
+
+    def abandon(self) -> None:
+        """`serve` ends now, or the process does."""
+
+
+def _server(name: str, app: Starlette, listen_fd: int, writer: logs.LineWriter) -> _Server:
+    sock = socket.socket(fileno=listen_fd)
+    if name == "granian":
+        from tollhouse.gateway.server.granian import GranianServer  # noqa: PLC0415 - memory, where it is not used
+
+        return GranianServer(app, sock, before_exit=writer.close)
+    from tollhouse.gateway.server.server import HttpServer  # noqa: PLC0415
+
+    return HttpServer(app, sock)
 
 
 async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, writer: logs.LineWriter) -> int:
     access = writer.write if settings.log_level in {"debug", "info"} else None
     app = create_app(settings, write_log=access)
     lifecycle: Lifecycle = app.state.lifecycle
-    server = _SharedSocketServer(app, listen_fd, settings)
+    server = _server(settings.server, app, listen_fd, writer)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     at_once = asyncio.Event()
@@ -112,10 +95,9 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
     await _drain(lifecycle, server, at_once, linger_s=linger_s, drain_s=settings.drain_s)
     await asyncio.wait({serving}, timeout=LAST_WORDS_S)
     if not serving.done():
-        # Granian waits without end for clients that do not read what they asked for.
         logger.warning("leaving connections whose clients do not read")
-        writer.close()
-        os._exit(0)
+        server.abandon()
+        await serving
     return 0
 
 
@@ -134,7 +116,7 @@ def _orphaned(loop: asyncio.AbstractEventLoop, life_fd: int, stop: asyncio.Event
 
 
 async def _drain(
-    lifecycle: Lifecycle, server: _SharedSocketServer, at_once: asyncio.Event, *, linger_s: float, drain_s: float
+    lifecycle: Lifecycle, server: _Server, at_once: asyncio.Event, *, linger_s: float, drain_s: float
 ) -> None:
     lifecycle.drain()
     logger.info("draining: %d requests under way", lifecycle.in_flight)
@@ -142,7 +124,7 @@ async def _drain(
         await _first(asyncio.sleep(linger_s), at_once.wait())
         server.stop_accepting()
         await _first(asyncio.sleep(SETTLE_S), at_once.wait())
-    server.stop()  # type: ignore[no-untyped-call]
+    server.finish()
     ended = await _first(lifecycle.ended(drain_s), at_once.wait())
     if ended is not True or lifecycle.in_flight:
         logger.warning("ending %d requests at the deadline", lifecycle.in_flight)

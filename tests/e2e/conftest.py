@@ -17,7 +17,7 @@ from tests.support.upstream import ScriptedUpstream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVERS = ("granian", "uvicorn")
+SERVERS = ("builtin", "granian", "uvicorn")
 PATIENCE = {"connect_s": 2, "first_event_s": 1, "idle_s": 1, "total_s": 6}
 
 

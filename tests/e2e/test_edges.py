@@ -34,7 +34,7 @@ LENGTH = f"content-length: {len(BODY)}"
 TE = "transfer-encoding: chunked"
 
 
-@pytest.fixture(scope="module", params=["granian", "uvicorn"])
+@pytest.fixture(scope="module", params=["builtin", "granian", "uvicorn"])
 def edge(request: pytest.FixtureRequest, upstream: ScriptedUpstream) -> Iterator[Gateway]:
     body = {"max_bytes": MAX_BODY, "read_timeout_s": READ_TIMEOUT_S}
     config = echo_only(body=body, model_list=[model("hostile/*", upstream.base_url)])

@@ -199,7 +199,11 @@ class Evidence:
     upstream_saw: bytes = b""
 
 
-@pytest.fixture(scope="module", params=[("granian", "json"), ("uvicorn", "text")], ids=["granian", "uvicorn"])
+@pytest.fixture(
+    scope="module",
+    params=[("builtin", "json"), ("granian", "json"), ("uvicorn", "text")],
+    ids=["builtin", "granian", "uvicorn"],
+)
 def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
     """Run all of it once per server; the tests below look at what is left."""
     server, log_format = request.param
@@ -222,7 +226,7 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
             gateway.wait_idle()
             metrics = gateway.get("/metrics")[1].decode()
             commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in process_tree(gateway.pid))
-            if server == "granian":
+            if server != "uvicorn":
                 _reload_with_a_bad_configuration(gateway)
             gateway.stop()
             state = b"".join(path.read_bytes() for path in (gateway.folder / "state").rglob("*") if path.is_file())

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from tests.support.upstream import ScriptedUpstream
 
-SERVERS = ("granian", "uvicorn")
+SERVERS = ("builtin", "granian", "uvicorn")
 STREAMS = 100
 
 
 @contextlib.contextmanager
-def _running(upstream: ScriptedUpstream, *, server: str = "granian", **sections: Any) -> Iterator[Gateway]:
+def _running(upstream: ScriptedUpstream, *, server: str = "builtin", **sections: Any) -> Iterator[Gateway]:
     config = echo_only(model_list=[model("hostile/*", upstream.base_url)], **sections)
     with running_gateway(config, server=server) as gateway:
         yield gateway

@@ -1,6 +1,7 @@
 """The gateway as users run it: the real command in a child process, on a free port, with a state folder of its own.
 
-`granian` is `tollhouse serve`; `uvicorn` is a script that a developer would write around `create_app`. The child
+`builtin` and `granian` are `tollhouse serve --server`; `uvicorn` is a script that a developer would write around
+`create_app`. The child
 inherits the environment but for what configures a gateway, so coverage of subprocesses goes on working.
 """
 
@@ -162,7 +163,7 @@ def environment(**own: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_gateway(
-    config: Mapping[str, Any], *, server: str = "granian", env: Mapping[str, str] | None = None
+    config: Mapping[str, Any], *, server: str = "builtin", env: Mapping[str, str] | None = None
 ) -> Iterator[Gateway]:
     """Start it, wait until it is ready, and stop it with the block (checked only if the block itself went well)."""
     with tempfile.TemporaryDirectory(prefix="gateway-test-") as name:
@@ -178,17 +179,18 @@ def running_gateway(
 
 
 def start_gateway(
-    config: Mapping[str, Any], *, folder: Path, server: str = "granian", env: Mapping[str, str] | None = None
+    config: Mapping[str, Any], *, folder: Path, server: str = "builtin", env: Mapping[str, str] | None = None
 ) -> Gateway:
     """Start it and return at once."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(dict(config), allow_unicode=True), encoding="utf-8")
     port = free_port()
     own = {"LLM_GATEWAY_STATE_DIR": str(folder / "state"), "LLM_GATEWAY_PORT": str(port)} | dict(env or {})
-    command = {
-        "granian": [str(Path(sys.executable).with_name("tollhouse")), "serve", "--config", str(path)],
-        "uvicorn": [sys.executable, "-m", "tests.support.uvicorn_app", str(path), str(port)],
-    }[server]
+    if server == "uvicorn":
+        command = [sys.executable, "-m", "tests.support.uvicorn_app", str(path), str(port)]
+    else:
+        tollhouse = str(Path(sys.executable).with_name("tollhouse"))
+        command = [tollhouse, "serve", "--config", str(path), "--server", server]
     log_file = folder / "gateway.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment(**own), stdout=log, stderr=log)

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod request;
 mod response;
+mod server;
 
 /// Native parts of Tollhouse.
 #[pymodule]
@@ -15,6 +16,10 @@ mod _native {
     use super::request::PyRequestView;
     #[pymodule_export]
     use super::response::PyResponseReader;
+    #[pymodule_export]
+    use super::server::PyRequestReader;
+    #[pymodule_export]
+    use super::server::encode_headers;
 
     #[pymodule_export]
     const HEAD: u8 = tollhouse_core::response::HEAD;

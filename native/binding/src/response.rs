@@ -70,6 +70,7 @@ impl PyResponseReader {
     }
 
     /// The headers among `names` (lower case), as they came.
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it has converted")]
     #[pyo3(signature = (names, /))]
     fn pick<'py>(&self, py: Python<'py>, names: Vec<PyBackedBytes>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);

@@ -1,6 +1,7 @@
 //! One response of an upstream: decoded, framed and tapped in one pass over what each read brings.
 
-use crate::http1::{self, Decoder, Step};
+use crate::http1::response::Decoder;
+use crate::http1::{self, Step};
 use crate::sse::{Framed, Framer};
 use crate::tap::{Dialect, Tap, Verdict};
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, final
 
-__all__ = ["END", "FAULT", "HEAD", "READY", "RequestError", "RequestView", "ResponseReader", "__version__"]
+__all__ = ["END", "FAULT", "HEAD", "READY", "RequestError", "RequestReader", "RequestView", "ResponseReader", "__version__", "encode_headers"]
 
 __version__: Final[str]
 
@@ -61,6 +61,39 @@ HEAD: Final[int]
 READY: Final[int]
 END: Final[int]
 FAULT: Final[int]
+
+def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple[bytes, bool, bool, bool]:
+    """`first` with the header lines; whether there is a content-length, the connection closes, it is an event stream.
+
+    Names are lower case. Raises ValueError for a header that would end its line.
+    """
+
+@final
+class RequestReader:
+    """The HTTP/1.1 requests of a client's connection, one after the other.
+
+    `feed` and `proceed` return flags: HEAD (`head` can be asked), READY (`take` has bytes of the body), END (the request
+    is complete; what came after it is kept until `proceed`), FAULT (`refused` tells status and reason; close).
+    """
+
+    def __new__(cls, *, max_head: int = 65536, max_headers: int = 100) -> RequestReader: ...
+    def feed(self, data: bytes, /) -> int: ...
+    def proceed(self) -> int:
+        """Go on to the next request, after the end of this one."""
+    def take(self) -> bytes:
+        """Bytes of the body that have come and were not taken yet."""
+    def head(self) -> tuple[str, str, bytes, bytes, int, list[tuple[bytes, bytes]], bool]:
+        """Method, decoded path, path as sent, query, minor version, headers (lower-case names), keep-alive."""
+    @property
+    def held(self) -> int:
+        """Bytes kept: not taken of the body, and of later requests."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether any byte of the present request has come."""
+    @property
+    def expects_continue(self) -> bool: ...
+    @property
+    def refused(self) -> tuple[int, str] | None: ...
 
 @final
 class ResponseReader:

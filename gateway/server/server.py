@@ -1,0 +1,165 @@
+"""The server: connections on a listening socket, the clock that ends silent ones, and an orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tollhouse.gateway.server import wire
+from tollhouse.gateway.server.protocol import HttpConnection
+
+if TYPE_CHECKING:
+    import socket
+
+    from tollhouse.middlewares.types import ASGIApp
+
+BACKLOG = 4096
+LINGER_S = 5.0  # for a client that is refused in the middle of its request to read that
+
+
+class HttpServer:
+    """Serves an ASGI app on a socket that listens already.
+
+    head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
+    not complete. They are looked at every tick_s.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        max_connections: int = 8192,
+        head_s: float = 10.0,
+        idle_s: float = 120.0,
+        body_s: float = 30.0,
+        tick_s: float = 1.0,
+    ) -> None:
+        self.app = app
+        self.asgi = {"version": "3.0", "spec_version": "2.4"}
+        self.state: dict[str, Any] = {}
+        self.date = wire.date_line() + b"\r\n"  # the last header of every response, and the blank line
+        self.ticks = 0
+        self.loop: asyncio.AbstractEventLoop
+        name = sock.getsockname()
+        self.address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)
+        self._sock = sock
+        self._max_connections = max_connections
+        self._patience = (head_s, idle_s, body_s)
+        self._tick_s = tick_s
+        self._connections: set[HttpConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._finishing = False
+        self._ended: asyncio.Event
+        self._timer: asyncio.TimerHandle | None = None
+        self._lifespan = _Lifespan(app, self.state)
+
+    async def serve(self) -> None:
+        """Until `finish` and the last response, or `abandon`. Raises RuntimeError when the app does not start."""
+        self.loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        await self._lifespan.start()
+        self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+        await self._ended.wait()
+        self._timer.cancel()
+        await self._lifespan.stop()
+
+    def stop_accepting(self) -> None:
+        """New connections wait in the socket's queue, for other processes that listen on it."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def finish(self) -> None:
+        """Close connections between two requests, and every other one with its response; then `serve` ends."""
+        self.stop_accepting()
+        self._finishing = True
+        for connection in tuple(self._connections):
+            if connection.is_idle:
+                connection.transport.close()
+            else:
+                connection.close_after()
+        self._end_if_alone()
+
+    def abandon(self) -> None:
+        """Leave the clients that do not read."""
+        for connection in tuple(self._connections):
+            if connection.exchange is not None and connection.exchange.task is not None:
+                connection.exchange.task.cancel()
+            connection.transport.abort()
+        self._ended.set()
+
+    def _end_if_alone(self) -> None:
+        if self._finishing and not self._connections:
+            self._ended.set()
+
+    def opened(self, connection: HttpConnection) -> None:
+        self._connections.add(connection)
+        if len(self._connections) > self._max_connections:
+            connection.refuse(503, "too many connections")
+
+    def closed(self, connection: HttpConnection) -> None:
+        self._connections.discard(connection)
+        if self._finishing:
+            self._end_if_alone()
+
+    def _tick(self) -> None:
+        self.ticks += 1
+        self.date = wire.date_line() + b"\r\n"
+        for connection in tuple(self._connections):
+            self._check(connection)
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
+
+    def _check(self, connection: HttpConnection) -> None:
+        """End a connection whose client has let it wait for too long."""
+        head_s, idle_s, body_s = self._patience
+        quiet_s = (self.ticks - connection.quiet_since) * self._tick_s
+        if connection.lingers_since is not None:
+            if (self.ticks - connection.lingers_since) * self._tick_s > LINGER_S:
+                connection.transport.abort()
+        elif connection.owes_body:
+            if quiet_s > body_s:
+                connection.transport.abort()
+        elif connection.exchange is not None:
+            pass
+        elif connection.is_idle and connection.served:
+            if quiet_s > idle_s:
+                connection.transport.close()
+        elif (self.ticks - connection.begun_at) * self._tick_s > head_s:
+            connection.refuse(408, "the head of the request did not come")
+
+
+class _Lifespan:
+    """ASGI's lifespan protocol, from the server's side."""
+
+    def __init__(self, app: ASGIApp, state: dict[str, Any]) -> None:
+        self._app = app
+        self._state = state
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
+        self._task = asyncio.ensure_future(self._app(scope, self._inbox.get, self._outbox.put))  # type: ignore[arg-type]
+        await self._step("startup")
+
+    async def stop(self) -> None:
+        if self._task is not None and not self._task.done():
+            await self._step("shutdown")
+            await self._task
+
+    async def _step(self, name: str) -> None:
+        task = self._task
+        assert task is not None
+        self._inbox.put_nowait({"type": f"lifespan.{name}"})
+        answer = asyncio.ensure_future(self._outbox.get())
+        await asyncio.wait({answer, task}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            error = task.exception() if not task.cancelled() else None
+            msg = f"the app's {name} failed"
+            raise RuntimeError(msg) from error
+        if answer.result()["type"].endswith("failed"):
+            raise RuntimeError(answer.result().get("message", f"the app's {name} failed"))
