@@ -32,7 +32,7 @@ class HttpServer:
         max_connections: int = 8192,
         head_s: float = 10.0,
         idle_s: float = 120.0,
-        body_s: float = 30.0,
+        body_s: float = 60.0,
         tick_s: float = 1.0,
     ) -> None:
         self.app = app
@@ -55,7 +55,7 @@ class HttpServer:
         self._lifespan = _Lifespan(app, self.state)
 
     async def serve(self) -> None:
-        """Until `finish` and the last response, or `abandon`. Raises RuntimeError when the app does not start."""
+        """Until `finish` and the last response, or `abandon`. Raises what the app's start-up raises."""
         self.loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         await self._lifespan.start()
@@ -156,10 +156,11 @@ class _Lifespan:
         self._inbox.put_nowait({"type": f"lifespan.{name}"})
         answer = asyncio.ensure_future(self._outbox.get())
         await asyncio.wait({answer, task}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            error = task.exception() if not task.cancelled() else None
-            msg = f"the app's {name} failed"
-            raise RuntimeError(msg) from error
-        if answer.result()["type"].endswith("failed"):
-            raise RuntimeError(answer.result().get("message", f"the app's {name} failed"))
+        if answer.done() and answer.result()["type"] == f"lifespan.{name}.complete":
+            return
+        answer.cancel()
+        await asyncio.wait({task})
+        # The app's own exception says more than the message that it sends.
+        task.result()
+        msg = f"the app's {name} failed"
+        raise RuntimeError(msg)
