@@ -160,7 +160,7 @@ def test_a_bad_file_leaves_the_old_workers_alone(config):
 
 def test_workers_that_do_not_start_leave_the_old_ones_in_place():
     with running_gateway(echo_only()) as gateway:
-        gateway.allowed_exceptions.add("FatalError")
+        gateway.allowed_exceptions.add("DatabaseError")
         before = _workers(gateway)
         with contextlib.closing(sqlite3.connect(gateway.folder / "state" / "tollhouse.db")) as db:
             db.execute("PRAGMA user_version = 99")
