@@ -102,8 +102,12 @@ impl Decoder {
             self.status = 0;
             self.head.clear();
             if *at == data.len() {
-                break;
+                return Ok(false);
             }
+        }
+        // What speaks another protocol is told at once, not when it has been silent for long enough.
+        if self.head.iter().zip(b"HTTP/1.").any(|(one, other)| one != other) {
+            return Err(Error::Malformed("the head is no HTTP/1.1"));
         }
         Ok(false)
     }

@@ -124,3 +124,11 @@ fn only_end_to_end_headers_are_told() {
     assert_eq!(names, [&b"x-a"[..], b"content-type", b"content-length"]);
     assert!(decoder.is_event_stream());
 }
+
+#[test]
+fn another_protocol_is_told_at_once() {
+    for wire in [&b"220 mail"[..], b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n", b"\x15\x03"] {
+        assert!(decode(&[wire], false).is_err(), "{wire:?}");
+    }
+    assert!(decode(&[b"HTT"], false).is_ok());
+}
