@@ -1,0 +1,314 @@
+//! One pass over a body.
+
+use super::{Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View};
+use crate::json::{self, Event, Reader, Span, Str};
+
+/// A body being read into a view.
+pub(super) struct Parser<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) reader: Reader<'a>,
+    pub(super) view: View,
+}
+
+impl Parser<'_> {
+    pub(super) fn object(&mut self, kind: Kind) -> Result<(), RequestError> {
+        if self.reader.next()? != Event::ObjectStart {
+            // Malformed JSON is told as that; whatever else it is, it is no object.
+            self.rest()?;
+            let message = "the request body must be a JSON object";
+            return Err(RequestError::no_object(message));
+        }
+        self.view.open = self.reader.position();
+        self.view.is_empty = true;
+        let mut has_messages = false;
+        let mut has_input = false;
+        let mut wrong: Option<RequestError> = None;
+        loop {
+            match self.reader.next()? {
+                Event::Key(key) => {
+                    self.view.is_empty = false;
+                    let name = json::unescape(self.reader.raw(key));
+                    let outcome = match &*name {
+                        b"messages" => {
+                            has_messages = true;
+                            self.messages(matches!(kind, Kind::Chat | Kind::Messages))
+                        }
+                        b"prompt" | b"input" => {
+                            has_input = true;
+                            self.input(kind, &String::from_utf8_lossy(&name))
+                        }
+                        other => self.member(other),
+                    };
+                    // Broken JSON further on is the more useful message, so a wrong type waits for the end.
+                    if let Err(error) = outcome {
+                        if error.param().is_none() {
+                            return Err(error);
+                        }
+                        wrong.get_or_insert(error);
+                        self.unwind(1)?;
+                    }
+                }
+                Event::End => break,
+                _ => {}
+            }
+        }
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        match kind {
+            Kind::Chat | Kind::Messages if !has_messages => Err(RequestError::missing("messages")),
+            Kind::Completions if !has_input => Err(RequestError::missing("prompt")),
+            Kind::Embeddings if !has_input => Err(RequestError::missing("input")),
+            _ => Ok(()),
+        }
+    }
+
+    fn rest(&mut self) -> Result<(), RequestError> {
+        while self.reader.next()? != Event::End {}
+        Ok(())
+    }
+
+    /// Read on until only `depth` containers are open: a value was given up in the middle.
+    fn unwind(&mut self, depth: usize) -> Result<(), RequestError> {
+        while self.reader.depth() > depth {
+            self.reader.next()?;
+        }
+        Ok(())
+    }
+
+    /// A member of the top level other than the conversation itself.
+    fn member(&mut self, name: &[u8]) -> Result<(), RequestError> {
+        let param = || String::from_utf8_lossy(name).into_owned();
+        match name {
+            b"model" => self.model(),
+            b"stream" => {
+                self.view.stream = self.flag("stream")?.unwrap_or(false);
+                Ok(())
+            }
+            b"stream_options" => self.options(),
+            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
+                if let Some(limit) = self.integer(&param(), 0, u64::MAX >> 1)? {
+                    let least = self.view.max_tokens.map_or(limit, |known| known.min(limit));
+                    self.view.max_tokens = Some(least);
+                }
+                Ok(())
+            }
+            b"n" => {
+                if let Some(n) = self.integer("n", 1, u64::from(MAX_CHOICES))? {
+                    self.view.n = u32::try_from(n).unwrap_or(MAX_CHOICES);
+                }
+                Ok(())
+            }
+            b"tools" | b"functions" => self.walk(SegmentKind::ToolDefinition),
+            b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => self.walk(SegmentKind::Text),
+            b"response_format" | b"text" => self.walk(SegmentKind::ToolDefinition),
+            _ => self.walk(SegmentKind::Other),
+        }
+    }
+
+    fn model(&mut self) -> Result<(), RequestError> {
+        match self.reader.next()? {
+            Event::String(string) if string.end > string.start => {
+                self.view.model_value = Some(Span { start: string.start - 1, end: string.end + 1 });
+                let name = json::unescape(self.reader.raw(string));
+                self.view.model = Some(String::from_utf8_lossy(&name).into_owned());
+                Ok(())
+            }
+            Event::Null => {
+                self.view.model_value = Some(self.last());
+                Ok(())
+            }
+            _ => Err(RequestError::wrong_type("model", "a non-empty string")),
+        }
+    }
+
+    /// The span of the scalar that was read last.
+    fn last(&self) -> Span {
+        Span { start: self.reader.event_start(), end: self.reader.position() }
+    }
+
+    fn flag(&mut self, param: &str) -> Result<Option<bool>, RequestError> {
+        match self.reader.next()? {
+            Event::Bool(value) => Ok(Some(value)),
+            Event::Null => Ok(None),
+            _ => Err(RequestError::wrong_type(param, "a boolean")),
+        }
+    }
+
+    fn integer(&mut self, param: &str, least: u64, most: u64) -> Result<Option<u64>, RequestError> {
+        match self.reader.next()? {
+            Event::Null => Ok(None),
+            Event::Number(span) => {
+                self.reader.integer(span).filter(|value| (least..=most).contains(value)).map(Some).ok_or_else(|| {
+                    let bounds = format!("{param} must be an integer from {least} to {most}");
+                    RequestError::new(bounds, param, "invalid_value")
+                })
+            }
+            _ => Err(RequestError::wrong_type(param, "an integer")),
+        }
+    }
+
+    fn options(&mut self) -> Result<(), RequestError> {
+        let first = self.reader.next()?;
+        let start = self.reader.event_start();
+        let mut options =
+            Options { value: self.last(), is_object: first == Event::ObjectStart, is_empty: true, include_usage: None };
+        match first {
+            Event::Null => {}
+            Event::ObjectStart => {
+                while let Event::Key(key) = self.reader.next()? {
+                    options.is_empty = false;
+                    if json::key_is(self.reader.raw(key), key.escaped, b"include_usage") {
+                        self.view.include_usage = self.flag("stream_options.include_usage")?.unwrap_or(false);
+                        options.include_usage = Some(self.last());
+                    } else {
+                        self.reader.skip_value()?;
+                    }
+                }
+                options.value = Span { start, end: self.reader.position() };
+            }
+            _ => return Err(RequestError::wrong_type("stream_options", "an object")),
+        }
+        self.view.stream_options = Some(options);
+        Ok(())
+    }
+
+    fn messages(&mut self, checked: bool) -> Result<(), RequestError> {
+        if !checked {
+            return self.walk(SegmentKind::Text);
+        }
+        let wrong = || RequestError::wrong_type("messages", "a non-empty array of messages");
+        if self.reader.next()? != Event::ArrayStart {
+            return Err(wrong());
+        }
+        let mut index = 0_usize;
+        loop {
+            match self.reader.next()? {
+                Event::ObjectStart => self.message(index)?,
+                Event::ArrayEnd if index > 0 => return Ok(()),
+                Event::ArrayEnd => return Err(wrong()),
+                _ => {
+                    return Err(RequestError::wrong_type(format!("messages[{index}]"), "an object"));
+                }
+            }
+            index += 1;
+        }
+    }
+
+    fn message(&mut self, index: usize) -> Result<(), RequestError> {
+        let mut has_role = false;
+        while let Event::Key(key) = self.reader.next()? {
+            let name = json::unescape(self.reader.raw(key));
+            match &*name {
+                b"role" => {
+                    let Event::String(role) = self.reader.next()? else {
+                        return Err(RequestError::wrong_type(format!("messages[{index}].role"), "a string"));
+                    };
+                    self.push(role, SegmentKind::Other);
+                    has_role = true;
+                }
+                b"content" => self.content(index)?,
+                b"tool_calls" | b"function_call" => self.walk(SegmentKind::Other)?,
+                b"tool_call_id" | b"id" | b"type" => self.walk(SegmentKind::Other)?,
+                _ => self.walk(SegmentKind::Text)?,
+            }
+        }
+        if has_role {
+            return Ok(());
+        }
+        let param = format!("messages[{index}].role");
+        Err(RequestError::new(format!("{param} is required"), param, "missing_required_parameter"))
+    }
+
+    fn content(&mut self, index: usize) -> Result<(), RequestError> {
+        match self.reader.next()? {
+            Event::String(text) => {
+                self.push(text, SegmentKind::Text);
+                Ok(())
+            }
+            Event::ArrayStart => self.walk_open(SegmentKind::Text),
+            Event::Null => Ok(()),
+            _ => Err(RequestError::wrong_type(
+                format!("messages[{index}].content"),
+                "a string, an array of parts or null",
+            )),
+        }
+    }
+
+    fn input(&mut self, kind: Kind, name: &str) -> Result<(), RequestError> {
+        let wanted = match (kind, name) {
+            (Kind::Completions, "prompt") => "a string or an array",
+            (Kind::Embeddings, "input") => "a string or a non-empty array",
+            _ => return self.walk(SegmentKind::Text),
+        };
+        match self.reader.next()? {
+            Event::String(text) => self.push(text, SegmentKind::Text),
+            Event::ArrayStart => {
+                let before = self.reader.position();
+                self.walk_open(SegmentKind::Text)?;
+                let inside = &self.body[before..self.reader.position() - 1];
+                if kind == Kind::Embeddings && inside.trim_ascii().is_empty() {
+                    return Err(RequestError::wrong_type(name, wanted));
+                }
+            }
+            _ => return Err(RequestError::wrong_type(name, wanted)),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, string: Str, kind: SegmentKind) {
+        self.view.segments.push(Segment { string, kind });
+    }
+
+    /// Collect the strings of the next value.
+    fn walk(&mut self, kind: SegmentKind) -> Result<(), RequestError> {
+        match self.reader.next()? {
+            Event::String(text) => {
+                self.push(text, kind);
+                Ok(())
+            }
+            Event::ObjectStart | Event::ArrayStart => self.walk_open(kind),
+            _ => Ok(()),
+        }
+    }
+
+    /// Collect the strings of the container that has just been opened, telling by their keys what they are.
+    fn walk_open(&mut self, kind: SegmentKind) -> Result<(), RequestError> {
+        let outside = self.reader.depth() - 1;
+        // What the strings at each open level are; a key changes it for its value only.
+        let mut kinds = vec![kind];
+        let mut next = kind;
+        while self.reader.depth() > outside {
+            match self.reader.next()? {
+                Event::Key(key) => {
+                    let around = kinds.last().copied().unwrap_or(kind);
+                    next = kind_below(&json::unescape(self.reader.raw(key)), around);
+                }
+                Event::ObjectStart | Event::ArrayStart => kinds.push(next),
+                Event::ObjectEnd | Event::ArrayEnd => {
+                    kinds.pop();
+                    next = kinds.last().copied().unwrap_or(kind);
+                }
+                Event::String(text) => {
+                    let media = next != SegmentKind::ToolDefinition && self.reader.raw(text).starts_with(b"data:");
+                    self.push(text, if media { SegmentKind::Media } else { next });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the strings under a key are, inside a container of `around`.
+fn kind_below(key: &[u8], around: SegmentKind) -> SegmentKind {
+    match (around, key) {
+        (SegmentKind::ToolDefinition | SegmentKind::ToolArguments | SegmentKind::Media, _) => around,
+        (_, b"arguments" | b"input") => SegmentKind::ToolArguments,
+        (_, b"data" | b"file_data" | b"b64_json") => SegmentKind::Media,
+        (SegmentKind::Text, b"type" | b"id" | b"tool_use_id" | b"tool_call_id" | b"signature" | b"media_type") => {
+            SegmentKind::Other
+        }
+        _ => around,
+    }
+}
