@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.exchange: HttpExchange | None = None  # the request that is being served
         self.unsent: asyncio.Future[None] | None = None  # pending while the client does not read
-        # In ticks of the server: the last byte came, the present head began, the rest of a request is thrown away.
+        # In ticks of the server: the last byte came, the present head began, nothing is left but the close.
         self.quiet_since = self.begun_at = server.ticks
         self.lingers_since: int | None = None
         self.served = 0
@@ -205,6 +205,7 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
             return
         if self._closing:
+            self.lingers_since = self._server.ticks
             self.transport.close()
             return
         self.quiet_since = self._server.ticks
@@ -304,7 +305,7 @@ class HttpExchange:
 
     async def receive(self) -> Message:
         connection = self._connection
-        if not self._told:
+        if not self._told and not self._done:
             if not self._flags & (READY | END | FAULT) and not self._gone:
                 if self._reader.expects_continue and self._chunked is None:
                     connection.transport.write(wire.CONTINUE)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import ASGIApp
 
 BACKLOG = 4096
-LINGER_S = 5.0  # for a client that is refused in the middle of its request to read that
+LINGER_S = 30.0  # for a client to read the last of its answer
 
 
 class HttpServer:
@@ -96,6 +96,8 @@ class HttpServer:
 
     def opened(self, connection: HttpConnection) -> None:
         self._connections.add(connection)
+        if self._finishing:
+            connection.close_after()
         if len(self._connections) > self._max_connections:
             connection.refuse(503, "too many connections")
 
