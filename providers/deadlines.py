@@ -58,6 +58,8 @@ def _act(call: Call, now: float) -> None:
         else:
             msg = f"the upstream sent nothing for {timeouts.idle_s:g} s"
         call.fail(UpstreamTimeout(msg))
+    elif (quiet_until := call.read_at + timeouts.keepalive_s) > now:
+        call.ping_at = quiet_until  # not silent: what comes in goes out
     else:
         call.ping_at = now + timeouts.keepalive_s
         call.nudge()

@@ -200,6 +200,20 @@ async def test_a_keepalive_is_due_after_silence_and_again():
         await asyncio.wait_for(upstream.closed.wait(), 5)
 
 
+async def test_no_keepalive_is_due_while_a_stream_flows():
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(STREAM)
+        for _ in range(10):
+            writer.write(EVENT)
+            await asyncio.sleep(0.1)
+
+    async with Upstream(handler) as upstream:
+        call = await start(origin(upstream.port), stream=True, keepalive_s=0.4)
+        assert await wait(call), "the end of the connection"
+        assert call.take() == EVENT * 10
+
+
 async def test_closing_a_call_closes_the_upstream_at_once():
     async with Upstream(_silent) as upstream:
         to = origin(upstream.port)
