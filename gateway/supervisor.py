@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BACKLOG = 4096
 START_S = 30.0
 KILL_MARGIN_S = 15.0
+AT_ONCE = signal.SIGUSR1  # to a worker that is stopping: the deadline is now
 CRASHES = 5  # within CRASH_WINDOW_S: give up, something outside has to look at it
 CRASH_WINDOW_S = 60.0
 
@@ -123,7 +124,9 @@ class Supervisor:
         if sig in {signal.SIGTERM, signal.SIGINT}:
             if self._exit_code is None:
                 self._exit_code = 0
-            self._stop(self._workers + self._replaced, sig)
+                self._stop(self._workers + self._replaced, sig)
+            else:
+                self._stop(self._workers + self._replaced, AT_ONCE)
         elif sig == signal.SIGHUP:
             self._wants_restart = True
 
@@ -165,6 +168,9 @@ class Supervisor:
         worker.close()
         if worker.is_ready and all(w.is_ready for w in self._workers) and self._exit_code is None:
             self._stop([w for w in self._replaced if w.kill_at is None])
+            if self._previous[0] != self._settings_fd:
+                os.close(self._previous[0])
+                self._previous = (self._settings_fd, self._settings)
 
     def _reap(self) -> None:
         now = time.monotonic()
@@ -195,6 +201,7 @@ class Supervisor:
             serving = [old for old in self._replaced if old.kill_at is None]
             if serving:
                 _say("the new workers did not start: the old ones stay")
+                os.close(self._settings_fd)
                 self._settings_fd, self._settings = self._previous
                 self._stop(self._workers)
                 self._replaced = [w for w in [*self._replaced, *self._workers] if w not in serving]

@@ -21,6 +21,7 @@ import uvloop
 
 from tollhouse.gateway import logs
 from tollhouse.gateway.app import create_app
+from tollhouse.gateway.supervisor import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -71,16 +72,19 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
     at_once = asyncio.Event()
     linger_s = settings.linger_s
 
+    # The first of them counts, however often it comes: a terminal or systemd signals every process of the service, and
+    # so does the supervisor. That the deadline is now is told by a signal that nobody else sends.
     def on_signal(sig: int) -> None:
         nonlocal linger_s
         if stop.is_set():
-            at_once.set()
+            return
         if sig == signal.SIGINT:  # somebody at a keyboard waits
             linger_s = 0.0
         stop.set()
 
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, on_signal, sig)
+    loop.add_signal_handler(AT_ONCE, at_once.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # meant for the supervisor, sent to the whole group
     loop.add_reader(life_fd, _orphaned, loop, life_fd, stop)
 

@@ -54,6 +54,11 @@ def _roll(gateway: Gateway, *, workers: int = 1) -> None:
     wait_until(rolled, what="the workers were replaced", timeout_s=20)
 
 
+def _open_settings(gateway: Gateway) -> int:
+    links = [os.readlink(fd) for fd in Path(f"/proc/{gateway.pid}/fd").iterdir()]
+    return sum("tollhouse-settings" in link for link in links)
+
+
 @contextlib.contextmanager
 def _traffic(gateway: Gateway, *, clients: int = 3) -> Iterator[list[int]]:
     """Requests on new connections, one after the other per client; yields the statuses as they come."""
@@ -168,6 +173,7 @@ def test_workers_that_do_not_start_leave_the_old_ones_in_place():
             wait_until(lambda: "the old ones stay" in gateway.output, what="the failure is told", timeout_s=40)
             assert "written by a newer version" in gateway.output
             wait_until(lambda: _workers(gateway) == before, what="only the old worker is left")
+            assert _open_settings(gateway) == 1
             assert post(gateway, BODY).status == 200
             db.execute("PRAGMA user_version = 1")
         _roll(gateway)
@@ -283,6 +289,26 @@ def test_the_second_signal_ends_it_at_once_and_streams_are_told(streaming, sig):
         checked_error(events_of(rest)[-1], "server_shutting_down")
         assert streaming.wait(10) == 0
         assert time.monotonic() - at < 5
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_every_process_gets_is_one_signal(sig):
+    """As from a terminal (Ctrl-C) or from systemd, which signal the workers too."""
+    with ScriptedUpstream(hostile.SCRIPTS) as upstream:
+        config = echo_only(model_list=[model("*", upstream.base_url)], drain_s=20, linger_s=0.3)
+        with running_gateway(config) as gateway, stream_chat(gateway, "counting@30,30") as stream:
+            first = stream.read_until(b"\n\n")
+            for pid in process_tree(gateway.pid):
+                os.kill(pid, sig)
+            assert events_of(first + stream.read())[-1] == b"[DONE]"
+            assert gateway.wait() == 0
+
+
+def test_reloads_leave_no_old_settings_behind():
+    with running_gateway(echo_only()) as gateway:
+        for _ in range(2):
+            _roll(gateway)
+            assert _open_settings(gateway) == 1
 
 
 def test_sigterm_makes_it_unready_and_waits_for_streams():
