@@ -12,7 +12,8 @@ import asyncio
 from bisect import bisect_left
 from threading import Lock
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -50,6 +51,9 @@ class _Tally:
 
 class MetricsStage(Stage):
     """Counts requests, their latency, tokens and what is in flight."""
+
+    # A registry refuses a second series of one name, and some frameworks (Litestar) make a middleware once per route.
+    _shared: ClassVar[WeakKeyDictionary[CollectorRegistry, dict[str, MetricsStage]]] = WeakKeyDictionary()
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY, prefix: str = "gateway") -> None:
         registry.register(_Flusher(self))  # before the others: a scrape asks collectors in this order
@@ -89,6 +93,15 @@ class MetricsStage(Stage):
         self._tallies: dict[tuple[str, int, str, str], _Tally] = {}
         self._lock = Lock()  # scrapes come from other threads
         self._flushing = False
+
+    @classmethod
+    def shared(cls, *, registry: CollectorRegistry, prefix: str) -> MetricsStage:
+        """The stage of this registry and prefix, made when first asked for."""
+        stages = cls._shared.setdefault(registry, {})
+        stage = stages.get(prefix)
+        if stage is None:
+            stage = stages[prefix] = cls(registry=registry, prefix=prefix)
+        return stage
 
     def enter(self, exchange: Exchange) -> None:
         self._now_in_flight += 1
@@ -176,9 +189,10 @@ def _observe(histogram: Histogram, buckets: Sequence[int], total_ns: int) -> Non
 class MetricsMiddleware(StageMiddleware):
     """Records request count, latency and in-flight of any ASGI app.
 
-    The label `route` is "unmatched" unless something further in sets `scope["tollhouse"].route` to the template of
-    the path: raw paths are the caller's and have no bound.
+    Instances with the same registry and prefix count together. The label `route` is "unmatched" unless something
+    further in sets `scope["tollhouse"].route` to the template of the path: raw paths are the caller's and have no
+    bound.
     """
 
     def __init__(self, app: ASGIApp, *, registry: CollectorRegistry = REGISTRY, prefix: str = "gateway") -> None:
-        super().__init__(app, MetricsStage(registry=registry, prefix=prefix))
+        super().__init__(app, MetricsStage.shared(registry=registry, prefix=prefix))

@@ -14,6 +14,7 @@ from fastapi import Request as FastAPIRequest
 from fastapi.responses import StreamingResponse
 from litestar import Litestar, get, post
 from litestar import Request as LitestarRequest
+from litestar.middleware import DefineMiddleware
 from litestar.response import Stream
 from prometheus_client import CollectorRegistry
 
@@ -93,11 +94,9 @@ def _litestar(layers: Layers, gate: Gate) -> Any:
     async def stream() -> Stream:
         return Stream(gate.chunks(), media_type="text/event-stream")
 
-    # Litestar makes its own `middleware` anew for every route; around the application there is one of each.
-    app: Any = Litestar([whole, chat, stream], openapi_config=None)
-    for middleware, options in reversed(layers):
-        app = middleware(app, **options)
-    return app
+    # Made anew for every route.
+    own = [DefineMiddleware(middleware, **options) for middleware, options in layers]
+    return Litestar([whole, chat, stream], openapi_config=None, middleware=own)
 
 
 Host = Callable[[Layers, Gate], Any]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -42,6 +45,26 @@ async def test_tokens_are_counted_by_kind_and_absent_kinds_leave_no_trace():
         for kind in ("prompt", "completion", "cached", "reasoning")
     }
     assert counts == {"prompt": 10, "completion": 14, "cached": 0, "reasoning": 4}
+
+
+async def test_instances_on_one_registry_and_prefix_count_together():
+    registry = CollectorRegistry()
+    for app in (_app(registry), _app(registry)):
+        await request(app)
+    labels = {"route": "/things/{id}", "status": "200", "model": "m", "provider": "p"}
+    assert registry.get_sample_value("gateway_requests_total", labels) == 2
+    MetricsMiddleware(_app(registry), registry=registry, prefix="other")
+    assert registry.get_sample_value("other_requests_in_flight") == 0
+    MetricsMiddleware(_app(CollectorRegistry()), registry=CollectorRegistry())
+
+
+def test_a_registry_that_nobody_holds_goes_with_its_stages():
+    registry = CollectorRegistry()
+    MetricsMiddleware(_app(registry), registry=registry)
+    gone = ref(registry)
+    del registry
+    gc.collect()
+    assert gone() is None
 
 
 async def test_in_flight_goes_down_when_the_app_fails():
