@@ -31,7 +31,7 @@ test: $(VENV)/.dev $(VENV)/.native $(NODE) system ## Install what the tests need
 	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
 	@echo "== Python tests"
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(RUST) $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 

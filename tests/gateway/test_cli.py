@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -47,7 +48,7 @@ def test_an_ambiguous_name_is_told(run):
 
 
 @pytest.mark.parametrize(
-    "args", [("keys", "create", "--expires", "soon"), ("serve", "--port", "0"), ("nonsense",), ("validate",)]
+    "args", [("keys", "create", "--expires", "soon"), ("keys", "create", "--expires", "²d"), ("serve", "--port", "0"), ("nonsense",), ("validate",)]
 )
 def test_wrong_usage_is_exit_code_2(run, args):
     assert run(*args).exit_code == 2
@@ -84,6 +85,14 @@ def test_serve_refuses_a_bad_configuration(run, tmp_path):
 def test_serve_without_a_key_stays_on_loopback(run):
     result = run("serve", "--host", "0.0.0.0")
     assert (result.exit_code, "no key is configured" in result.output) == (1, True)
+
+
+def test_serve_tells_of_a_key_store_that_is_none(run):
+    state = Path(os.environ["LLM_GATEWAY_STATE_DIR"])
+    state.mkdir()
+    (state / "tollhouse.db").write_text("not a database")
+    result = run("serve")
+    assert (result.exit_code, "the key store in" in result.output) == (1, True)
 
 
 def test_the_command_and_the_module_say_their_version():

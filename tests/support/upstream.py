@@ -53,6 +53,7 @@ class Peer:
         self._wire = wire
         self.seen = seen
         self.argument = argument
+        self.has_closed = False  # by itself
 
     @property
     def gone(self) -> bool:
@@ -105,10 +106,12 @@ class Peer:
 
     def close(self) -> None:
         """Close the connection after what was written."""
+        self.has_closed = True
         self._wire.transport.close()
 
     def reset(self) -> None:
         """Close it with a TCP reset."""
+        self.has_closed = True
         sock = self._wire.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._wire.transport.abort()
@@ -261,6 +264,8 @@ class _Wire(asyncio.Protocol):
             await peer.answer(b'{"error":{"message":"no such script","type":"x","code":404}}', status="404 Not Found")
         else:
             await script(peer)
+        if self.transport.is_closing() and not peer.has_closed:
+            await self.gone.wait()  # a write that failed tells of it before the loop does
         seen.answered = True
         self._task = None
         self._next()
