@@ -24,15 +24,31 @@ class Document:
         self.data = data
         self.problems: list[Problem] = []
         self._lines = lines or {}
+        self._dropped: dict[Place, set[int]] = {}
 
     def report(self, place: Place, message: str, *, warning: bool = False) -> None:
         """Note a problem at the line of `place`, or of what is around it."""
-        known = place
+        known = place = self._as_written(place)
         while known and known not in self._lines:
             known = known[:-1]
         file, line = self._lines.get(known, ("", 0))
         severity = "warning" if warning else "error"
         self.problems.append(Problem(spell(place), message, file, line, severity))  # type: ignore[arg-type]
+
+    def drop(self, place: Place) -> None:
+        """An item was taken out of its list: what follows is reported where the file has it."""
+        *around, index = self._as_written(place)
+        assert isinstance(index, int)
+        self._dropped.setdefault(tuple(around), set()).add(index)
+
+    def _as_written(self, place: Place) -> Place:
+        written: Place = ()
+        for step in place:
+            if isinstance(step, int):
+                for gone in sorted(self._dropped.get(written, ())):
+                    step += gone <= step  # noqa: PLW2901
+            written += (step,)
+        return written
 
     def fill_in(self, environ: Mapping[str, str], optional: frozenset[str]) -> None:
         """Replace `os.environ/NAME` and `${NAME}`. A missing variable is an error, or, where the key that holds it is
@@ -80,6 +96,9 @@ def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> d
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         document.problems.append(Problem("", f"the YAML is malformed: {error.problem}", file, line))
         return {}
+    except RecursionError:
+        document.problems.append(Problem("", "the YAML is nested too deeply", file))
+        return {}
     except yaml.YAMLError:
         document.problems.append(Problem("", "the YAML is malformed", file))
         return {}
@@ -88,7 +107,11 @@ def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> d
     if not isinstance(node, yaml.MappingNode):
         document.problems.append(Problem("", "a configuration is a mapping", file, node.start_mark.line + 1))
         return {}
-    data: dict[str, Any] = _value(loader, node, (), file, document)
+    try:
+        data: dict[str, Any] = _value(loader, node, (), file, document)
+    except RecursionError:  # an alias inside of its own anchor
+        document.problems.append(Problem("", "the YAML is nested too deeply", file))
+        return {}
     return _with_includes(path, data, document, including)
 
 

@@ -87,11 +87,14 @@ def _validated(source: Document) -> File:
         try:
             return File.model_validate(data)
         except ValidationError as error:
-            for defect in error.errors():
-                place = _place(data, defect["loc"])
-                source.report(place, _said(defect))
-            for defect in error.errors():
-                data = _without(data, _place(data, defect["loc"]))
+            places = [(_place(data, defect["loc"]), _said(defect)) for defect in error.errors()]
+            for place, said in places:
+                source.report(place, said)
+            # Each once, and from the end, so that no index moves before its turn.
+            for place in sorted({_removable(data, place) for place, _ in places}, reverse=True):
+                data = _without(data, place)
+                if isinstance(place[-1], int):
+                    source.drop(place)
     return File()
 
 
@@ -123,18 +126,25 @@ def _said(defect: Any) -> str:
     return message[0].lower() + message[1:]
 
 
-def _without(data: dict[str, Any], place: Place) -> dict[str, Any]:
-    """A copy that lacks the value at `place`, or the nearest thing around it that can be missing."""
-    head, *rest = place
-    if not rest or not isinstance(data.get(str(head)), (dict, list)):
-        return {key: value for key, value in data.items() if key != head}
-    if isinstance(data[str(head)], list):
-        index = rest[0]
-        return data | {str(head): [item for i, item in enumerate(data[str(head)]) if i != index]}
-    inner = data[str(head)]
-    if len(rest) == 1 and rest[0] not in inner:
-        return {key: value for key, value in data.items() if key != head}
-    return data | {str(head): _without(inner, tuple(rest))}
+def _removable(data: Any, place: Place) -> Place:
+    """The value at `place`, or the nearest thing around it that can be missing: a member, or an item of a list."""
+    for depth, step in enumerate(place):
+        if not _has(data, step):
+            return place[:depth]
+        data = data[step]
+        if isinstance(step, int):
+            return place[: depth + 1]
+    return place
+
+
+def _without(data: Any, place: Place) -> Any:
+    """A copy that lacks the value at `place`."""
+    step, *rest = place
+    if isinstance(data, list):
+        return [item for i, item in enumerate(data) if i != step]
+    if not rest:
+        return {key: value for key, value in data.items() if key != step}
+    return data | {step: _without(data[step], tuple(rest))}
 
 
 def _warn_of_unknown(part: BaseModel, place: Place, source: Document) -> None:

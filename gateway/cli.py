@@ -159,7 +159,7 @@ def _expiry(text: str | None) -> float | None:
     from time import time
 
     number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isdigit() or not int(number):
+    if unit not in _UNITS or not number.isdecimal() or not 0 < int(number[:10]) < 10**9:
         msg = "must be a whole number and one of s, m, h, d, like 30d"
         raise click.BadParameter(msg, param_hint="--expires")
     return time() + int(number) * _UNITS[unit]

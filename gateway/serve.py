@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sqlite3
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -78,6 +79,9 @@ def _credential(settings: Settings) -> str:
         _write_private(path, key)
     except OSError as error:
         msg = f"the state directory {settings.state_dir} cannot be used: {error.strerror}"
+        raise _NotSafe(msg) from None
+    except sqlite3.Error as error:
+        msg = f"the key store in {settings.state_dir} cannot be used: {error}"
         raise _NotSafe(msg) from None
     return key
 

@@ -228,6 +228,8 @@ class Origin:
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
                 self._give_place()  # the place came at the same moment: hand it on
+            elif waiter in self._queue:
+                self._queue.remove(waiter)
             if isinstance(error, TimeoutError):
                 msg = f"{self.name} is busy: no place within {self._queue_wait_s:g} s"
                 raise UpstreamBusy(msg) from None
