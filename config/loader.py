@@ -91,7 +91,7 @@ def _validated(source: Document) -> File:
             for place, said in places:
                 source.report(place, said)
             # Each once, and from the end, so that no index moves before its turn.
-            for place in sorted({_removable(data, place) for place, _ in places}, reverse=True):
+            for place in sorted({_removable(data, place) for place, _ in places} - {()}, reverse=True):
                 data = _without(data, place)
                 if isinstance(place[-1], int):
                     source.drop(place)

@@ -246,3 +246,30 @@ def test_a_secret_is_in_no_message_and_no_repr():
 def test_settings_travel_to_workers_whole():
     settings = load(None, {"OPENAI_API_KEY": "sk-o", "LLM_GATEWAY_MASTER_KEY": "m"})
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_what_is_wrong_in_several_entries_is_found_in_all_of_them_with_their_own_lines(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "model_list:\n"
+        "  - {model_name: a, litellm_params: {model: openai/x, api_key: k, timeout: -1, weight: 0}}\n"
+        "  - {model_name: b, litellm_params: {model: openai/x, api_key: k}}\n"
+        "  - {model_name: c, litellm_params: {api_key: k}}\n"
+        "  - {model_name: d, litellm_params: {model: bogus}}\n"
+        "keys: [{name: k, key: sk, budget: {mode: hard}}, {name: m}]\n"
+    )
+    assert [(problem.line, problem.path) for problem in check(str(path), {})] == [
+        (2, "model_list[0].litellm_params.timeout"),
+        (2, "model_list[0].litellm_params.weight"),
+        (4, "model_list[2].litellm_params.model"),
+        (5, "model_list[3].litellm_params.model"),
+        (6, "keys[0].budget.usd"),
+        (6, "keys[1]"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]\n", f"a: {'[' * 5000}{']' * 5000}\n"], ids=["alias of itself", "deep"])
+def test_yaml_without_a_bottom_is_an_error(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert "nested too deeply" in str(check(str(path), {})[0])
