@@ -48,7 +48,14 @@ def test_an_ambiguous_name_is_told(run):
 
 
 @pytest.mark.parametrize(
-    "args", [("keys", "create", "--expires", "soon"), ("keys", "create", "--expires", "²d"), ("serve", "--port", "0"), ("nonsense",), ("validate",)]
+    "args",
+    [
+        ("keys", "create", "--expires", "soon"),
+        ("keys", "create", "--expires", "²d"),
+        ("serve", "--port", "0"),
+        ("nonsense",),
+        ("validate",),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(run, args):
     assert run(*args).exit_code == 2
