@@ -96,6 +96,12 @@ def _base(
     if base is None:
         document.report(where, f"the provider {provider} needs an api_base")
         return None
+    return _completed(provider, base, where, document)
+
+
+def _completed(provider: str, base: str, where: Place, document: Document) -> str | None:
+    """The base with what the provider's paths begin with, or None if it was reported as unusable."""
+    row = providers()[provider]
     if "://" not in base and provider == "ollama":
         base = f"http://{base}"
     try:
@@ -128,22 +134,26 @@ def _timeouts(params: LiteLLMParams, timeouts: Timeouts) -> Timeouts:
     )
 
 
-def from_environment(environ: Mapping[str, str], timeouts: Timeouts) -> list[Deployment]:
-    """A deployment `provider/*` for each provider whose key is in the environment."""
+def from_environment(environ: Mapping[str, str], document: Document, timeouts: Timeouts) -> list[Deployment]:
+    """A deployment `provider/*` for each provider whose key, or address if it needs no key, is in the environment."""
     made = []
     for name, row in providers().items():
         key = first(environ, *row["keys"])
-        base = row.get("base") or first(environ, row.get("base_from", ""))
-        if key and base:
-            if name == "azure":
-                base = f"{base.rstrip('/')}{row['path']}"
+        variable = row.get("base_from", "")
+        own = first(environ, variable)
+        base = own or row.get("base")
+        if base and (key or (own and not row["keys"])):
+            base = _completed(name, base, (variable,), document)
+        else:
+            continue
+        if base is not None:
             made.append(
                 Deployment(
                     model_name=f"{name}/*",
                     provider=name,
                     model="*",
                     api_base=base,
-                    api_key=Secret(key),
+                    api_key=Secret(key) if key else None,
                     timeouts=timeouts,
                 )
             )

@@ -177,7 +177,7 @@ def _server(file: File) -> dict[str, Any]:
         found["store"] = file.store
     if file.logging is not None:
         if file.logging.level is not None:
-            found["log_level"] = file.logging.level.lower()
+            found["log_level"] = file.logging.level
         if file.logging.format is not None:
             found["log_format"] = file.logging.format
     if file.body is not None:
@@ -208,7 +208,7 @@ def _deployments(
     path: str | None,
 ) -> tuple[Any, ...]:
     listed = deployments.from_entries(file.model_list or [], source, environ, timeouts)
-    ambient = deployments.from_environment(environ, timeouts)
+    ambient = deployments.from_environment(environ, source, timeouts)
     names = {deployment.model_name for deployment in listed}
     made = [*listed, *(deployment for deployment in ambient if deployment.model_name not in names)]
     if default_provider is None and path is None and ambient:
@@ -291,8 +291,8 @@ def _unenforced(file: File, source: Document, environ: Mapping[str, str]) -> fro
     note("scan", ("scan",), file.scan)
     if environ.get(f"{environment.PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"):
         asked.add("limits")
-    for name in ("routes", "fallbacks", "health_checks", *_PROXIED):
-        if getattr(file, name) is not None:
+    for name in ("store", "routes", "fallbacks", "health_checks", *_PROXIED):
+        if getattr(file, name) not in (None, "embedded"):
             source.report((name,), "is accepted but has no effect in this version", warning=True)
     return frozenset(asked)
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Seconds = Annotated[float, Field(gt=0)]
+Level = Literal["debug", "info", "warning", "error", "critical"]
 Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 class Part(BaseModel):
@@ -104,8 +109,8 @@ class Auth(Part):
 
 
 class Logging(Part):
-    level: str | None = None
-    format: Literal["json", "text"] | None = None
+    level: Annotated[Level, BeforeValidator(_lower)] | None = None
+    format: Annotated[Literal["json", "text"], BeforeValidator(_lower)] | None = None
     prometheus: Any = None
 
 
@@ -128,7 +133,7 @@ class File(Part):
     cors_origins: list[str] | None = None
     default_model: Text | None = None
     default_provider: Text | None = None
-    store: Text | None = None
+    store: Annotated[str, StringConstraints(pattern=r"^(embedded|rediss?://.+)$")] | None = None
     keys: list[KeyEntry] | None = None
     teams: list[TeamEntry] | None = None
     limits: Limits | None = None

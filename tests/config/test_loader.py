@@ -195,10 +195,37 @@ def test_precedence_is_command_line_environment_file():
     assert load(None, environ, overrides={"port": 3000}).port == 3000
 
 
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [({"logging": {"level": "loud"}}, "logging.level"), ({"store": "banana"}, "store")],
+)
+def test_what_would_stop_a_worker_stops_the_command(data, path):
+    with pytest.raises(ConfigError, match=path):
+        load_mapping(data, {})
+
+
+def test_a_shared_store_is_accepted_with_a_warning():
+    settings = load_mapping({"store": "redis://host:6379/0"}, {"LLM_GATEWAY_REDIS_URL": "redis://host"})
+    assert [warning.partition(":")[0] for warning in settings.warnings] == ["LLM_GATEWAY_REDIS_URL", "store"]
+
+
 @pytest.mark.parametrize("name", ["PORT", "WORKERS", "LOG_LEVEL", "LOG_FORMAT", "DRAIN_S"])
 def test_a_bad_variable_is_named(name):
     with pytest.raises(ConfigError, match=f"LLM_GATEWAY_{name}: must be"):
         load(None, {f"LLM_GATEWAY_{name}": "lots"})
+
+
+@pytest.mark.parametrize("given", ["box:11434", "http://box:11434", "http://box:11434/v1"])
+def test_the_address_of_a_provider_without_keys_turns_it_on(given):
+    names = {d.model_name: d for d in load(None, {"OLLAMA_HOST": given}).deployments}
+    assert names["ollama/*"].api_base == "http://box:11434/v1"
+    assert names["ollama/*"].api_key is None
+    assert "ollama/*" not in {d.model_name for d in load(None, {}).deployments}
+
+
+def test_an_address_in_the_environment_that_is_none_is_named():
+    with pytest.raises(ConfigError, match="AZURE_API_BASE: must be an http or https URL"):
+        load(None, {"AZURE_API_KEY": "k", "AZURE_API_BASE": "acme"})
 
 
 def test_a_providers_key_in_the_environment_turns_it_on():
