@@ -29,7 +29,12 @@ CREATED = 1_700_000_000  # a fixed time: the same request has the same answer
 DIMENSIONS = 64
 MAX_DIMENSIONS = 4096
 MAX_CHUNKS = 512
-MAX_ANSWER = 64 * 1024 * 1024  # bytes; it says back up to `n` times what it was told
+# It works in the event loop, where nobody may take long: every key opens it.
+MAX_REQUEST = 1024 * 1024  # bytes
+MAX_ANSWER = 8 * 1024 * 1024  # bytes; it says back up to `n` times what it was told
+MAX_TOOLS = 128
+MAX_SEARCHED = 10_000  # characters of the message in which tools may be named
+MAX_ARGUMENT = 200  # characters of the message in a string of a tool's arguments
 MAX_NUMBERS = 1_000_000  # in all vectors of an answer
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 
@@ -78,6 +83,9 @@ def _answer(kind: str, body: bytes, *, stream: bool) -> tuple[int, bytes, bytes]
 
 
 def _request(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_REQUEST:
+        msg = f"the built-in model takes at most {MAX_REQUEST} bytes"
+        raise _Invalid(msg, None)
     try:
         request: dict[str, Any] = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -160,6 +168,9 @@ def _tool_calls(request: dict[str, Any], said: str, identity: str) -> list[dict[
     if not isinstance(tools, list):
         msg = "tools must be an array"
         raise _Invalid(msg, "tools")
+    if len(tools) > MAX_TOOLS:
+        msg = f"tools has at most {MAX_TOOLS} entries"
+        raise _Invalid(msg, "tools")
     offered = {}
     for i, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None
@@ -180,12 +191,13 @@ def _tool_calls(request: dict[str, Any], said: str, identity: str) -> list[dict[
     elif choice == "required":
         names = [next(iter(offered))]
     else:
-        names = [name for name in offered if re.search(rf"\b{re.escape(name)}\b", said)]
+        searched = said[:MAX_SEARCHED]
+        names = [name for name in offered if re.search(rf"\b{re.escape(name)}\b", searched)]
     return [
         {
             "id": f"call_{identity}{i}",
             "type": "function",
-            "function": {"name": name, "arguments": _arguments(offered[name], said)},
+            "function": {"name": name, "arguments": _arguments(offered[name], said[:MAX_ARGUMENT])},
         }
         for i, name in enumerate(names)
     ]
@@ -197,7 +209,7 @@ def _arguments(function: dict[str, Any], said: str) -> str:
 
 
 def _example(schema: Any, said: str, *, depth: int) -> Any:
-    """A value of the schema's type; strings are what the user said."""
+    """A value of the schema's type; strings are how the message begins."""
     if not isinstance(schema, dict) or depth > 8:
         return None
     if isinstance(schema.get("enum"), list) and schema["enum"]:

@@ -114,6 +114,14 @@ async def test_a_tool_is_called_when_it_is_named_and_not_when_forbidden():
         assert answer["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_work_does_not_grow_with_text_times_tools():
+    shape = {"properties": {f"p{i}": {"type": "string"} for i in range(100)}}
+    tools = [{"type": "function", "function": {"name": f"ab{i}", "parameters": shape}} for i in range(128)]
+    _, answer = await ask_json(messages=user("ab1 " * 100_000), tools=tools)
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert len(call["function"]["arguments"]) < 30_000
+
+
 async def test_a_tools_result_is_said_back():
     messages = [*user("weather"), {"role": "assistant", "content": None}, {"role": "tool", "content": "sunny"}]
     _, answer = await ask_json(messages=messages, tools=[TOOL])
@@ -126,6 +134,9 @@ async def test_a_tools_result_is_said_back():
         ({"tools": [{"type": "function"}]}, "tools[0].function.name"),
         ({"tools": [TOOL], "tool_choice": {"function": {"name": "nope"}}}, "tool_choice"),
         ({"messages": [{"role": "user", "content": [1]}]}, "messages[0].content"),
+        ({"tools": [TOOL] * 129}, "tools"),
+        ({"messages": user("x" * 1000), "n": 10_000}, "n"),
+        ({"messages": user("x" * 1_100_000)}, None),
     ],
 )
 async def test_what_it_cannot_do_is_a_400(members, param):
