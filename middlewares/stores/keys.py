@@ -82,7 +82,7 @@ class KeyStore:
         path.touch(mode=0o600)
         self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._writes = 0
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         # FULL: a key that was shown must be there after a power cut.
         self._db.execute("PRAGMA synchronous = FULL")
         self._migrate()
@@ -149,6 +149,19 @@ class KeyStore:
 
     def close(self) -> None:
         self._db.close()
+
+    def _use_wal(self) -> None:
+        """For this step SQLite does not wait for others that open a new file at the same moment."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,15 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path):
     db.close()
     with pytest.raises(sqlite3.DatabaseError, match="newer"):
         KeyStore(tmp_path / "keys.db")
+
+
+def test_a_store_opens_while_somebody_else_makes_it(tmp_path):
+    path = tmp_path / "keys.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE t (a)")
+    end = threading.Timer(0.2, other.execute, ["COMMIT"])
+    end.start()
+    KeyStore(path).close()
+    end.join()
+    other.close()
