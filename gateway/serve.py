@@ -29,13 +29,14 @@ SNAPSHOT_FD = "TOLLHOUSE_SNAPSHOT_FD"
 
 def serve(settings: Settings) -> int:
     """Become the server. Returns an exit code if that must not be; otherwise not at all."""
-    if SNAPSHOT_FD in os.environ:
-        with os.fdopen(int(os.environ[SNAPSHOT_FD]), "wb") as out:
-            pickle.dump(settings, out)
-        return 0
-    for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
     try:
+        _check(settings)
+        if SNAPSHOT_FD in os.environ:
+            with os.fdopen(int(os.environ[SNAPSHOT_FD]), "wb") as out:
+                pickle.dump(settings, out)
+            return 0
+        for warning in settings.warnings:
+            click.echo(f"warning: {warning}", err=True)
         credential = _credential(settings)
     except _NotSafe as error:
         click.echo(f"error: {error}", err=True)
@@ -49,13 +50,17 @@ class _NotSafe(Exception):
     """The gateway must not start like this; the message says why."""
 
 
-def _credential(settings: Settings) -> str:
-    """How a caller can authenticate, as it stands in a shell command. Makes the first key if there is none."""
+def _check(settings: Settings) -> None:
     if settings.workers > 1 and settings.store == "embedded" and settings.unenforced & {"limits", "budget"}:
         msg = "limits and budgets over several workers need a shared store: set `store: redis://...`, or one worker"
         raise _NotSafe(msg)
+
+
+def _credential(settings: Settings) -> str:
+    """How a caller can authenticate, as it stands in a shell command. Makes the first key if there is none."""
     if settings.master_key is not None:
-        return "$LLM_GATEWAY_MASTER_KEY"
+        variables = ("LLM_GATEWAY_MASTER_KEY", "LITELLM_MASTER_KEY")
+        return f"${next((name for name in variables if os.environ.get(name)), 'YOUR_MASTER_KEY')}"
     path = Path(settings.state_dir) / KEY_FILE
     try:
         store = KeyStore(Path(settings.state_dir) / "tollhouse.db")

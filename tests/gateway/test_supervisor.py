@@ -163,6 +163,14 @@ def test_a_bad_file_leaves_the_old_workers_alone(config):
         assert post(gateway, BODY).status == 200
 
 
+def test_what_may_not_start_may_not_be_reloaded():
+    with running_gateway(echo_only(workers=2)) as gateway:
+        _write(gateway, echo_only(workers=2, limits={"rpm": 5}))
+        gateway.signal(signal.SIGHUP)
+        wait_until(lambda: "the running one stays" in gateway.output, what="the refusal is told", timeout_s=10)
+        assert "need a shared store" in gateway.output
+
+
 def test_workers_that_do_not_start_leave_the_old_ones_in_place():
     with running_gateway(echo_only()) as gateway:
         gateway.allowed_exceptions.add("DatabaseError")
@@ -342,6 +350,6 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     try:
         wait_until(gateway.is_ready, what="it serves at the port of the environment", timeout_s=15, every_s=0.02)
         assert f"http://127.0.0.1:{port}" in gateway.output
-        assert "$LLM_GATEWAY_MASTER_KEY" in gateway.output
+        assert "$YOUR_MASTER_KEY" in gateway.output
     finally:
         gateway.stop()
