@@ -125,6 +125,7 @@ class _Attempt:
                 self._count(target, error.code)
                 if number < last and error.retryable:
                     continue
+                self._exchange.provider = target.provider
                 await self._give_up(error)
                 return
             await self._answer(target, call, body)

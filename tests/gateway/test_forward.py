@@ -179,6 +179,8 @@ async def test_when_all_fail_the_last_answer_is_told(tmp_path, upstream):
         response = await app.chat("m")
         assert response.status == 502
         assert "127.0.0.1" in checked_error(response.body, "upstream_unreachable")["message"]
+        assert await app.metric("gateway_requests_total", model="m", provider="", status="502") == 0
+        assert await app.metric("gateway_requests_total", model="m", status="502") == 1
 
 
 async def test_at_most_three_are_asked(tmp_path, upstream):
