@@ -22,7 +22,7 @@ class Upstream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An upstream under a public name. `model` is sent upstream; "*" stands for what the caller asked for."""
+    """An upstream under a public name. `model` is sent upstream; a "*" at its end stands for what the caller asked."""
 
     name: str
     provider: str
@@ -55,9 +55,9 @@ class Group:
 
     def upstream_model(self, target: Target, model: str) -> str:
         """What `target` calls the model that the caller named `model`."""
-        if target.model != "*":
+        if not target.model.endswith("*"):
             return target.model
-        return model[len(self.label) - 1 :] if self.label.endswith("*") else model
+        return target.model[:-1] + (model[len(self.label) - 1 :] if self.label.endswith("*") else model)
 
 
 class Router:

@@ -51,3 +51,10 @@ def test_turns_go_by_weight_and_the_rest_follows_as_fallback():
     orders = [[t.provider for t in group.order()] for _ in range(8)]
     assert Counter(order[0] for order in orders) == {"a": 6, "b": 2}
     assert all(sorted(order) == ["a", "b"] for order in orders)
+
+
+def test_a_pattern_may_stand_for_a_part_of_the_upstream_name():
+    target = _target("fast/*", "org/gpt-*")
+    group = Router([target]).resolve("fast/4o")
+    assert group is not None
+    assert group.upstream_model(target, "fast/4o") == "org/gpt-4o"
