@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ ECHO = Deployment(model_name="tollhouse/echo", provider="tollhouse", model="toll
 # Known to LiteLLM users; their dialects come with a later version.
 _NOT_YET = frozenset({"bedrock", "vertex_ai", "vertex_ai_beta", "cohere", "cohere_chat", "huggingface", "sagemaker"})
 
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-")
 
 
@@ -74,6 +76,9 @@ def _from_entry(
     if base is None:
         return None
     key = params.api_key or first(environ, *providers()[provider]["keys"])
+    if key and _HEADER_VALUE(key) is None:
+        document.report((*place, "api_key"), "holds characters that no header can carry")
+        return None
     return Deployment(
         model_name=entry.model_name,
         provider=provider,
@@ -146,7 +151,10 @@ def from_environment(environ: Mapping[str, str], document: Document, timeouts: T
             base = _completed(name, base, (variable,), document)
         else:
             continue
-        if base is not None:
+        if key and _HEADER_VALUE(key) is None:
+            named = next(name for name in row["keys"] if environ.get(name))
+            document.report((named,), "holds characters that no header can carry")
+        elif base is not None:
             made.append(
                 Deployment(
                     model_name=f"{name}/*",

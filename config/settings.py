@@ -50,7 +50,6 @@ class BodyLimits:
     """Caps that are enforced while a request body is read."""
 
     max_bytes: int = 10 * 1024 * 1024
-    max_multimodal_bytes: int = 50 * 1024 * 1024
     read_timeout_s: float = 30.0
     min_bytes_per_s: int = 1024
     max_depth: int = 64

@@ -223,6 +223,18 @@ def test_the_address_of_a_provider_without_keys_turns_it_on(given):
     assert "ollama/*" not in {d.model_name for d in load(None, {}).deployments}
 
 
+def test_a_key_that_no_header_can_carry_is_named_and_not_shown():
+    params = {"model": "openai/x", "api_key": "sk-canary\n"}
+    data = {"model_list": [{"model_name": "m", "litellm_params": params}]}
+    with pytest.raises(ConfigError) as caught:
+        load_mapping(data, {"OPENAI_API_KEY": "sk-canary\n"})
+    assert [problem.path for problem in caught.value.problems] == [
+        "model_list[0].litellm_params.api_key",
+        "OPENAI_API_KEY",
+    ]
+    assert "canary" not in str(caught.value)
+
+
 def test_an_address_in_the_environment_that_is_none_is_named():
     with pytest.raises(ConfigError, match="AZURE_API_BASE: must be an http or https URL"):
         load(None, {"AZURE_API_KEY": "k", "AZURE_API_BASE": "acme"})
