@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tollhouse.gateway.server.server import HttpServer
-    from tollhouse.middlewares.types import Headers, Message, Scope
+    from tollhouse.middlewares.types import ASGIApp, Headers, Message, Scope
 
 SCOPE_KEY = "tollhouse.connection"  # of the HttpExchange, in the scope
 HELD = 64 * 1024  # bytes that the app has not taken before reading from the client is paused
 UNSENT = 64 * 1024  # bytes that the client has not taken before the app has to wait
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _NO_BODY = frozenset({204, 304})
 logger = logging.getLogger("tollhouse.server")
 
@@ -42,6 +44,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_left",
         "_paused",
         "_peer",
         "_reader",
@@ -70,6 +73,7 @@ class HttpConnection(asyncio.Protocol):
         self.quiet_since = self.begun_at = server.ticks
         self.lingers_since: int | None = None
         self.served = 0
+        self._left = 0  # bytes that the client had to take when it was last looked at
 
     @property
     def is_idle(self) -> bool:
@@ -89,7 +93,29 @@ class HttpConnection(asyncio.Protocol):
     @property
     def owes_body(self) -> bool:
         """Whether the rest of a request is the client's to send."""
-        return self.exchange is not None and not self.exchange.has_body and not self._paused
+        return self.exchange is not None and self.exchange.awaits_body
+
+    def reads_on(self) -> bool:
+        """Whether the client has taken anything of what is left to send since the last time this was asked."""
+        left, self._left = self._left, self.transport.get_write_buffer_size()
+        return self._left < left
+
+    def break_off(self) -> None:
+        """Reset: a response whose end is that of the connection must not look like a whole one."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Once the client has taken what was sent."""
+        self.exchange = None
+        self.lingers_since = self._server.ticks
+        self.transport.close()
+
+    def waits_for_body(self) -> None:
+        """From now on the client is to send."""
+        self.quiet_since = self._server.ticks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment] # uvloop's is a Transport in all but name
@@ -105,7 +131,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.closed(self)
         self._release_writer()
-        exchange = self.exchange
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.disconnect()
 
@@ -114,6 +140,9 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._release_writer()
+        exchange = self.exchange
+        if exchange is not None and exchange.is_done:
+            self._go_on()
 
     def _release_writer(self) -> None:
         unsent, self.unsent = self.unsent, None
@@ -136,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
         elif flags & HEAD:
             self._begin(flags)
         elif flags & FAULT:
-            self._refuse()
+            self.refuse_request()
             return
         if not self._paused and self._reader.held > HELD:
             self._paused = True
@@ -164,14 +193,17 @@ class HttpConnection(asyncio.Protocol):
             self._closing = True
         exchange = self.exchange = HttpExchange(self, self._reader, flags, head_only=method == "HEAD", minor=minor)
         scope[SCOPE_KEY] = exchange
-        exchange.task = server.loop.create_task(exchange.run(server.app, scope))
+        server.running.add(exchange)
+        exchange.task = server.loop.create_task(exchange.run(server, scope))
 
-    def _refuse(self) -> None:
+    def refuse_request(self) -> None:
+        """Tell what is wrong with the request, and close."""
         status, message = self._reader.refused or (400, "this is no request")
         self.refuse(status, message)
 
     def refuse(self, status: int, message: str) -> None:
         """Answer what is no request, and close."""
+        self.exchange = None
         self.transport.write(wire.refusal(status, message))
         self._linger()
 
@@ -182,8 +214,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close, but read on for a while: a client that still sends would be told of a reset and not of the answer."""
         self.lingers_since = self._server.ticks
-        if self._paused:
-            self.resume_reading()
+        self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -191,24 +222,31 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """The app has taken what was held."""
-        if self._paused:
+        if self._paused and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
 
     def finished(self, *, reusable: bool) -> None:
         """The response is complete: go on with the next request, or close."""
-        self.exchange = None
         self.served += 1
         if self.transport.is_closing():
-            return
-        if not reusable:
+            self.exchange = None
+        elif not reusable:
+            self.exchange = None
             self._linger()
-            return
+        elif self._closing:
+            self.close()
+        elif self.unsent is None:
+            self._go_on()
+        # Otherwise a client that does not read would have us pile up the responses to what it pipelined.
+
+    def _go_on(self) -> None:
+        """To the next request."""
         if self._closing:
-            self.lingers_since = self._server.ticks
-            self.transport.close()
+            self.close()
             return
-        self.quiet_since = self._server.ticks
+        self.exchange = None
+        self.quiet_since = self.begun_at = self._server.ticks
         flags = self._reader.proceed()
         self.resume_reading()
         if flags:
@@ -225,10 +263,12 @@ class HttpExchange:
     __slots__ = (
         "_chunked",
         "_connection",
+        "_continued",
         "_done",
         "_flags",
         "_gone",
         "_head_only",
+        "_left",
         "_minor",
         "_reader",
         "_start",
@@ -249,6 +289,8 @@ class HttpExchange:
         self._start: tuple[int, Headers] | None = None  # sent with the first piece of the body
         self._chunked: bool | None = None  # None: nothing has been sent
         self._done = False
+        self._left: int | None = None  # bytes of the body, where its length was stated
+        self._continued = False  # the client was told to send the body
         self._told = False  # the app has the whole body
         self._gone = False
         self._waiter: asyncio.Future[None] | None = None
@@ -260,22 +302,42 @@ class HttpExchange:
         """Whether the request is complete."""
         return bool(self._flags & END)
 
-    async def run(self, app: Any, scope: Scope) -> None:
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the app waits for more of the request."""
+        return not (self._done or self._flags & (READY | END | FAULT)) and self._waiter is not None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the response is complete."""
+        return self._done
+
+    async def run(self, server: HttpServer, scope: Scope) -> None:
+        try:
+            await self._serve(server.app, scope)
+        finally:
+            server.ended(self)
+
+    async def _serve(self, app: ASGIApp, scope: Scope) -> None:
         try:
             await app(scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            self._connection.transport.abort()
-            raise
         except Exception as error:
             # Whatever it is, the client must not wait for an answer.
             logger.exception("unexpected %s in the app", type(error).__name__)
+        except BaseException:  # cancelled, or worse
+            self._connection.break_off()
+            raise
         if self._gone or self._done:
             return
         if self._chunked is None:
-            self._connection.refuse(500, "the server failed to handle this request")
+            self._done = True
+            self._wake()
+            if self._flags & FAULT:
+                self._connection.refuse_request()
+            else:
+                self._connection.refuse(500, "the server failed to handle this request")
         else:
-            # A response that breaks off must not look like a whole one.
-            self._connection.transport.abort()
+            self._connection.break_off()
 
     def advance(self, flags: int) -> None:
         """More of the request has come."""
@@ -305,14 +367,18 @@ class HttpExchange:
 
     async def receive(self) -> Message:
         connection = self._connection
-        if not self._told and not self._done:
+        # After the end of the response the reader is busy with the next request.
+        if not (self._told or self._done):
             if not self._flags & (READY | END | FAULT) and not self._gone:
-                if self._reader.expects_continue and self._chunked is None:
+                if not self._continued and self._chunked is None and self._reader.expects_continue:
                     connection.transport.write(wire.CONTINUE)
+                self._continued = True
+                connection.waits_for_body()
                 await self._more()
-            if self._flags & END or not (self._gone or self._flags & FAULT):
+            if not self._done and (self._flags & END or not (self._gone or self._flags & FAULT)):
                 body = self._reader.take()
                 self._flags &= ~READY
+                self._continued = True
                 self._told = bool(self._flags & END)
                 connection.resume_reading()
                 return {"type": "http.request", "body": body, "more_body": not self._told}
@@ -331,10 +397,7 @@ class HttpExchange:
         if self._gone:
             return DONE
         if message["type"] == "http.response.start":
-            if self._start is not None or self._chunked is not None:
-                msg = "the response has been started already"
-                raise RuntimeError(msg)
-            self._start = (message["status"], list(message.get("headers", ())))
+            self._note_start(message)
             return DONE
         if self._done:
             msg = "the response is complete already"
@@ -345,6 +408,7 @@ class HttpExchange:
         if self._chunked is None:
             data = self._first(body, more=more)
         elif not self._chunked:
+            self._count(body, more=more)
             data = body
         else:
             data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
@@ -358,10 +422,28 @@ class HttpExchange:
             # A request whose body nobody wanted to the end cannot be followed by another.
             connection.finished(reusable=bool(self._flags & END))
             return DONE
-        return connection.unsent or DONE
+        unsent = connection.unsent
+        if unsent is not None and unsent.cancelled():  # by an app that gave up waiting
+            unsent = connection.unsent = connection.loop.create_future()
+        return unsent or DONE
+
+    def _note_start(self, message: Message) -> None:
+        if self._start is not None or self._chunked is not None:
+            msg = "the response has been started already"
+            raise RuntimeError(msg)
+        self._start = (message["status"], list(message.get("headers", ())))
 
     # Read by whoever has chunks to pass on: no task needs to be woken for them.
     send.is_eager = True  # type: ignore[attr-defined]
+
+    def _count(self, body: bytes, *, more: bool) -> None:
+        """Raises for a body of another length than was stated: the client would take the next response for its rest."""
+        if self._left is None:
+            return
+        self._left -= len(body)
+        if self._left < 0 or (self._left and not more):
+            msg = "the body has another length than the response states"
+            raise RuntimeError(msg)
 
     def _first(self, body: bytes, *, more: bool) -> bytes:
         """The head, with the first piece of the body."""
@@ -370,8 +452,12 @@ class HttpExchange:
             raise RuntimeError(msg)
         status, headers = self._start
         connection = self._connection
-        head, has_length, closes, is_event_stream = encode_headers(wire.status_line(status), headers)
+        head, length, closes, is_event_stream = encode_headers(wire.status_line(status), headers)
         bodiless = status in _NO_BODY or self._head_only
+        has_length = length is not None
+        if has_length and not bodiless:
+            self._left = length
+            self._count(body, more=more)
         # How long a stream of events is, is nobody's business, even when all of it is there.
         open_ended = (more or is_event_stream) and not has_length and not bodiless
         self._chunked = open_ended and self._minor == 1

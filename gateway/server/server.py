@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tollhouse.gateway.server import wire
-from tollhouse.gateway.server.protocol import HttpConnection
+from tollhouse.gateway.server.protocol import HttpConnection, HttpExchange
 
 if TYPE_CHECKING:
     import socket
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import ASGIApp
 
 BACKLOG = 4096
+LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
 LINGER_S = 30.0  # for a client to read the last of its answer
 
 
@@ -48,6 +49,7 @@ class HttpServer:
         self._patience = (head_s, idle_s, body_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
+        self.running: set[HttpExchange] = set()  # those whose app has not returned
         self._server: asyncio.Server | None = None
         self._finishing = False
         self._ended: asyncio.Event
@@ -61,8 +63,11 @@ class HttpServer:
         await self._lifespan.start()
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
-        await self._ended.wait()
-        self._timer.cancel()
+        try:
+            await self._ended.wait()
+        finally:
+            self.stop_accepting()
+            self._timer.cancel()
         await self._lifespan.stop()
 
     def stop_accepting(self) -> None:
@@ -77,21 +82,22 @@ class HttpServer:
         self._finishing = True
         for connection in tuple(self._connections):
             if connection.is_idle:
-                connection.transport.close()
+                connection.close()
             else:
                 connection.close_after()
         self._end_if_alone()
 
     def abandon(self) -> None:
         """Leave the clients that do not read."""
+        for exchange in self.running:
+            if exchange.task is not None:
+                exchange.task.cancel()
         for connection in tuple(self._connections):
-            if connection.exchange is not None and connection.exchange.task is not None:
-                connection.exchange.task.cancel()
-            connection.transport.abort()
+            connection.break_off()
         self._ended.set()
 
     def _end_if_alone(self) -> None:
-        if self._finishing and not self._connections:
+        if self._finishing and not self._connections and not self.running:
             self._ended.set()
 
     def opened(self, connection: HttpConnection) -> None:
@@ -106,20 +112,28 @@ class HttpServer:
         if self._finishing:
             self._end_if_alone()
 
+    def ended(self, exchange: HttpExchange) -> None:
+        """The app has returned; that may be long after its response."""
+        self.running.discard(exchange)
+        if self._finishing:
+            self._end_if_alone()
+
     def _tick(self) -> None:
+        self._timer = self.loop.call_later(self._tick_s, self._tick)
         self.ticks += 1
         self.date = wire.date_line() + b"\r\n"
         for connection in tuple(self._connections):
             self._check(connection)
-        self._timer = self.loop.call_later(self._tick_s, self._tick)
 
     def _check(self, connection: HttpConnection) -> None:
         """End a connection whose client has let it wait for too long."""
         head_s, idle_s, body_s = self._patience
         quiet_s = (self.ticks - connection.quiet_since) * self._tick_s
         if connection.lingers_since is not None:
-            if (self.ticks - connection.lingers_since) * self._tick_s > LINGER_S:
-                connection.transport.abort()
+            if connection.reads_on():
+                connection.lingers_since = self.ticks
+            elif (self.ticks - connection.lingers_since) * self._tick_s > LINGER_S:
+                connection.break_off()
         elif connection.owes_body:
             if quiet_s > body_s:
                 connection.transport.abort()
@@ -127,7 +141,7 @@ class HttpServer:
             pass
         elif connection.is_idle and connection.served:
             if quiet_s > idle_s:
-                connection.transport.close()
+                connection.close()
         elif (self.ticks - connection.begun_at) * self._tick_s > head_s:
             connection.refuse(408, "the head of the request did not come")
 
@@ -161,7 +175,12 @@ class _Lifespan:
         if answer.done() and answer.result()["type"] == f"lifespan.{name}.complete":
             return
         answer.cancel()
-        await asyncio.wait({task})
+        await asyncio.wait({task}, timeout=LAST_WORDS_S)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            msg = f"the app's {name} failed"
+            raise RuntimeError(msg)
         # The app's own exception says more than the message that it sends.
         task.result()
         msg = f"the app's {name} failed"

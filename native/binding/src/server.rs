@@ -77,22 +77,26 @@ impl PyRequestReader {
     }
 }
 
-/// The header lines; whether there is a content-length, the connection closes, and the body is an event stream.
+/// The header lines; the content-length, whether the connection closes, and the body is an event stream.
 #[pyfunction]
 #[pyo3(signature = (first, headers, /))]
 pub(crate) fn encode_headers<'py>(
     py: Python<'py>,
     first: &[u8],
     headers: &Bound<'py, PyList>,
-) -> PyResult<(Bound<'py, PyBytes>, bool, bool, bool)> {
+) -> PyResult<(Bound<'py, PyBytes>, Option<u64>, bool, bool)> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(first);
     let mut said = Said::default();
     for header in headers.iter() {
-        let (name, value): (Bound<'py, PyBytes>, Bound<'py, PyBytes>) = header.extract()?;
+        let (name, value): (Bound<'py, PyBytes>, Bound<'py, PyBytes>) = match header.extract() {
+            Ok(pair) => pair,
+            // ASGI allows any sequence of two.
+            Err(_) => (header.get_item(0)?.extract()?, header.get_item(1)?.extract()?),
+        };
         header_line(&mut out, name.as_bytes(), value.as_bytes(), &mut said).map_err(PyValueError::new_err)?;
     }
-    Ok((PyBytes::new(py, &out), said.has_length, said.closes, said.is_event_stream))
+    Ok((PyBytes::new(py, &out), said.length, said.closes, said.is_event_stream))
 }
 
 /// Percent-decoded; what is no escape stays as it is.

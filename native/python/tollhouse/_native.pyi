@@ -62,10 +62,10 @@ READY: Final[int]
 END: Final[int]
 FAULT: Final[int]
 
-def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple[bytes, bool, bool, bool]:
-    """`first` with the header lines; whether there is a content-length, the connection closes, it is an event stream.
+def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple[bytes, int | None, bool, bool]:
+    """`first` with the header lines; the content-length, whether the connection closes, whether it is an event stream.
 
-    Names are lower case. Raises ValueError for a header that would end its line.
+    transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
 
 @final

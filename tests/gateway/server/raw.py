@@ -90,7 +90,11 @@ class Running:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        except OSError:
+            sock.close()
+            raise
         # With the smallest of limits a client that does not ask stops reading soon.
         reader, writer = await asyncio.open_connection(sock=sock, limit=16384)
         client = Client(reader, writer)
@@ -131,9 +135,7 @@ async def serving(app, *, log: list[str] | None = None, **options):
             client.close()
         if not running.task.done():
             server.abandon()
-        await asyncio.wait({running.task})
-        sock.close()
-        await asyncio.gather(*(client.writer.wait_closed() for client in running.clients), return_exceptions=True)
+        await asyncio.wait({running.task}, timeout=2)
 
 
 async def until(condition) -> None:

@@ -187,7 +187,6 @@ async def test_state_of_the_lifespan_is_copied_for_every_request():
     server.finish()
     await task
     writer.close()
-    sock.close()
 
 
 @pytest.mark.parametrize("how", ["raises", "says so", "says so and stays"])
@@ -205,7 +204,7 @@ async def test_a_start_that_fails_is_raised(how):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         server = HttpServer(app, sock)
         async with asyncio.timeout(10):
-            with pytest.raises(OSError if how == "raises" else RuntimeError, match="no database|startup failed"):
+            with pytest.raises(OSError if how == "raises" else RuntimeError, match=r"no database|startup failed"):
                 await server.serve()
 
 

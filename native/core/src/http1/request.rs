@@ -186,7 +186,11 @@ impl Requests {
                     Err(error) => return Err(refusal(error)),
                 }
             } else {
-                // Blank lines before a request are to be ignored (RFC 9112, 2.2).
+                // Blank lines before a request are to be ignored (RFC 9112, 2.2), cut in two or not.
+                if self.head == b"\r" && data.get(*at) == Some(&b'\n') {
+                    self.head.clear();
+                    *at += 1;
+                }
                 while self.head.is_empty() && data[*at..].starts_with(b"\r\n") {
                     *at += 2;
                 }
