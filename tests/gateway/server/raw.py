@@ -150,7 +150,7 @@ async def answer(send, body: bytes = b"", *, status: int = 200, headers=()) -> N
     await send({"type": "http.response.body", "body": body})
 
 
-async def body_of(receive) -> bytes:
+async def body_of(receive):
     body = b""
     while True:
         message = await receive()

@@ -539,7 +539,7 @@ async def test_what_is_sent_after_the_end_or_out_of_order_is_refused():
             try:
                 await send(message)
             except RuntimeError:
-                errors.append(message["type"].rpartition(".")[2])
+                errors.append(str(message["type"]).rpartition(".")[2])
 
     async with serving(app) as running:
         client = await running.connect()

@@ -26,7 +26,7 @@ pub fn header_line(out: &mut Vec<u8>, name: &[u8], value: &[u8], said: &mut Said
     }
     match name.len() {
         12 if name.eq_ignore_ascii_case(b"content-type") => {
-            said.is_event_stream = value.starts_with(b"text/event-stream")
+            said.is_event_stream = value.starts_with(b"text/event-stream");
         }
         10 if name.eq_ignore_ascii_case(b"connection") => said.closes |= value.eq_ignore_ascii_case(b"close"),
         14 if name.eq_ignore_ascii_case(b"content-length") => {
