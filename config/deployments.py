@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from tollhouse.config.schema import LiteLLMParams, ModelEntry
 
 ECHO = Deployment(model_name="tollhouse/echo", provider="tollhouse", model="tollhouse/echo", api_base="")
-# Known to LiteLLM users; their dialects come with a later version.
-_NOT_YET = frozenset({"bedrock", "vertex_ai", "vertex_ai_beta", "cohere", "cohere_chat", "huggingface", "sagemaker"})
+_ALIASES = {"ollama_chat": "ollama", "text-completion-openai": "openai"}  # LiteLLM's second names
+# Names in LiteLLM's files that this version does not know how to reach: such a model is left out, with a warning.
+_NOT_YET = frozenset(
+    """
+    ai21 ai21_chat aiml aiohttp_openai aleph_alpha anyscale assemblyai azure_ai azure_text baseten bedrock
+    bedrock_converse cerebras clarifai cloudflare codestral cohere cohere_chat cometapi dashscope databricks datarobot
+    deepgram deepinfra elevenlabs empower fal_ai featherless_ai friendliai galadriel github github_copilot gigachat
+    gradient_ai heroku huggingface hyperbolic inception infinity jina_ai lambda_ai maritalk meta_llama moonshot morph
+    nebius nlp_cloud novita nscale nvidia_nim oci oobabooga ovhcloud palm petals predibase recraft replicate sagemaker
+    sagemaker_chat sambanova snowflake text-completion-codestral topaz triton v0 vercel_ai_gateway vertex_ai
+    vertex_ai_beta volcengine voyage wandb watsonx watsonx_text xinference zai
+    """.split()  # noqa: SIM905 - a paragraph of words reads best
+)
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-")
@@ -59,6 +70,7 @@ def _from_entry(
         document.report((*place[:-1], "model_name"), "a pattern has its only * at the end")
         return None
     provider, _, model = params.model.partition("/")
+    provider = _ALIASES.get(provider, provider)
     if not model or (provider not in providers() and provider != "tollhouse" and provider not in _NOT_YET):
         if params.api_base is None and not params.model.startswith(_OPENAI_NAMES):
             known = ", ".join(sorted(providers()))

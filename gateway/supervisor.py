@@ -157,9 +157,13 @@ class Supervisor:
         fd = os.memfd_create("tollhouse-settings", 0)
         env = self._env | {"TOLLHOUSE_SNAPSHOT_FD": str(fd)}
         command = [sys.executable, "-m", "tollhouse", *self._argv]
-        done = subprocess.run(command, pass_fds=(fd,), env=env, check=False)  # noqa: S603 - ourselves
-        if done.returncode == 0 and os.fstat(fd).st_size:
-            return fd
+        try:
+            done = subprocess.run(command, pass_fds=(fd,), env=env, check=False, timeout=START_S)  # noqa: S603 - ourselves
+        except subprocess.TimeoutExpired:
+            _say("the configuration could not be read in time")
+        else:
+            if done.returncode == 0 and os.fstat(fd).st_size:
+                return fd
         os.close(fd)
         return None
 

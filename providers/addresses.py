@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from tollhouse.providers.errors import UpstreamUnreachable
@@ -42,11 +44,17 @@ def is_denied(address: str) -> bool:
     return any(ip in network for network in _DENIED_V4)
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Of the resolver alone: a name server that hangs must not stop what else needs threads."""
+    return ThreadPoolExecutor(8, thread_name_prefix="resolver")
+
+
 async def resolve(host: str, port: int) -> list[str]:
     """Numeric addresses of `host`, in the resolver's order; raises UpstreamUnreachable if none may be dialled."""
     loop = asyncio.get_running_loop()
     try:
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = await loop.run_in_executor(_threads(), partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     except OSError as error:
         msg = f"upstream host {host!r} cannot be resolved: {error.strerror or error}"
         raise UpstreamUnreachable(msg) from None

@@ -96,6 +96,8 @@ class Connection(asyncio.Protocol):
             return
         self._settle(call, reusable=False)
         if not self._received and self.idle_since:
+            # Others that have waited as long are no better: the second try gets a new one.
+            self._origin.close()
             call.error = StaleConnection("the upstream closed a kept-alive connection before it answered")
         elif exc is not None:
             msg = f"the connection to {self._origin.name} was lost before its answer was complete"
@@ -177,6 +179,10 @@ class Origin:
         except BaseException:
             self._give_place()
             raise
+        if call.flags & SETTLED:  # ended meanwhile: what is not sent costs nothing
+            self.keep(connection)
+            self._give_place()
+            return
         self.deadlines.add(call, stream=stream)
         connection.send(call, head, body)
 
@@ -238,23 +244,30 @@ class Origin:
     async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dial(loop)
+                return await self._dial(loop, timeout_s)
         except TimeoutError:
             msg = f"no connection to {self.name} at {self.host}:{self.port} within {timeout_s:g} s"
             raise UpstreamTimeout(msg, code="upstream_connect_timeout") from None
 
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
+    async def _dial(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
         context = None if self._tls is None else await loop.run_in_executor(None, self._tls)
         failure = ""
-        for address in await resolve(self.host, self.port):
+        addresses = await resolve(self.host, self.port)
+        for address in addresses:
             try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self),
-                    address,
-                    self.port,
-                    ssl=context,
-                    server_hostname=self.host if context else None,
-                )
+                # One address that does not answer must leave time for the others.
+                async with asyncio.timeout(timeout_s / len(addresses)):
+                    _, connection = await loop.create_connection(
+                        lambda: Connection(self),
+                        address,
+                        self.port,
+                        ssl=context,
+                        server_hostname=self.host if context else None,
+                    )
+            except TimeoutError:
+                if address == addresses[-1]:
+                    raise
+                failure = "no answer"
             except ssl.SSLError as error:
                 failure = f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or 'handshake'}"
             except OSError as error:

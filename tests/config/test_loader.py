@@ -312,3 +312,15 @@ def test_yaml_without_a_bottom_is_an_error(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     assert "nested too deeply" in str(check(str(path), {})[0])
+
+
+def test_models_of_providers_that_are_not_known_yet_are_left_out_and_the_rest_is_served():
+    entries = [
+        {"model_name": "a", "litellm_params": {"model": "nvidia_nim/x", "api_key": "k"}},
+        {"model_name": "b", "litellm_params": {"model": "ollama_chat/llama3"}},
+    ]
+    settings = load_mapping({"model_list": entries}, {})
+    found = {d.model_name: (d.provider, d.model) for d in settings.deployments}
+    assert "a" not in found
+    assert found["b"] == ("ollama", "llama3")
+    assert any("nvidia_nim" in warning for warning in settings.warnings)

@@ -383,3 +383,22 @@ async def test_tls_refuses_a_certificate_that_does_not(authority, name):
     async with Upstream(keep_answering, _server_tls(authority, name)) as upstream:
         with pytest.raises(UpstreamUnreachable, match="TLS failed"):
             await start(origin(upstream.port, host="localhost", tls=lambda: client))
+
+
+async def test_one_stale_connection_tells_about_the_others():
+    async def twice(reader, writer):
+        for _ in range(2):
+            await read_request(reader)
+            writer.write(OK)
+        await read_request(reader)  # and no answer
+
+    async with Upstream(twice) as upstream:
+        to = origin(upstream.port)
+        for _ in range(2):
+            calls = [await start(to), await start(to)]
+            for call in calls:
+                await wait(call)
+        stale = await start(to)
+        await wait(stale)
+        assert isinstance(stale.cause(), StaleConnection)
+        assert to._idle == []
