@@ -55,6 +55,7 @@ class HttpConnection(asyncio.Protocol):
         "loop",
         "quiet_since",
         "served",
+        "stuck_since",
         "transport",
         "unsent",
     )
@@ -72,6 +73,7 @@ class HttpConnection(asyncio.Protocol):
         # In ticks of the server: the last byte came, the present head began, nothing is left but the close.
         self.quiet_since = self.begun_at = server.ticks
         self.lingers_since: int | None = None
+        self.stuck_since = 0  # the client has taken nothing since; counts while there is `unsent`
         self.served = 0
         self._left = 0  # bytes that the client had to take when it was last looked at
 
@@ -136,6 +138,7 @@ class HttpConnection(asyncio.Protocol):
             exchange.disconnect()
 
     def pause_writing(self) -> None:
+        self.stuck_since = self._server.ticks
         self.unsent = self.loop.create_future()
 
     def resume_writing(self) -> None:

@@ -22,7 +22,7 @@ class HttpServer:
     """Serves an ASGI app on a socket that listens already.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
-    not complete. They are looked at every tick_s.
+    not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class HttpServer:
         head_s: float = 10.0,
         idle_s: float = 120.0,
         body_s: float = 60.0,
+        stall_s: float = 300.0,
         tick_s: float = 1.0,
     ) -> None:
         self.app = app
@@ -46,7 +47,7 @@ class HttpServer:
         self.address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)
         self._sock = sock
         self._max_connections = max_connections
-        self._patience = (head_s, idle_s, body_s)
+        self._patience = (head_s, idle_s, body_s, stall_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
         self.running: set[HttpExchange] = set()  # those whose app has not returned
@@ -127,7 +128,7 @@ class HttpServer:
 
     def _check(self, connection: HttpConnection) -> None:
         """End a connection whose client has let it wait for too long."""
-        head_s, idle_s, body_s = self._patience
+        head_s, idle_s, body_s, stall_s = self._patience
         quiet_s = (self.ticks - connection.quiet_since) * self._tick_s
         if connection.lingers_since is not None:
             if connection.reads_on():
@@ -138,7 +139,10 @@ class HttpServer:
             if quiet_s > body_s:
                 connection.transport.abort()
         elif connection.exchange is not None:
-            pass
+            if connection.unsent is None or connection.reads_on():
+                connection.stuck_since = self.ticks
+            elif (self.ticks - connection.stuck_since) * self._tick_s > stall_s:
+                connection.break_off()
         elif connection.is_idle and connection.served:
             if quiet_s > idle_s:
                 connection.close()

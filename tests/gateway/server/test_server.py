@@ -95,6 +95,28 @@ async def test_a_stalled_body_ends_the_connection_and_the_app_hears_of_it():
         await told.wait()
 
 
+async def test_a_client_that_takes_nothing_is_left():
+    told = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not gone.is_set():
+            await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        told.set()
+
+    gone = asyncio.Event()
+    async with serving(app, stall_s=0.1) as running:
+        client = await running.connect(receive_buffer=4096)
+        client.send(GET)
+        await until(lambda: running.server._connections)
+        (connection,) = running.server._connections
+        await until(lambda: connection.exchange is not None)
+        connection.exchange.watch(gone.set)
+        await asyncio.wait_for(told.wait(), 5)
+        assert not running.server._connections
+
+
 async def test_a_body_that_keeps_coming_may_take_its_time():
     async with serving(echo, body_s=0.1) as running:
         client = await running.connect()
