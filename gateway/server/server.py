@@ -128,26 +128,33 @@ class HttpServer:
 
     def _check(self, connection: HttpConnection) -> None:
         """End a connection whose client has let it wait for too long."""
-        head_s, idle_s, body_s, stall_s = self._patience
-        quiet_s = (self.ticks - connection.quiet_since) * self._tick_s
+        head_s, idle_s, body_s, _ = self._patience
+        if connection.lingers_since is not None or (connection.exchange is not None and not connection.owes_body):
+            self._check_reader(connection)
+        elif connection.owes_body:
+            if self._since(connection.quiet_since) > body_s:
+                connection.transport.abort()
+        elif connection.is_idle and connection.served:
+            if self._since(connection.quiet_since) > idle_s:
+                connection.close()
+        elif self._since(connection.begun_at) > head_s:
+            connection.refuse(408, "the head of the request did not come")
+
+    def _check_reader(self, connection: HttpConnection) -> None:
+        """The same, where the client has to take what was sent."""
         if connection.lingers_since is not None:
             if connection.reads_on():
                 connection.lingers_since = self.ticks
-            elif (self.ticks - connection.lingers_since) * self._tick_s > LINGER_S:
+            elif self._since(connection.lingers_since) > LINGER_S:
                 connection.break_off()
-        elif connection.owes_body:
-            if quiet_s > body_s:
-                connection.transport.abort()
-        elif connection.exchange is not None:
-            if connection.unsent is None or connection.reads_on():
-                connection.stuck_since = self.ticks
-            elif (self.ticks - connection.stuck_since) * self._tick_s > stall_s:
-                connection.break_off()
-        elif connection.is_idle and connection.served:
-            if quiet_s > idle_s:
-                connection.close()
-        elif (self.ticks - connection.begun_at) * self._tick_s > head_s:
-            connection.refuse(408, "the head of the request did not come")
+        elif connection.unsent is None or connection.reads_on():
+            connection.stuck_since = self.ticks
+        elif self._since(connection.stuck_since) > self._patience[3]:
+            connection.break_off()
+
+    def _since(self, tick: int) -> float:
+        """Seconds."""
+        return (self.ticks - tick) * self._tick_s
 
 
 class _Lifespan:
