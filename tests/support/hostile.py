@@ -159,8 +159,9 @@ async def length_short(peer: Peer) -> None:
 async def length_long(peer: Peer) -> None:
     """More bytes than announced: what follows could be taken for the next answer (response splitting)."""
     smuggled = b'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"SMUGGLED"'
-    await peer.answer(completion())
-    await peer.send(smuggled)
+    await peer.head("content-type: application/json", f"content-length: {len(completion())}")
+    # In one write: bytes that arrive later, after the next request has gone out, look like its answer to anybody.
+    await peer.send(completion() + smuggled)
 
 
 @script("length-twice")
