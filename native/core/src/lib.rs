@@ -6,6 +6,7 @@ pub mod http1;
 pub mod json;
 pub mod request;
 pub mod response;
+pub mod scan;
 pub mod sse;
 pub mod tap;
 pub mod usage;

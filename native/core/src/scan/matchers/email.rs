@@ -1,0 +1,45 @@
+//! E-mail addresses (RFC 5321 and 6531, as people write them).
+
+use crate::scan::window::{Match, Verdict, Window};
+
+const LOCAL_MAX: usize = 64;
+const DOMAIN_MAX: usize = 253;
+
+fn is_local(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-')
+}
+
+fn is_domain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-')
+}
+
+/// The address around an `@`.
+pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
+    let text = window.text;
+    let least = at.saturating_sub(LOCAL_MAX);
+    let mut start = at;
+    while start > least && is_local(text[start - 1]) {
+        start -= 1;
+    }
+    while start < at && matches!(text[start], b'.' | b'-' | b'%' | b'+') {
+        start += 1;
+    }
+    if start == at || text[at - 1] == b'.' {
+        return Verdict::No;
+    }
+    let (mut end, open) = window.run(at + 1, DOMAIN_MAX, is_domain);
+    if open {
+        return Verdict::More;
+    }
+    while end > at + 1 && matches!(text[end - 1], b'.' | b'-') {
+        end -= 1;
+    }
+    let domain = &text[at + 1..end];
+    let Some(dot) = domain.iter().rposition(|byte| *byte == b'.') else { return Verdict::No };
+    let top = &domain[dot + 1..];
+    let named = top.len() >= 2 && top.iter().all(|byte| !byte.is_ascii_digit());
+    if dot == 0 || !named || domain[0] == b'-' || domain.windows(2).any(|pair| pair == b"..") {
+        return Verdict::No;
+    }
+    Verdict::Match(Match { start, end, score: 1.0 })
+}

@@ -1,0 +1,88 @@
+//! Detection: what in a text tells of a person, opens a door or steers a model, and what is done about it.
+
+mod machine;
+pub mod matchers;
+pub mod policy;
+pub mod prefilter;
+pub mod rules;
+pub mod stoplist;
+mod stream;
+pub mod validators;
+pub mod window;
+
+use std::sync::Arc;
+
+pub use policy::{Action, Decision, Family, Policy};
+pub use rules::{Rule, RuleError, RuleSpec, Rules};
+pub use stream::{Blocked, Stream};
+
+/// Something that was found; never the value itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finding {
+    /// The rule, for [`Rules::get`].
+    pub rule: u16,
+    /// First byte in the text.
+    pub start: usize,
+    /// Behind the last byte.
+    pub end: usize,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+    /// What was done about it.
+    pub action: Action,
+}
+
+/// What became of a text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Whether it passes.
+    pub decision: Decision,
+    /// What was found, by start.
+    pub findings: Vec<Finding>,
+    /// The text that passes, if it is not the text that came.
+    pub redacted: Option<String>,
+}
+
+/// Rules and what is done about their findings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    rules: Arc<Rules>,
+    actions: Arc<[Action]>,
+}
+
+impl Scanner {
+    /// A scanner for these rules under this policy.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, policy: &Policy) -> Self {
+        let actions = rules.iter().map(|rule| policy.action(rule.family, &rule.kind, &rule.id)).collect();
+        Self { rules, actions }
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Looks at a whole text.
+    #[must_use]
+    pub fn scan(&self, text: &str) -> Outcome {
+        let mut stream = self.stream();
+        let mut out = String::new();
+        let passed = stream.feed(text, &mut out).and_then(|()| stream.finish(&mut out));
+        let changed = passed.is_err() || stream.decision() != Decision::Allowed;
+        Outcome { decision: stream.decision(), findings: stream.findings().to_vec(), redacted: changed.then_some(out) }
+    }
+
+    /// Looks at a text that comes in pieces.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        Stream::new(self.clone())
+    }
+
+    fn action(&self, rule: u16) -> Action {
+        self.actions.get(usize::from(rule)).copied().unwrap_or(Action::Block)
+    }
+}
+
+#[cfg(test)]
+mod tests;

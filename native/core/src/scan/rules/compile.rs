@@ -1,0 +1,328 @@
+//! From rules as people write them to tables that the engine reads.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::error::RuleError;
+use super::expression::Expression;
+use super::spec::{Boundary, Require, RuleSpec, Start};
+use crate::scan::matchers::{self, Matcher, Trigger};
+use crate::scan::policy::Family;
+use crate::scan::validators::{self, Validator};
+use crate::scan::window::{MAX_LEN, REACH};
+
+const DEFAULT_MAX_LEN: usize = 256;
+
+/// What a rule looks for.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Expressions(Box<Expressions>),
+    Matcher(Matcher),
+}
+
+/// A value, what precedes it and what must follow.
+#[derive(Debug)]
+pub(crate) struct Expressions {
+    pub(crate) lead: Option<Expression>,
+    pub(crate) value: Expression,
+    pub(crate) trail: Option<Expression>,
+}
+
+/// A rule that is ready for use.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its unique name.
+    pub id: String,
+    /// The type that its findings report.
+    pub kind: String,
+    /// Which sort of thing it looks for.
+    pub family: Family,
+    pub(crate) value: Value,
+    pub(crate) boundary: Boundary,
+    pub(crate) validator: Option<Validator>,
+    pub(crate) context: Option<AhoCorasick>,
+    pub(crate) require: Require,
+    pub(crate) entropy: f32,
+    pub(crate) stoplist: bool,
+    pub(crate) min_len: usize,
+    pub(crate) max_len: usize,
+    pub(crate) priority: u8,
+    pub(crate) score: f32,
+    /// A match may begin before its trigger.
+    pub(crate) reaches_back: bool,
+}
+
+/// Rules that are ready for use, by what starts them.
+#[derive(Debug)]
+pub struct Rules {
+    all: Vec<Rule>,
+    pub(crate) literals: Option<AhoCorasick>,
+    /// For each literal: the rules to try, and whether the case must agree.
+    pub(crate) by_literal: Vec<Vec<(u16, bool)>>,
+    pub(crate) literal_texts: Vec<String>,
+    pub(crate) at: Vec<u16>,
+    pub(crate) colon: Vec<u16>,
+    pub(crate) number: Vec<u16>,
+    pub(crate) token_words: Option<AhoCorasick>,
+    /// For each context word of token rules: the rules to try.
+    pub(crate) by_word: Vec<Vec<u16>>,
+}
+
+impl Rules {
+    /// A rule by the number that findings carry.
+    #[must_use]
+    pub fn get(&self, rule: u16) -> Option<&Rule> {
+        self.all.get(usize::from(rule))
+    }
+
+    /// All rules, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.all.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(crate) fn at(&self, rule: u16) -> &Rule {
+        &self.all[usize::from(rule)]
+    }
+}
+
+/// Compiles rules; the flag says whether one is built in, so that its automaton may wait.
+pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) -> Result<Rules, Vec<RuleError>> {
+    let mut tables = Tables::default();
+    let mut rules = Vec::with_capacity(specs.len());
+    let mut seen = std::collections::HashSet::new();
+    for (spec, builtin) in specs {
+        let name = if spec.id.is_empty() { format!("number {}", rules.len() + 1) } else { spec.id.clone() };
+        if !seen.insert(spec.id.clone()) {
+            errors.push(RuleError::new(&name, "another rule has this id"));
+            continue;
+        }
+        let Ok(number) = u16::try_from(rules.len()) else {
+            errors.push(RuleError::new(&name, "there are more than 65,535 rules"));
+            break;
+        };
+        match rule(spec, *builtin).and_then(|(made, starts)| tables.add(number, spec, starts).map(|()| made)) {
+            Ok(made) => rules.push(made),
+            Err(reason) => errors.push(RuleError::new(name, reason)),
+        }
+    }
+    match tables.build(rules) {
+        Ok(rules) if errors.is_empty() => Ok(rules),
+        Ok(_) => Err(errors),
+        Err(reason) => {
+            errors.push(RuleError::new("all", reason));
+            Err(errors)
+        }
+    }
+}
+
+fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(folded)
+        .match_kind(MatchKind::Standard)
+        .build(words)
+        .map_err(|error| error.to_string())
+}
+
+/// What starts the search for a rule's value.
+enum Starts {
+    At,
+    Colon,
+    Number,
+    Token,
+    Literals(Vec<String>, bool),
+}
+
+fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
+    if spec.id.is_empty() {
+        return Err("it has no id".into());
+    }
+    let family = spec.family.ok_or("it has no family (pii, secrets or injection)")?;
+    if spec.kind.is_empty() {
+        return Err("it has no type".into());
+    }
+    let max_len = spec.max_len.unwrap_or(DEFAULT_MAX_LEN);
+    if max_len == 0 || max_len > MAX_LEN || spec.min_len > max_len {
+        return Err(format!("max_len must be 1 to {MAX_LEN} and not below min_len"));
+    }
+    let (value, starts, reaches_back) = value(spec, builtin)?;
+    let validator = match &spec.validator {
+        Some(name) => Some(validators::by_name(name).ok_or_else(|| format!("there is no validator \"{name}\""))?),
+        None => None,
+    };
+    let context = if spec.context.is_empty() { None } else { Some(automaton(&words(&spec.context)?, true)?) };
+    let require = require(spec, validator.is_some(), context.is_some())?;
+    Ok((
+        Rule {
+            id: spec.id.clone(),
+            kind: spec.kind.clone(),
+            family,
+            value,
+            boundary: spec.boundary,
+            validator,
+            context,
+            require,
+            entropy: spec.entropy,
+            stoplist: spec.stoplist.unwrap_or(family == Family::Secrets),
+            min_len: spec.min_len,
+            max_len,
+            priority: spec.priority.unwrap_or(50),
+            score: spec.score.unwrap_or(0.85).clamp(0.0, 1.0),
+            reaches_back,
+        },
+        starts,
+    ))
+}
+
+fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String> {
+    if let Some(name) = &spec.matcher {
+        if spec.regex.is_some() || spec.lead.is_some() || spec.trail.is_some() {
+            return Err("it has a matcher and expressions: one of them".into());
+        }
+        let (trigger, matcher) = matchers::by_name(name).ok_or_else(|| format!("there is no matcher \"{name}\""))?;
+        let starts = match trigger {
+            Trigger::At => Starts::At,
+            Trigger::Colon => Starts::Colon,
+            Trigger::Number => Starts::Number,
+            Trigger::Literals(texts) => {
+                Starts::Literals(texts.iter().map(|text| (*text).to_owned()).collect(), spec.ignore_case)
+            }
+        };
+        return Ok((Value::Matcher(matcher), starts, trigger != Trigger::Number));
+    }
+    let pattern = match (&spec.regex, spec.literals.as_slice()) {
+        (Some(pattern), _) => pattern.clone(),
+        (None, [literal]) => escape(literal),
+        (None, []) => return Err("it has neither a regex nor a matcher nor a literal".into()),
+        (None, several) => several.iter().map(|literal| escape(literal)).collect::<Vec<_>>().join("|"),
+    };
+    let expression = |name: &str, pattern: &str| {
+        let made = Expression::new(pattern, spec.ignore_case).map_err(|reason| format!("{name}: {reason}"))?;
+        if !builtin {
+            made.compile().map_err(|reason| format!("{name}: {reason}"))?;
+        }
+        Ok::<_, String>(made)
+    };
+    let starts = match spec.start {
+        Start::Literal => Starts::Literals(words(&spec.literals)?, spec.ignore_case),
+        Start::Number => Starts::Number,
+        Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
+        Start::Token => Starts::Token,
+    };
+    if matches!(&starts, Starts::Literals(texts, _) if texts.is_empty()) {
+        return Err("it starts at literals and has none".into());
+    }
+    let optional =
+        |name: &str, pattern: &Option<String>| pattern.as_ref().map(|pattern| expression(name, pattern)).transpose();
+    let value = Value::Expressions(Box::new(Expressions {
+        lead: optional("lead", &spec.lead)?,
+        value: expression("regex", &pattern)?,
+        trail: optional("trail", &spec.trail)?,
+    }));
+    Ok((value, starts, false))
+}
+
+fn words(words: &[String]) -> Result<Vec<String>, String> {
+    if let Some(word) = words.iter().find(|word| word.is_empty() || word.len() > REACH / 4) {
+        return Err(format!("\"{word}\" must have 1 to {} bytes", REACH / 4));
+    }
+    Ok(words.to_vec())
+}
+
+fn require(spec: &RuleSpec, validator: bool, context: bool) -> Result<Require, String> {
+    let wanted = spec.require.unwrap_or(match (validator, context) {
+        (true, true) => Require::Either,
+        (true, false) => Require::Validator,
+        (false, true) => Require::Context,
+        (false, false) => Require::None,
+    });
+    let possible = match wanted {
+        Require::None => true,
+        Require::Context => context,
+        Require::Validator => validator,
+        Require::Either | Require::Both => context && validator,
+    };
+    if possible { Ok(wanted) } else { Err("it requires evidence that it does not have (validator, context)".into()) }
+}
+
+fn escape(literal: &str) -> String {
+    let mut pattern = String::new();
+    for c in literal.chars() {
+        if c.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+#[derive(Default)]
+struct Tables {
+    literals: Vec<String>,
+    by_literal: Vec<Vec<(u16, bool)>>,
+    at: Vec<u16>,
+    colon: Vec<u16>,
+    number: Vec<u16>,
+    token_words: Vec<String>,
+    by_word: Vec<Vec<u16>>,
+}
+
+impl Tables {
+    fn add(&mut self, number: u16, spec: &RuleSpec, starts: Starts) -> Result<(), String> {
+        match starts {
+            Starts::At => self.at.push(number),
+            Starts::Colon => self.colon.push(number),
+            Starts::Number => self.number.push(number),
+            Starts::Token => {
+                for word in &spec.context {
+                    let at = place(&mut self.token_words, &mut self.by_word, &word.to_ascii_lowercase());
+                    self.by_word[at].push(number);
+                }
+            }
+            Starts::Literals(texts, folded) => {
+                for text in texts {
+                    if !text.is_ascii() {
+                        return Err(format!("the literal \"{text}\" must be ASCII"));
+                    }
+                    let text = if folded { text.to_ascii_lowercase() } else { text };
+                    let at = place(&mut self.literals, &mut self.by_literal, &text);
+                    self.by_literal[at].push((number, !folded));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn build(self, rules: Vec<Rule>) -> Result<Rules, String> {
+        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { automaton(words, true).map(Some) };
+        Ok(Rules {
+            all: rules,
+            literals: optional(&self.literals)?,
+            by_literal: self.by_literal,
+            literal_texts: self.literals,
+            at: self.at,
+            colon: self.colon,
+            number: self.number,
+            token_words: optional(&self.token_words)?,
+            by_word: self.by_word,
+        })
+    }
+}
+
+fn place<T: Default>(words: &mut Vec<String>, rules: &mut Vec<T>, word: &str) -> usize {
+    words.iter().position(|known| known == word).unwrap_or_else(|| {
+        words.push(word.to_owned());
+        rules.push(T::default());
+        words.len() - 1
+    })
+}

@@ -1,0 +1,120 @@
+//! What a match needs beside its shape.
+
+use super::compile::{Expressions, Rule, Value};
+use super::expression::Extent;
+use super::spec::{Boundary, Require};
+use crate::scan::stoplist;
+use crate::scan::window::{Match, Verdict, Window, is_word};
+
+/// Whether a rule's value stands at a position, evidence included.
+pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
+    let (from, found) = match &rule.value {
+        Value::Matcher(matcher) => match matcher(window, at) {
+            Verdict::Match(found) => (found.start, found),
+            other => return other,
+        },
+        Value::Expressions(expressions) => {
+            let Expressions { lead, value, trail } = &**expressions;
+            let start = match lead.as_ref().map(|lead| lead.extent(window, at, rule.max_len)) {
+                None => at,
+                Some(Extent::End(end)) => end,
+                Some(Extent::No) => return Verdict::No,
+                Some(Extent::More) => return Verdict::More,
+            };
+            let limit = rule.max_len.saturating_sub(start - at);
+            let end = match value.extent(window, start, limit) {
+                Extent::End(end) if end > start => end,
+                Extent::End(_) | Extent::No => return Verdict::No,
+                Extent::More => return Verdict::More,
+            };
+            match trail.as_ref().map(|trail| trail.extent(window, end, rule.max_len)) {
+                None | Some(Extent::End(_)) => {}
+                Some(Extent::No) => return Verdict::No,
+                Some(Extent::More) => return Verdict::More,
+            }
+            (at, Match { start, end, score: rule.score })
+        }
+    };
+    match bounded(rule.boundary, window, found.start, found.end) {
+        Some(true) => {}
+        Some(false) => return Verdict::No,
+        None => return Verdict::More,
+    }
+    let Some(value) = window.text.get(found.start..found.end) else { return Verdict::No };
+    if value.len() < rule.min_len
+        || (rule.entropy > 0.0 && entropy(value) < rule.entropy)
+        || (rule.stoplist && stoplist::is_placeholder(value))
+    {
+        return Verdict::No;
+    }
+    match score(rule, window, from, value, found.score) {
+        Some(score) => Verdict::Match(Match { score, ..found }),
+        None => Verdict::No,
+    }
+}
+
+/// None: it depends on what follows.
+fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) -> Option<bool> {
+    if boundary == Boundary::None {
+        return Some(true);
+    }
+    if window.before(start).is_some_and(is_word) {
+        return Some(false);
+    }
+    if window.unknown(end) {
+        return None;
+    }
+    let Some(next) = window.get(end) else { return Some(true) };
+    if is_word(next) {
+        return Some(false);
+    }
+    if boundary == Boundary::Word {
+        return Some(true);
+    }
+    if window.before(start).is_some_and(|byte| matches!(byte, b'-' | b'+' | b'/' | b'.'))
+        || matches!(next, b'-' | b'+' | b'/' | b'=')
+    {
+        return Some(false);
+    }
+    if next == b'.' {
+        if window.unknown(end + 1) {
+            return None;
+        }
+        return Some(!window.get(end + 1).is_some_and(is_word));
+    }
+    Some(true)
+}
+
+fn score(rule: &Rule, window: &Window<'_>, from: usize, value: &[u8], shape: f32) -> Option<f32> {
+    let valid = || rule.validator.is_some_and(|check| check(value));
+    let likely = || rule.context.as_ref().is_some_and(|words| words.is_match(window.context(from)));
+    match rule.require {
+        Require::None => Some(shape),
+        Require::Context => likely().then_some(shape),
+        Require::Validator => valid().then_some(shape),
+        Require::Both => (valid() && likely()).then_some(shape),
+        Require::Either => match (valid(), likely()) {
+            (true, true) => Some(shape.max(0.95)),
+            (true, false) => Some(shape),
+            (false, true) => Some(shape * 0.8),
+            (false, false) => None,
+        },
+    }
+}
+
+/// Shannon entropy in bits per byte.
+pub(crate) fn entropy(value: &[u8]) -> f32 {
+    let mut counts = [0u16; 256];
+    for byte in value {
+        let count = &mut counts[usize::from(*byte)];
+        *count = count.saturating_add(1);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "values have at most 4,096 bytes")]
+    let total = value.len() as f32;
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f32::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum()
+}

@@ -1,0 +1,66 @@
+//! Rules: what is looked for, read from packs and compiled once.
+
+mod compile;
+mod error;
+mod evidence;
+mod expression;
+mod spec;
+
+use std::sync::{Arc, LazyLock};
+
+pub use compile::{Rule, Rules};
+pub use error::RuleError;
+pub(crate) use evidence::judge;
+pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
+
+/// The packs that every scanner has.
+const BUILTIN: &[(&str, &str)] = &[
+    ("pii.toml", include_str!("../../../../../config/rules/pii.toml")),
+    ("secrets.toml", include_str!("../../../../../config/rules/secrets.toml")),
+];
+
+static SHARED: LazyLock<Arc<Rules>> = LazyLock::new(|| match Rules::load(Vec::new()) {
+    Ok(rules) => rules,
+    Err(errors) => unreachable!("a built-in rule is refused: {errors:?}"),
+});
+
+impl Rules {
+    /// The built-in rules, compiled once in a process.
+    #[must_use]
+    pub fn builtin() -> Arc<Self> {
+        Arc::clone(&SHARED)
+    }
+
+    /// The built-in rules and more.
+    ///
+    /// # Errors
+    /// Every rule that cannot be used, with its name and the reason; then none is.
+    pub fn load(extra: Vec<RuleSpec>) -> Result<Arc<Self>, Vec<RuleError>> {
+        let mut specs = Vec::new();
+        let mut errors = Vec::new();
+        for (name, text) in BUILTIN {
+            match parse_pack(name, text) {
+                Ok(rules) => specs.extend(rules.into_iter().map(|rule| (rule, true))),
+                Err(error) => errors.push(error),
+            }
+        }
+        specs.extend(extra.into_iter().map(|rule| (rule, false)));
+        compile::compile(&specs, errors).map(Arc::new)
+    }
+}
+
+/// The rules of one file, each with the family of the file unless it says otherwise.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn parse_pack(name: &str, text: &str) -> Result<Vec<RuleSpec>, RuleError> {
+    let pack: Pack = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        RuleError::new(format!("{name}:{line}"), error.message().trim())
+    })?;
+    let family = pack.family;
+    Ok(pack.rules.into_iter().map(|rule| RuleSpec { family: rule.family.or(Some(family)), ..rule }).collect())
+}
+
+#[cfg(test)]
+mod tests;
