@@ -2,6 +2,7 @@
 
 mod machine;
 pub mod matchers;
+pub mod normalise;
 pub mod policy;
 pub mod prefilter;
 pub mod rules;

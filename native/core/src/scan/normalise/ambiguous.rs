@@ -1,0 +1,101 @@
+//! Chooses between the two readings of a shape that passes for a letter and for a digit, by what stands beside it.
+
+use super::tables;
+
+/// The first and the last code of `tables` that has two readings.
+pub(super) const FIRST: u8 = 0x10;
+pub(super) const LAST: u8 = 0x16;
+
+const L: u8 = 0x10;
+const CAPITAL_O: u8 = 0x11;
+const SMALL_O: u8 = 0x12;
+const CAPITAL_I: u8 = 0x13;
+
+/// The two readings of a code. Where there is no letter, the character stays as it is.
+const READINGS: [(Option<u8>, u8); 7] = [
+    (Some(b'l'), b'1'),
+    (Some(b'O'), b'0'),
+    (Some(b'o'), b'0'),
+    (Some(b'I'), b'1'),
+    (None, b'3'),
+    (None, b'4'),
+    (None, b'6'),
+];
+
+/// The last bytes of the output, the youngest in the lowest byte; before the start stands what is no text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent(u64);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
+impl Recent {
+    #[inline]
+    pub(super) fn push(&mut self, byte: u8) {
+        self.0 = self.0 << 8 | u64::from(byte);
+    }
+
+    #[inline]
+    pub(super) fn extend(&mut self, text: &[u8]) {
+        if let Some(tail) = text.last_chunk::<8>() {
+            self.0 = u64::from_be_bytes(*tail);
+        } else {
+            for &byte in text {
+                self.push(byte);
+            }
+        }
+    }
+
+    /// The last byte; beyond ASCII at the start.
+    #[inline]
+    pub(super) fn last(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// Whether a digit stands among the last bytes with nothing behind it that a hexadecimal number could not hold.
+    fn within_number(self, across_spaces: bool) -> bool {
+        for byte in self.0.to_le_bytes() {
+            match byte {
+                b'0'..=b'9' => return true,
+                b'a'..=b'f' | b'A'..=b'F' => {}
+                b' ' if across_spaces => {}
+                b'-' | b'.' | b':' | b'_' | b'(' | b')' => {}
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// The reading of a code between the output so far and the next character; `None`: the character stays.
+pub(super) fn read(code: u8, before: Recent, after: Option<char>) -> Option<u8> {
+    let &(letter, digit) = READINGS.get(usize::from(code.wrapping_sub(FIRST)))?;
+    let previous = before.last();
+    let next = after.map_or(0, reading);
+    let beside = previous.is_ascii_digit() || previous == b'+' || next.is_ascii_digit();
+    let within = before.within_number((FIRST..=LAST).contains(&next));
+    let number = match code {
+        L => {
+            let capitals = previous.is_ascii_uppercase() && !next.is_ascii_lowercase() && next != L
+                || next.is_ascii_uppercase() && !previous.is_ascii_lowercase();
+            beside || within || capitals
+        }
+        // A capital within small letters is rarer than a digit there.
+        CAPITAL_O => beside || within || previous.is_ascii_lowercase(),
+        CAPITAL_I => beside || within,
+        SMALL_O => previous.is_ascii_digit() && next.is_ascii_digit(),
+        _ => beside,
+    };
+    if number { Some(digit) } else { letter }
+}
+
+/// What a character beside may count as: its ASCII or its code.
+fn reading(character: char) -> u8 {
+    match u8::try_from(character) {
+        Ok(byte) if byte.is_ascii() => byte,
+        _ => tables::code(character),
+    }
+}

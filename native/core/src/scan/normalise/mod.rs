@@ -1,0 +1,220 @@
+//! Undoes what hides a value from a reader of bytes: look-alike letters, foreign digits, invisible characters, escapes.
+//!
+//! The result is used for detection only. Each character is treated by itself, whatever token it stands in, so that
+//! the result does not depend on how a stream was cut.
+
+use ambiguous::Recent;
+use escape::Escape;
+
+pub use flags::first_flagged;
+pub use output::Normalised;
+
+mod ambiguous;
+mod entity;
+mod escape;
+mod flags;
+mod output;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+/// The most raw bytes that are held back because what follows them decides what they are.
+pub const MAX_HELD: usize = 64;
+
+/// The state of a text that is normalised piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Normaliser {
+    /// The position of the first raw byte that is not in the output.
+    raw: usize,
+    /// Raw text that came and is undecided.
+    held: String,
+    /// The end of the output, by which ambiguous shapes are read.
+    recent: Recent,
+    changed: bool,
+}
+
+impl Normaliser {
+    /// At the start of a text.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the output equals the raw text that went into it, byte for byte.
+    #[must_use]
+    pub fn is_identity_so_far(&self) -> bool {
+        !self.changed
+    }
+
+    /// How many raw bytes at the end wait for what follows them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// How many raw bytes are decided.
+    #[must_use]
+    pub fn raw_position(&self) -> usize {
+        self.raw
+    }
+
+    /// Takes the next raw text and appends what is decided by it.
+    pub fn feed(&mut self, raw: &str, out: &mut Normalised) {
+        self.take(raw, out, false);
+    }
+
+    /// Ends the text: what was held back is decided as it stands.
+    pub fn finish(&mut self, out: &mut Normalised) {
+        self.take("", out, true);
+    }
+
+    fn take(&mut self, raw: &str, out: &mut Normalised, last: bool) {
+        let mut rest = raw;
+        if !self.held.is_empty() {
+            let mut text = std::mem::take(&mut self.held);
+            let held = text.len();
+            let (near, far) = rest.split_at(boundary(rest, 2 * MAX_HELD));
+            text.push_str(near);
+            let done = self.run(&text, out, last && far.is_empty());
+            let Some(beyond) = done.checked_sub(held) else {
+                // So little came that the front is still undecided.
+                self.held.push_str(&text[done..]);
+                return;
+            };
+            rest = &rest[beyond..];
+        }
+        let done = self.run(rest, out, last);
+        self.held.push_str(&rest[done..]);
+    }
+
+    /// Normalises a text as far as it is decided; says how far.
+    fn run(&mut self, text: &str, out: &mut Normalised, last: bool) -> usize {
+        let bytes = text.as_bytes();
+        let base = self.raw;
+        // What lies between `copied` and `at` is to be copied.
+        let (mut copied, mut at) = (0, 0);
+        while let Some(&byte) = bytes.get(at) {
+            let (character, width, escaped) = match byte {
+                0x80.. => match text[at..].chars().next() {
+                    Some(character) => (character, character.len_utf8(), false),
+                    None => break,
+                },
+                b'%' | b'&' | b'\\' => match escape::read(&bytes[at..], last) {
+                    Escape::Char(character, width) => (character, width, true),
+                    Escape::More => break,
+                    Escape::No => {
+                        at += 1;
+                        continue;
+                    }
+                },
+                _ => {
+                    at += flags::skip(&bytes[at..]);
+                    continue;
+                }
+            };
+            let code = tables::code(character);
+            if code == tables::KEEP && !escaped {
+                at += width;
+                continue;
+            }
+            if code == tables::MARK && !escaped && !self.last_byte(&bytes[copied..at]).is_ascii() {
+                at += width;
+                continue;
+            }
+            let after = text[at + width..].chars().next();
+            let is_ambiguous = (ambiguous::FIRST..=ambiguous::LAST).contains(&code);
+            if is_ambiguous && after.is_none() && !last {
+                break;
+            }
+            self.copy(&bytes[copied..at], base + copied, out);
+            copied = at;
+            at += width;
+            let reading = if is_ambiguous { ambiguous::read(code, self.recent, after) } else { Some(code) };
+            if reading.is_none() && !escaped {
+                continue;
+            }
+            self.write(reading.unwrap_or(tables::KEEP), character, base + copied, width, out);
+            copied = at;
+        }
+        self.copy(&bytes[copied..at], base + copied, out);
+        self.raw = base + at;
+        at
+    }
+
+    /// The last byte of the output with a stretch that is not yet copied.
+    #[inline]
+    fn last_byte(&self, stretch: &[u8]) -> u8 {
+        match stretch.last() {
+            Some(&byte) => byte,
+            None => self.recent.last(),
+        }
+    }
+
+    #[inline]
+    fn copy(&mut self, stretch: &[u8], raw: usize, out: &mut Normalised) {
+        if !stretch.is_empty() {
+            out.copy(stretch, raw);
+            self.recent.extend(stretch);
+        }
+    }
+
+    /// Writes what a code makes of the character at a raw position.
+    #[inline]
+    fn write(&mut self, code: u8, character: char, raw: usize, width: usize, out: &mut Normalised) {
+        // No character or escape is longer than what is held back.
+        let width = u32::try_from(width).unwrap_or(u32::MAX);
+        self.changed = true;
+        match code {
+            tables::REMOVE => {}
+            tables::MARK if self.last_byte(&[]).is_ascii() => {}
+            tables::KEEP | tables::MARK => {
+                let mut buffer = [0; 4];
+                let text = character.encode_utf8(&mut buffer).as_bytes();
+                out.replace(text, raw, width);
+                self.recent.extend(text);
+            }
+            tables::FIRST_STRING.. => {
+                let text = tables::STRINGS[usize::from(code - tables::FIRST_STRING)].as_bytes();
+                out.replace(text, raw, width);
+                self.recent.extend(text);
+            }
+            byte => {
+                out.replace_by_byte(byte, raw, width);
+                self.recent.push(byte);
+            }
+        }
+    }
+}
+
+/// How much of a text normalisation leaves as it is; all of it for text of accented letters, ideographs and the like.
+#[must_use]
+pub fn identity_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            0x80.. => {
+                let Some(character) = text[at..].chars().next() else { break };
+                match tables::code(character) {
+                    tables::KEEP => {}
+                    tables::MARK if at > 0 && !bytes[at - 1].is_ascii() => {}
+                    _ => break,
+                }
+                at += character.len_utf8();
+            }
+            b'%' | b'&' | b'\\' => {
+                if escape::read(&bytes[at..], false) != Escape::No {
+                    break;
+                }
+                at += 1;
+            }
+            _ => at += flags::skip(&bytes[at..]),
+        }
+    }
+    at
+}
+
+/// The last border of characters at or before a position.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
