@@ -1,7 +1,7 @@
 //! The state between two looks at a text: what is asked, what waits, what is found.
 
 use super::policy::Action;
-use super::prefilter::{self, Candidate};
+use super::prefilter::{self, Candidate, Scratch};
 use super::rules::{Rules, judge};
 use super::window::{Verdict, Window};
 
@@ -34,6 +34,7 @@ pub(crate) struct Machine {
     pending: Vec<Pending>,
     /// Matches that are not settled, by start.
     open: Vec<Found>,
+    scratch: Scratch,
 }
 
 impl Machine {
@@ -46,10 +47,10 @@ impl Machine {
         base: usize,
         settled: &mut Vec<Found>,
     ) -> usize {
-        let Self { next, pending, open } = self;
+        let Self { next, pending, open, scratch } = self;
         pending.retain(|waiting| ask(rules, window, base, waiting.rule, waiting.at, open));
         let from = *next - base;
-        let to = prefilter::candidates(rules, window, from, |candidate| {
+        let to = prefilter::candidates(rules, window, from, scratch, |candidate| {
             each_rule(rules, window, candidate, |rule, at| {
                 if actions.get(usize::from(rule)).is_some_and(|action| *action != Action::Allow)
                     && ask(rules, window, base, rule, base + at, open)

@@ -1,0 +1,143 @@
+//! Where a match could begin: one pass over the text that the rules are asked about.
+//!
+//! Bytes are classed 64 at a time; what is rare in prose (long tokens, numbers of five digits and more, `@`, colons close
+//! together) falls out of the masks by arithmetic on words, and only that is looked at byte by byte. What makes a
+//! candidate is a matter of the bytes around it alone, so a text in pieces has the same candidates as the whole.
+
+mod classes;
+mod spots;
+
+use classes::{BLOCK, Masks};
+use spots::Spots;
+
+use super::rules::Rules;
+use super::window::{REACH, Window};
+
+/// Blocks that are classed before they are looked at: their masks stay in the nearest cache.
+const PIECE: usize = 64;
+
+/// Something that rules are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// An `@`.
+    At(usize),
+    /// A colon, and another one at most five bytes later.
+    Colon(usize),
+    /// An alphanumeric run in a number of five digits or more (see [`spots`]).
+    Number(usize),
+    /// An alphanumeric run that starts a token with a digit in it, or of twenty bytes.
+    Token(usize),
+    /// One of the literals, by number.
+    Literal(usize, usize),
+}
+
+/// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
+#[must_use]
+pub const fn breaks(byte: u8) -> bool {
+    matches!(
+        byte,
+        0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|' | b'`'
+    )
+}
+
+/// Where the run that a position belongs to begins, at most [`REACH`] bytes earlier.
+pub(crate) fn run_start(text: &[u8], at: usize) -> usize {
+    let least = at.saturating_sub(REACH);
+    let mut start = at.min(text.len());
+    while start > least && !breaks(text[start - 1]) {
+        start -= 1;
+    }
+    start
+}
+
+/// What of the pass can be used again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scratch {
+    masks: Vec<Masks>,
+}
+
+/// Calls back for every candidate at or behind `from`, and returns up to where there are no others.
+pub(crate) fn candidates(
+    rules: &Rules,
+    window: &Window<'_>,
+    from: usize,
+    scratch: &mut Scratch,
+    mut found: impl FnMut(Candidate),
+) -> usize {
+    let text = window.text;
+    let frontier = if window.at_end { text.len() } else { run_start(text, text.len()) }.max(from);
+    let mut spots = Spots::new(window, from, frontier);
+    let mut start = from;
+    while start < frontier && spots.is_open() {
+        // One block more: whether a run is long shows behind the end of a piece.
+        let stop = text.len().min(start + (PIECE + 1) * BLOCK);
+        classes::classify(&text[start..stop], &mut scratch.masks);
+        piece(&scratch.masks, start, &mut spots, &mut found);
+        start += PIECE * BLOCK;
+    }
+    let settled = spots.settled();
+    if let Some(literals) = &rules.literals {
+        for hit in literals.find_overlapping_iter(&text[from..]) {
+            let at = from + hit.start();
+            if at < settled {
+                found(Candidate::Literal(at, hit.pattern().as_usize()));
+            }
+        }
+    }
+    settled
+}
+
+fn piece(masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
+    let mut before = Masks::default();
+    for (i, block) in masks.iter().enumerate().take(PIECE) {
+        let at = start + i * BLOCK;
+        let next = masks.get(i + 1).copied().unwrap_or_default();
+        let digits = u128::from(block.digits) | u128::from(next.digits) << 64;
+        let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
+        while starts != 0 {
+            let bit = starts.trailing_zeros();
+            starts &= starts - 1;
+            #[expect(clippy::cast_possible_truncation, reason = "the low sixteen bits are meant")]
+            let near = (digits >> bit) as u16;
+            spots.digits(at + bit as usize, near.count_ones(), found);
+        }
+        let mut long = long_runs(block.token, next.token) & !(long_runs(block.token, next.token) << 1);
+        while long != 0 {
+            let bit = long.trailing_zeros();
+            long &= long - 1;
+            spots.long_token(at + bit as usize, found);
+        }
+        let mut ats = block.at;
+        while ats != 0 {
+            spots.single(Candidate::At(at + ats.trailing_zeros() as usize), found);
+            ats &= ats - 1;
+        }
+        if block.colon != 0 {
+            let colons = u128::from(block.colon) | u128::from(next.colon) << 64;
+            #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
+            let mut near = (colons & (colons >> 1 | colons >> 2 | colons >> 3 | colons >> 4 | colons >> 5)) as u64;
+            while near != 0 {
+                spots.single(Candidate::Colon(at + near.trailing_zeros() as usize), found);
+                near &= near - 1;
+            }
+            // Whether another colon follows can be a matter of bytes that are not there yet.
+            spots.colon_near_end(at + 63 - block.colon.leading_zeros() as usize);
+        }
+        before = *block;
+    }
+}
+
+/// The bits from which a run of tokens' bytes goes on for [`spots::LONG`] bytes.
+fn long_runs(block: u64, next: u64) -> u64 {
+    let mut run = u128::from(block) | u128::from(next) << 64;
+    run &= run >> 1;
+    run &= run >> 2;
+    run &= run >> 4;
+    run &= run >> 4;
+    #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
+    let low = run as u64;
+    low
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! From rare bytes to candidates.
+//!
+//! A number is asked about when sixteen bytes from one of its runs of digits on hold five digits, or four of an
+//! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
+//! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
+
+use super::{Candidate, breaks};
+use crate::scan::window::{REACH, Window};
+
+/// From this length on a token is looked at for literals, digits or not.
+pub(super) const LONG: usize = 12;
+const TOKEN_MIN: usize = 8;
+const TOKEN_PLAIN: usize = 20;
+const NEAR: usize = 16;
+const RUN_MAX: usize = 64;
+const SPAN_MAX: usize = 64;
+
+pub(super) struct Spots<'a> {
+    window: Window<'a>,
+    from: usize,
+    frontier: usize,
+    /// From here on it depends on what follows.
+    settled: usize,
+    last_number: Option<usize>,
+    /// The alphanumeric run that was looked at last.
+    run: (usize, usize),
+    /// Where the run of tokens' bytes ends that was looked at last.
+    token_end: usize,
+}
+
+fn is_alnum(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
+fn is_token(byte: u8) -> bool {
+    is_alnum(byte) || matches!(byte, b'_' | b'+' | b'-' | b'.' | b'/' | b'=' | b'~')
+}
+
+impl<'a> Spots<'a> {
+    pub(super) fn new(window: &Window<'a>, from: usize, frontier: usize) -> Self {
+        Self { window: *window, from, frontier, settled: frontier, last_number: None, run: (0, 0), token_end: 0 }
+    }
+
+    /// Whether anything can still be settled.
+    pub(super) fn is_open(&self) -> bool {
+        self.settled == self.frontier
+    }
+
+    pub(super) fn settled(self) -> usize {
+        if self.window.at_end {
+            return self.settled;
+        }
+        // What could be the beginning of a number is asked about again when the number has come.
+        let text = self.window.text;
+        let mut at = self.settled;
+        while at > self.from && matches!(text[at - 1], b'+' | b'(') {
+            at -= 1;
+        }
+        self.short_word_before(at).map_or(at, |word| word.max(self.from))
+    }
+
+    pub(super) fn single(&mut self, candidate: Candidate, found: &mut impl FnMut(Candidate)) {
+        let (Candidate::At(at) | Candidate::Colon(at)) = candidate else { return };
+        if at < self.settled {
+            found(candidate);
+        }
+    }
+
+    pub(super) fn colon_near_end(&mut self, at: usize) {
+        if self.window.unknown(at + 5) {
+            self.wait(at);
+        }
+    }
+
+    fn wait(&mut self, at: usize) {
+        self.settled = self.settled.min(at.max(self.from));
+    }
+
+    /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes.
+    pub(super) fn digits(&mut self, at: usize, near: u32, found: &mut impl FnMut(Candidate)) {
+        if at >= self.settled {
+            return;
+        }
+        let text = self.window.text;
+        if self.window.unknown(at + NEAR) {
+            // Near the end of what has come: the run, and the short word before it, may be the beginning of something.
+            let start = self.back(at, RUN_MAX, is_alnum);
+            self.wait(self.short_word_before(start).unwrap_or(start));
+            return;
+        }
+        let alone = !self.window.before(at).is_some_and(is_token)
+            && !text[at..].iter().find(|byte| !byte.is_ascii_digit()).copied().is_some_and(is_token);
+        if alone && near < 5 {
+            return;
+        }
+        if at >= self.run.1 {
+            let start = self.back(at, RUN_MAX, is_alnum);
+            self.run = (start, self.window.run(at, RUN_MAX, is_alnum).0);
+        }
+        let (start, end) = self.run;
+        let dots = || text[at..text.len().min(at + NEAR)].iter().filter(|byte| **byte == b'.').count();
+        if near >= 5 || (near >= 4 && (end - start >= 8 || dots() >= 3)) || end - start >= 24 {
+            self.number(start, found);
+        }
+        self.token(at, found);
+    }
+
+    /// A run of tokens' bytes goes on from here for [`LONG`] bytes at least.
+    pub(super) fn long_token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        if at >= self.settled || at < self.token_end || (at > self.from && is_token(self.window.text[at - 1])) {
+            return;
+        }
+        let (end, open) = self.window.run(at, TOKEN_PLAIN, is_token);
+        if end - at >= TOKEN_PLAIN {
+            self.token(at, found);
+        } else if open {
+            self.wait(at);
+        }
+    }
+
+    /// Asks about a number that starts with the alphanumeric run here, and about a short word before it.
+    fn number(&mut self, start: usize, found: &mut impl FnMut(Candidate)) {
+        if self.last_number.is_some_and(|last| last >= start) || self.window.before(start).is_some_and(is_alnum) {
+            return;
+        }
+        self.last_number = Some(start);
+        let word = self.short_word_before(start);
+        match self.span(start) {
+            Some(true) => {
+                for at in word.into_iter().chain([start]).filter(|at| *at >= self.from) {
+                    found(Candidate::Number(at));
+                }
+            }
+            Some(false) => {}
+            None => self.wait(word.unwrap_or(start)),
+        }
+    }
+
+    /// Whether what reads like one number from here on has enough digits. None: it depends on what follows.
+    fn span(&self, start: usize) -> Option<bool> {
+        let text = self.window.text;
+        let stop = start + SPAN_MAX;
+        let (mut digits, mut dots, mut gap, mut at) = (0, 0, 0, start);
+        while at < stop {
+            let Some(byte) = text.get(at) else {
+                return self.window.at_end.then_some(false);
+            };
+            match byte {
+                b'0'..=b'9' => {
+                    digits += 1;
+                    gap = 0;
+                }
+                b'A'..=b'Z' | b'a'..=b'z' => gap = 0,
+                b'.' => {
+                    dots += 1;
+                    gap += 1;
+                }
+                b' ' | b'/' | b'(' | b')' | b'+' | b'_' | b'-' => gap += 1,
+                _ => break,
+            }
+            if gap > 2 {
+                break;
+            }
+            if digits >= 5 || (digits >= 4 && dots >= 3) {
+                return Some(true);
+            }
+            at += 1;
+        }
+        // A long run of letters with few digits in it, as base58 has them.
+        Some(text.get(start..start + 24).is_some_and(|run| run.iter().all(|byte| is_alnum(*byte))))
+    }
+
+    /// Asks about every token that starts in the first [`REACH`] bytes of the run of tokens' bytes around a position.
+    fn token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        if at < self.token_end {
+            return;
+        }
+        let text = self.window.text;
+        let first = self.back(at, REACH + 1, is_token);
+        let (end, open) = self.window.run(at, REACH, is_token);
+        self.token_end = end;
+        if end - first < TOKEN_MIN {
+            if open {
+                self.wait(first);
+            }
+            return;
+        }
+        if at - first > REACH {
+            return;
+        }
+        for start in first.max(self.from)..end.min(first + REACH).min(self.frontier) {
+            if end - start >= TOKEN_MIN
+                && is_alnum(text[start])
+                && !self.window.before(start).is_some_and(|byte| is_alnum(byte) || matches!(byte, b'-' | b'_'))
+            {
+                found(Candidate::Token(start));
+            }
+        }
+    }
+
+    fn back(&self, at: usize, limit: usize, accept: impl Fn(u8) -> bool) -> usize {
+        let mut start = at;
+        while start > at.saturating_sub(limit) && accept(self.window.text[start - 1]) {
+            start -= 1;
+        }
+        start
+    }
+
+    /// Where a word of at most four letters starts that stands before a position, one separator between.
+    fn short_word_before(&self, at: usize) -> Option<usize> {
+        let text = self.window.text;
+        let end = at.checked_sub(1).filter(|end| matches!(text[*end], b' ' | b'-' | b'.' | b'/' | b'_'))?;
+        let start = self.back(end, 5, |byte| byte.is_ascii_alphabetic());
+        let whole = (1..=4).contains(&(end - start)) && !self.window.before(start).is_some_and(is_alnum);
+        whole.then_some(start)
+    }
+}
+
+const _: () = assert!(breaks(b' ') && !breaks(b'.'), "words before numbers are found over a separator");

@@ -1,0 +1,27 @@
+use super::*;
+use crate::scan::rules::Rules;
+
+fn found(text: &str) -> Vec<Candidate> {
+    let mut seen = Vec::new();
+    let window = Window { text: text.as_bytes(), at_end: true };
+    candidates(&Rules::builtin(), &window, 0, &mut Scratch::default(), |candidate| seen.push(candidate));
+    seen.retain(|candidate| !matches!(candidate, Candidate::Literal(..)));
+    seen
+}
+
+#[test]
+fn prose_has_no_candidates() {
+    assert_eq!(found("In 2020, 12 people met at 9:30 in room 4; it took 3.5 hours. Characteristically!"), []);
+}
+
+#[test]
+fn numbers_tokens_and_marks_are_found() {
+    assert_eq!(
+        found("call 555-010-9999 now"),
+        [Candidate::Number(0), Candidate::Number(5), Candidate::Token(5), Candidate::Number(9)]
+    );
+    assert_eq!(found("NL 91 0417"), [Candidate::Number(0), Candidate::Number(3)]);
+    assert_eq!(found("x@y"), [Candidate::At(1)]);
+    assert_eq!(found("::1"), [Candidate::Colon(0)]);
+    assert_eq!(found("at 1.2.3.4!"), [Candidate::Number(0), Candidate::Number(3)]);
+}
