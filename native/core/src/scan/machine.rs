@@ -1,5 +1,7 @@
 //! The state between two looks at a text: what is asked, what waits, what is found.
 
+use super::Scanner;
+use super::normalise::Normalised;
 use super::policy::Action;
 use super::prefilter::{self, Candidate, Scratch};
 use super::rules::{Rules, judge};
@@ -15,6 +17,13 @@ pub(crate) struct Found {
     pub(crate) end: usize,
     pub(crate) rule: u16,
     pub(crate) score: f32,
+}
+
+impl Found {
+    /// The same in the text that was normalised.
+    pub(crate) fn in_raw(self, normal: &Normalised) -> Self {
+        Self { start: normal.to_raw_start(self.start), end: normal.to_raw_end(self.end), ..self }
+    }
 }
 
 /// A rule that could not decide yet.
@@ -38,15 +47,22 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Forgets the text, and keeps what memory it has.
+    pub(crate) fn reset(&mut self) {
+        self.next = 0;
+        self.pending.clear();
+        self.open.clear();
+    }
+
     /// Looks at what is new, appends what is settled to `settled` in order, and returns up to where that is all there is.
     pub(crate) fn advance(
         &mut self,
-        rules: &Rules,
-        actions: &[Action],
+        scanner: &Scanner,
         window: &Window<'_>,
         base: usize,
         settled: &mut Vec<Found>,
     ) -> usize {
+        let Scanner { rules, actions } = scanner;
         let Self { next, pending, open, scratch } = self;
         pending.retain(|waiting| ask(rules, window, base, waiting.rule, waiting.at, open));
         let from = *next - base;

@@ -9,7 +9,9 @@ pub mod rules;
 pub mod stoplist;
 mod stream;
 pub mod validators;
+mod whole;
 pub mod window;
+mod writer;
 
 use std::sync::Arc;
 
@@ -67,11 +69,7 @@ impl Scanner {
     /// Looks at a whole text.
     #[must_use]
     pub fn scan(&self, text: &str) -> Outcome {
-        let mut stream = self.stream();
-        let mut out = String::new();
-        let passed = stream.feed(text, &mut out).and_then(|()| stream.finish(&mut out));
-        let changed = passed.is_err() || stream.decision() != Decision::Allowed;
-        Outcome { decision: stream.decision(), findings: stream.findings().to_vec(), redacted: changed.then_some(out) }
+        whole::scan(self, text)
     }
 
     /// Looks at a text that comes in pieces.

@@ -1,0 +1,62 @@
+//! From what was settled to the text that passes.
+
+use super::machine::Found;
+use super::policy::{Action, Decision};
+use super::{Blocked, Finding, Scanner};
+
+/// What has passed of a text, and what was found in it. Positions are bytes of the raw text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer {
+    /// Up to here the text has been given out or replaced.
+    pub(crate) sent: usize,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) decision: Decision,
+}
+
+impl Writer {
+    /// Takes down a finding; `text` is what is kept of the whole, from `base` on.
+    ///
+    /// # Errors
+    /// [`Blocked`] if the text must not pass from here on.
+    pub(crate) fn take(
+        &mut self,
+        scanner: &Scanner,
+        found: Found,
+        text: &str,
+        base: usize,
+        out: &mut String,
+    ) -> Result<(), Blocked> {
+        let action = scanner.action(found.rule);
+        self.decision = self.decision.max(action.into());
+        self.findings.push(Finding {
+            rule: found.rule,
+            start: found.start,
+            end: found.end,
+            score: found.score,
+            action,
+        });
+        match action {
+            Action::Allow | Action::Flag => {}
+            Action::Redact | Action::Pseudonymise => {
+                self.pass(found.start, text, base, out);
+                out.extend(["<", scanner.rules.get(found.rule).map_or("", |rule| rule.kind.as_str()), ">"]);
+                self.sent = found.end;
+            }
+            Action::Block => {
+                self.pass(found.start, text, base, out);
+                return Err(Blocked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out what can pass up to a position.
+    pub(crate) fn pass(&mut self, to: usize, text: &str, base: usize, out: &mut String) {
+        // A long run is let go of by bytes; a character is not.
+        let to = base + text.floor_char_boundary(to.saturating_sub(base));
+        if to > self.sent {
+            out.push_str(text.get(self.sent - base..to - base).unwrap_or_default());
+            self.sent = to;
+        }
+    }
+}
