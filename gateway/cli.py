@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from tollhouse import Scanner
     from tollhouse.config.settings import Settings
     from tollhouse.middlewares.stores.keys import KeyRecord, KeyStore
 
@@ -60,6 +61,35 @@ def validate(file: str) -> None:
         click.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
         sys.exit(1)
     click.echo(f"{file}: ok")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.option("--jsonl", is_flag=True, help="One JSON object with `id` and `text` per line; one answer per line.")
+@click.option("--policy", help="What to do: pii=redact,secrets=block,EMAIL_ADDRESS=allow,github-pat=flag.")
+@click.option("--rules", multiple=True, type=click.Path(dir_okay=False), help="More rules (TOML or YAML). Repeatable.")
+def scan(file: str, policy: str | None, rules: tuple[str, ...], *, jsonl: bool) -> None:
+    """Find personal data, secrets and attacks in FILE (default: standard input).
+
+    Of a text, what may pass goes to standard output and what was found to standard error; the exit code is 1 if the
+    text was blocked. With --jsonl each line has its own decision, and 1 means that a line could not be read.
+    """
+    from tollhouse.gateway.scan import BadInput, parse_policy, scan_lines, scan_text
+
+    try:
+        given = None if policy is None else parse_policy(policy)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--policy") from None
+    scanner = _scanner(given, rules)
+    with click.open_file(file, "rb") as source:
+        try:
+            if jsonl:
+                scan_lines(scanner, source, sys.stdout.buffer)
+            elif not scan_text(scanner, source, sys.stdout, sys.stderr):
+                sys.exit(1)
+        except BadInput as error:
+            sys.stdout.flush()
+            _fail(f"{'standard input' if file == '-' else file}: {error}")
 
 
 @cli.group()
@@ -132,6 +162,17 @@ def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
     except ConfigError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
+        sys.exit(1)
+
+
+def _scanner(policy: dict[str, object] | None, rules: tuple[str, ...]) -> Scanner:
+    from tollhouse import Scanner
+
+    try:
+        return Scanner(policy, list(rules) or None)
+    except ValueError as error:
+        for problem in str(error).splitlines():
+            click.echo(f"error: {problem}", err=True)
         sys.exit(1)
 
 

@@ -8,14 +8,15 @@ an error as well.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import assert_type
+from pathlib import Path
+from typing import Literal, assert_type
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 import tollhouse
-from tollhouse import gateway
+from tollhouse import Finding, Scanner, ScanResult, ScanStream, gateway
 from tollhouse._native import RequestView, ResponseReader
 from tollhouse.config.loader import ConfigError, Problem, check, load, load_mapping
 from tollhouse.config.secret import Secret
@@ -144,3 +145,21 @@ def native(body: bytes) -> None:
     assert_type(reader.feed(body), int)
     assert_type(reader.usage, tuple[int, int, int, int] | None)
     assert_type(tollhouse.__version__, str)
+
+
+def scanned(text: str) -> str:
+    scanner = Scanner(
+        {"pii": "redact", "types": {"EMAIL_ADDRESS": "allow"}}, ["mine.toml", Path("b.yaml"), {"id": "a"}]
+    )
+    result = scanner.scan(text)
+    assert_type(result, ScanResult)
+    assert_type(result.decision, Literal["ALLOWED", "TRANSFORMED", "BLOCKED"])
+    assert_type(result.findings, list[Finding])
+    found = result.findings[0]
+    assert_type((found.type, found.rule, found.start, found.end, found.score), tuple[str, str, int, int, float])
+    stream = scanner.stream()
+    assert_type(stream, ScanStream)
+    scanner.scan(b"bytes")  # type: ignore[arg-type]
+    Scanner(rules=5)  # type: ignore[arg-type]
+    found.start = 5  # type: ignore[misc]
+    return result.redacted + stream.feed(text) + stream.finish()

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod request;
 mod response;
+mod scan;
 mod server;
 
 /// Native parts of Tollhouse.
@@ -16,6 +17,8 @@ mod _native {
     use super::request::PyRequestView;
     #[pymodule_export]
     use super::response::PyResponseReader;
+    #[pymodule_export]
+    use super::scan::{PyFinding, PyScanResult, PyScanStream, PyScanner};
     #[pymodule_export]
     use super::server::PyRequestReader;
     #[pymodule_export]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tollhouse._native import __version__
+    from tollhouse._native import Finding, Scanner, ScanResult, ScanStream, __version__
 
-__all__ = ["__version__"]
+__all__ = ["Finding", "ScanResult", "ScanStream", "Scanner", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module has
     # Imported when asked for: the supervisor stays small without the extension.
-    if name == "__version__":
-        from tollhouse._native import __version__  # noqa: PLC0415
+    if name in __all__:
+        from tollhouse import _native  # noqa: PLC0415
 
-        return __version__
+        return getattr(_native, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

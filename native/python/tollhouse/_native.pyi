@@ -1,9 +1,28 @@
 """Types of the native extension: the boundary between Python and the core crate."""
 
-from collections.abc import Sequence
-from typing import Final, final
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Final, Literal, final
 
-__all__ = ["END", "FAULT", "HEAD", "READY", "RequestError", "RequestReader", "RequestView", "ResponseReader", "__version__", "encode_headers"]
+__all__ = [
+    "END",
+    "FAULT",
+    "HEAD",
+    "READY",
+    "Finding",
+    "RequestError",
+    "RequestReader",
+    "RequestView",
+    "ResponseReader",
+    "ScanResult",
+    "ScanStream",
+    "Scanner",
+    "__version__",
+    "encode_headers",
+]
+
+_Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
+_Decision = Literal["ALLOWED", "TRANSFORMED", "BLOCKED"]
 
 __version__: Final[str]
 
@@ -169,3 +188,84 @@ class ResponseReader:
         """Decoded bytes of generated text and tool arguments seen in the stream (for an estimate)."""
     def fault_event(self, message: str, code: str, /) -> bytes:
         """A well-formed error event of this dialect, preceded by whatever ends an open line."""
+
+@final
+class Finding:
+    """Where something was found, in characters of the text; never what it was."""
+
+    @property
+    def type(self) -> str:
+        """Presidio's entity name (EMAIL_ADDRESS, CREDIT_CARD ...), SECRET, INJECTION, or what a rule of yours says."""
+    @property
+    def rule(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def score(self) -> float:
+        """Confidence, 0 to 1."""
+    @property
+    def action(self) -> _Action:
+        """What was done about it."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class ScanResult:
+    """What became of a text."""
+
+    @property
+    def decision(self) -> _Decision: ...
+    @property
+    def findings(self) -> list[Finding]:
+        """By start; a list of your own."""
+    @property
+    def redacted(self) -> str:
+        """What may pass: the very text if nothing had to change; if it is BLOCKED, what precedes the match."""
+
+@final
+class ScanStream:
+    """A text that comes in pieces: the same findings, and the same text out, as for the whole, however it is cut."""
+
+    def feed(self, text: str, /) -> str:
+        """What may pass now; what could still become a match is held back.
+
+        Never raises for what was found: after a block `decision` is BLOCKED and nothing passes any more. What follows
+        is still looked at, for `findings`. Raises ValueError after `finish`, and for lone surrogates.
+        """
+    def finish(self) -> str:
+        """The text is complete: what was held back, as far as it may pass."""
+    @property
+    def findings(self) -> list[Finding]:
+        """So far, by start; positions count from the beginning of the whole text."""
+    @property
+    def decision(self) -> _Decision: ...
+
+@final
+class Scanner:
+    """Finds personal data, secrets and attacks. Immutable; one may serve any number of threads."""
+
+    def __new__(
+        cls,
+        policy: Mapping[str, Any] | None = None,
+        rules: str
+        | PathLike[str]
+        | Mapping[str, Any]
+        | Sequence[str | PathLike[str] | Mapping[str, Any]]
+        | None = None,
+    ) -> Scanner:
+        """policy: an action for each of "pii", "secrets" and "injection" (default: redact, redact, block), and
+        exceptions by type and by rule: {"pii": "redact", "types": {"EMAIL_ADDRESS": "allow"}, "rules": {...}}. An action
+        is "allow", "flag", "redact", "pseudonymise" or "block"; the rule wins over its type, the type over its family.
+
+        rules: rules besides the built-in ones: mappings, or paths of .toml or .yaml files.
+
+        Raises ValueError with one line for everything that is wrong: "rule NAME: reason".
+        """
+    def scan(self, text: str, /) -> ScanResult:
+        """Look at a whole text. Lone surrogates are looked at as question marks."""
+    def stream(self) -> ScanStream: ...
+    @property
+    def rules(self) -> list[tuple[str, str, Literal["pii", "secrets", "injection"]]]:
+        """All rules: id, type and family."""

@@ -46,11 +46,8 @@ impl Stream {
     /// Takes more text and appends what can pass.
     ///
     /// # Errors
-    /// [`Blocked`] from the match on that blocks; nothing passes any more.
+    /// [`Blocked`] from the match on that blocks: nothing passes any more, but what is found behind it is still told.
     pub fn feed(&mut self, text: &str, out: &mut String) -> Result<(), Blocked> {
-        if self.writer.decision == Decision::Blocked {
-            return Err(Blocked);
-        }
         self.raw.push_str(text);
         self.normaliser.feed(text, &mut self.normal);
         self.advance(false, out)
@@ -61,9 +58,6 @@ impl Stream {
     /// # Errors
     /// [`Blocked`] as for [`Stream::feed`].
     pub fn finish(&mut self, out: &mut String) -> Result<(), Blocked> {
-        if self.writer.decision == Decision::Blocked {
-            return Err(Blocked);
-        }
         self.normaliser.finish(&mut self.normal);
         self.advance(true, out)
     }
@@ -92,7 +86,7 @@ impl Stream {
         let safe = self.machine.advance(&self.scanner, &window, self.normal.start(), &mut self.settled);
         for found in &self.settled {
             let found = found.in_raw(&self.normal);
-            self.writer.take(&self.scanner, found, &self.raw, self.base, out)?;
+            self.writer.take(&self.scanner, found, &self.raw, self.base, out);
         }
         let end = if at_end { self.base + self.raw.len() } else { self.normal.to_raw_start(safe) };
         self.writer.pass(end, &self.raw, self.base, out);
@@ -102,6 +96,6 @@ impl Stream {
             self.raw.drain(..gone);
             self.base = self.writer.sent;
         }
-        Ok(())
+        if self.writer.decision == Decision::Blocked { Err(Blocked) } else { Ok(()) }
     }
 }

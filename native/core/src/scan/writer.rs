@@ -2,7 +2,7 @@
 
 use super::machine::Found;
 use super::policy::{Action, Decision};
-use super::{Blocked, Finding, Scanner};
+use super::{Finding, Scanner};
 
 /// What has passed of a text, and what was found in it. Positions are bytes of the raw text.
 #[derive(Clone, Debug, Default)]
@@ -14,19 +14,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Takes down a finding; `text` is what is kept of the whole, from `base` on.
-    ///
-    /// # Errors
-    /// [`Blocked`] if the text must not pass from here on.
-    pub(crate) fn take(
-        &mut self,
-        scanner: &Scanner,
-        found: Found,
-        text: &str,
-        base: usize,
-        out: &mut String,
-    ) -> Result<(), Blocked> {
+    /// Takes down a finding; `text` is what is kept of the whole, from `base` on. Behind one that blocks, nothing passes.
+    pub(crate) fn take(&mut self, scanner: &Scanner, found: Found, text: &str, base: usize, out: &mut String) {
         let action = scanner.action(found.rule);
+        if action > Action::Flag {
+            self.pass(found.start, text, base, out);
+        }
+        if matches!(action, Action::Redact | Action::Pseudonymise) {
+            if self.decision != Decision::Blocked {
+                out.extend(["<", scanner.rules.get(found.rule).map_or("", |rule| rule.kind.as_str()), ">"]);
+            }
+            self.sent = found.end;
+        }
         self.decision = self.decision.max(action.into());
         self.findings.push(Finding {
             rule: found.rule,
@@ -35,27 +34,16 @@ impl Writer {
             score: found.score,
             action,
         });
-        match action {
-            Action::Allow | Action::Flag => {}
-            Action::Redact | Action::Pseudonymise => {
-                self.pass(found.start, text, base, out);
-                out.extend(["<", scanner.rules.get(found.rule).map_or("", |rule| rule.kind.as_str()), ">"]);
-                self.sent = found.end;
-            }
-            Action::Block => {
-                self.pass(found.start, text, base, out);
-                return Err(Blocked);
-            }
-        }
-        Ok(())
     }
 
-    /// Gives out what can pass up to a position.
+    /// Gives out what can pass up to a position; after a block nothing can.
     pub(crate) fn pass(&mut self, to: usize, text: &str, base: usize, out: &mut String) {
         // A long run is let go of by bytes; a character is not.
         let to = base + text.floor_char_boundary(to.saturating_sub(base));
         if to > self.sent {
-            out.push_str(text.get(self.sent - base..to - base).unwrap_or_default());
+            if self.decision != Decision::Blocked {
+                out.push_str(text.get(self.sent - base..to - base).unwrap_or_default());
+            }
             self.sent = to;
         }
     }

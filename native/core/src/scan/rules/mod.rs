@@ -58,8 +58,7 @@ pub fn parse_pack(name: &str, text: &str) -> Result<Vec<RuleSpec>, RuleError> {
         let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         RuleError::new(format!("{name}:{line}"), error.message().trim())
     })?;
-    let family = pack.family;
-    Ok(pack.rules.into_iter().map(|rule| RuleSpec { family: rule.family.or(Some(family)), ..rule }).collect())
+    Ok(pack.into_rules())
 }
 
 #[cfg(test)]

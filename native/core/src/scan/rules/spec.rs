@@ -11,8 +11,17 @@ pub struct Pack {
     /// What all rules of the file look for.
     pub family: Family,
     /// The rules.
-    #[serde(default, rename = "rule")]
+    #[serde(default, rename = "rule", alias = "rules")]
     pub rules: Vec<RuleSpec>,
+}
+
+impl Pack {
+    /// The rules, each with the family of the file unless it says otherwise.
+    #[must_use]
+    pub fn into_rules(self) -> Vec<RuleSpec> {
+        let family = self.family;
+        self.rules.into_iter().map(|rule| RuleSpec { family: rule.family.or(Some(family)), ..rule }).collect()
+    }
 }
 
 /// Where a match can begin.
