@@ -14,7 +14,7 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import BinaryIO, TextIO
+    from typing import IO, BinaryIO, TextIO
 
     from tollhouse import Finding, Scanner
 
@@ -40,7 +40,7 @@ def parse_policy(text: str) -> dict[str, Any]:
     return policy
 
 
-def scan_text(scanner: Scanner, source: BinaryIO, out: TextIO, report: TextIO) -> bool:
+def scan_text(scanner: Scanner, source: IO[bytes], out: TextIO, report: TextIO) -> bool:
     """Write what passes to `out` and what was found to `report`. Returns whether the text passes."""
     stream = scanner.stream()
     decoder = codecs.getincrementaldecoder("utf-8")()

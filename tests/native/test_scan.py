@@ -139,7 +139,7 @@ def test_bad_rules_are_refused_by_name_and_reason_all_at_once(tmp_path):
         7,
     ]
     with pytest.raises(ValueError, match="rule no-family:") as raised:
-        Scanner(rules=rules)  # type: ignore[arg-type]
+        Scanner(rules=rules)
     said = str(raised.value)
     for part in (
         "rule typo: unknown field",
