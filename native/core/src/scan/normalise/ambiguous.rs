@@ -26,32 +26,18 @@ const READINGS: [(Option<u8>, u8); 7] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recent(u64);
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self(u64::MAX)
-    }
-}
+/// How many bytes are looked at.
+pub(super) const LOOK_BACK: usize = 8;
 
 impl Recent {
-    #[inline]
-    pub(super) fn push(&mut self, byte: u8) {
-        self.0 = self.0 << 8 | u64::from(byte);
-    }
-
-    #[inline]
-    pub(super) fn extend(&mut self, text: &[u8]) {
-        if let Some(tail) = text.last_chunk::<8>() {
-            self.0 = u64::from_be_bytes(*tail);
-        } else {
-            for &byte in text {
-                self.push(byte);
-            }
-        }
+    /// The end of what is there of the output.
+    pub(super) fn new(output: &[u8]) -> Self {
+        let tail = output.last_chunk::<LOOK_BACK>().map_or(output, |tail| &tail[..]);
+        Self(tail.iter().fold(u64::MAX, |bytes, &byte| bytes << 8 | u64::from(byte)))
     }
 
     /// The last byte; beyond ASCII at the start.
-    #[inline]
-    pub(super) fn last(self) -> u8 {
+    fn last(self) -> u8 {
         self.0.to_le_bytes()[0]
     }
 
@@ -84,18 +70,20 @@ pub(super) fn read(code: u8, before: Recent, after: Option<char>) -> Option<u8> 
             beside || within || capitals
         }
         // A capital within small letters is rarer than a digit there.
-        CAPITAL_O => beside || within || previous.is_ascii_lowercase(),
+        CAPITAL_O => beside || within || previous.is_ascii_lowercase() || previous == b'_',
         CAPITAL_I => beside || within,
         SMALL_O => previous.is_ascii_digit() && next.is_ascii_digit(),
         _ => beside,
     };
-    if number { Some(digit) } else { letter }
+    // A version is a number: `v1_`.
+    let version = matches!(previous, b'v' | b'V') && !next.is_ascii_alphabetic();
+    if number || version && (code == L || code == CAPITAL_O) { Some(digit) } else { letter }
 }
 
 /// What a character beside may count as: its ASCII or its code.
 fn reading(character: char) -> u8 {
     match u8::try_from(character) {
         Ok(byte) if byte.is_ascii() => byte,
-        _ => tables::code(character),
+        _ => tables::code(u32::from(character)),
     }
 }

@@ -60,6 +60,16 @@ fn percent_byte(text: &[u8]) -> Byte {
 
 /// A character of percent-encoded UTF-8.
 fn percent(text: &[u8]) -> Escape {
+    // By far the most are ASCII and escaped once.
+    if let [_, high, low, ..] = *text {
+        match (char::from(high).to_digit(16), char::from(low).to_digit(16)) {
+            (Some(high @ 0..8), Some(low)) if (high, low) != (2, 5) => {
+                return scalar(Digits::Value(high << 4 | low), 3);
+            }
+            (Some(_), Some(_)) => {}
+            _ => return Escape::No,
+        }
+    }
     let mut encoded = [0; 4];
     let mut at = 0;
     let mut wanted = 1;

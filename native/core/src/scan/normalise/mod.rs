@@ -3,7 +3,6 @@
 //! The result is used for detection only. Each character is treated by itself, whatever token it stands in, so that
 //! the result does not depend on how a stream was cut.
 
-use ambiguous::Recent;
 use escape::Escape;
 
 pub use flags::first_flagged;
@@ -17,6 +16,7 @@ mod output;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod utf8;
 
 /// The most raw bytes that are held back because what follows them decides what they are.
 pub const MAX_HELD: usize = 64;
@@ -28,8 +28,6 @@ pub struct Normaliser {
     raw: usize,
     /// Raw text that came and is undecided.
     held: String,
-    /// The end of the output, by which ambiguous shapes are read.
-    recent: Recent,
     changed: bool,
 }
 
@@ -94,95 +92,74 @@ impl Normaliser {
         // What lies between `copied` and `at` is to be copied.
         let (mut copied, mut at) = (0, 0);
         while let Some(&byte) = bytes.get(at) {
-            let (character, width, escaped) = match byte {
-                0x80.. => match text[at..].chars().next() {
-                    Some(character) => (character, character.len_utf8(), false),
-                    None => break,
-                },
-                b'%' | b'&' | b'\\' => match escape::read(&bytes[at..], last) {
-                    Escape::Char(character, width) => (character, width, true),
+            if !flags::is_flag(byte) {
+                at += flags::skip(&bytes[at..]);
+                continue;
+            }
+            let (point, width) = if byte < 0x80 {
+                match escape::read(&bytes[at..], last) {
+                    Escape::Char(character, width) => (u32::from(character), width),
                     Escape::More => break,
                     Escape::No => {
                         at += 1;
                         continue;
                     }
-                },
-                _ => {
-                    at += flags::skip(&bytes[at..]);
-                    continue;
                 }
+            } else {
+                utf8::decode(&bytes[at..])
             };
-            let code = tables::code(character);
+            let escaped = byte < 0x80;
+            let code = tables::code(point);
             if code == tables::KEEP && !escaped {
                 at += width;
                 continue;
             }
-            if code == tables::MARK && !escaped && !self.last_byte(&bytes[copied..at]).is_ascii() {
+            let after_ascii = if at > copied { bytes[at - 1].is_ascii() } else { out.ends_in_ascii() };
+            if code == tables::MARK && !escaped && !after_ascii {
                 at += width;
                 continue;
             }
-            let after = text[at + width..].chars().next();
             let is_ambiguous = (ambiguous::FIRST..=ambiguous::LAST).contains(&code);
+            let after = if is_ambiguous { text[at + width..].chars().next() } else { None };
             if is_ambiguous && after.is_none() && !last {
                 break;
             }
-            self.copy(&bytes[copied..at], base + copied, out);
+            out.copy(&bytes[copied..at], base + copied);
             copied = at;
             at += width;
-            let reading = if is_ambiguous { ambiguous::read(code, self.recent, after) } else { Some(code) };
+            let reading = match code {
+                _ if is_ambiguous => ambiguous::read(code, out.recent(), after),
+                tables::MARK if !after_ascii => None,
+                _ => Some(code),
+            };
             if reading.is_none() && !escaped {
                 continue;
             }
-            self.write(reading.unwrap_or(tables::KEEP), character, base + copied, width, out);
+            self.changed = true;
+            write(reading.unwrap_or(tables::KEEP), point, base + copied, width, out);
             copied = at;
         }
-        self.copy(&bytes[copied..at], base + copied, out);
+        out.copy(&bytes[copied..at], base + copied);
         self.raw = base + at;
         at
     }
+}
 
-    /// The last byte of the output with a stretch that is not yet copied.
-    #[inline]
-    fn last_byte(&self, stretch: &[u8]) -> u8 {
-        match stretch.last() {
-            Some(&byte) => byte,
-            None => self.recent.last(),
+/// Writes what a code makes of the code point at a raw position.
+#[inline]
+fn write(code: u8, point: u32, raw: usize, width: usize, out: &mut Normalised) {
+    // No character or escape is longer than what is held back.
+    let width = u32::try_from(width).unwrap_or(u32::MAX);
+    match code {
+        tables::REMOVE | tables::MARK => {}
+        tables::KEEP => {
+            let character = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
+            out.replace(character.encode_utf8(&mut [0; 4]).as_bytes(), raw, width);
         }
-    }
-
-    #[inline]
-    fn copy(&mut self, stretch: &[u8], raw: usize, out: &mut Normalised) {
-        if !stretch.is_empty() {
-            out.copy(stretch, raw);
-            self.recent.extend(stretch);
+        tables::FIRST_STRING.. => {
+            out.replace(tables::STRINGS[usize::from(code - tables::FIRST_STRING)].as_bytes(), raw, width);
         }
-    }
-
-    /// Writes what a code makes of the character at a raw position.
-    #[inline]
-    fn write(&mut self, code: u8, character: char, raw: usize, width: usize, out: &mut Normalised) {
-        // No character or escape is longer than what is held back.
-        let width = u32::try_from(width).unwrap_or(u32::MAX);
-        self.changed = true;
-        match code {
-            tables::REMOVE => {}
-            tables::MARK if self.last_byte(&[]).is_ascii() => {}
-            tables::KEEP | tables::MARK => {
-                let mut buffer = [0; 4];
-                let text = character.encode_utf8(&mut buffer).as_bytes();
-                out.replace(text, raw, width);
-                self.recent.extend(text);
-            }
-            tables::FIRST_STRING.. => {
-                let text = tables::STRINGS[usize::from(code - tables::FIRST_STRING)].as_bytes();
-                out.replace(text, raw, width);
-                self.recent.extend(text);
-            }
-            byte => {
-                out.replace_by_byte(byte, raw, width);
-                self.recent.push(byte);
-            }
-        }
+        byte => out.replace_by_byte(byte, raw, width),
     }
 }
 
@@ -194,13 +171,13 @@ pub fn identity_len(text: &str) -> usize {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             0x80.. => {
-                let Some(character) = text[at..].chars().next() else { break };
-                match tables::code(character) {
+                let (point, width) = utf8::decode(&bytes[at..]);
+                match tables::code(point) {
                     tables::KEEP => {}
                     tables::MARK if at > 0 && !bytes[at - 1].is_ascii() => {}
                     _ => break,
                 }
-                at += character.len_utf8();
+                at += width;
             }
             b'%' | b'&' | b'\\' => {
                 if escape::read(&bytes[at..], false) != Escape::No {

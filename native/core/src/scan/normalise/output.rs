@@ -1,5 +1,7 @@
 //! The side buffer: normalised text, and where each of its bytes comes from.
 
+use super::ambiguous::{LOOK_BACK, Recent};
+
 /// A stretch of the output that ends where the next one begins.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -90,9 +92,11 @@ impl Normalised {
         if self.dead < COMPACT || self.dead < self.bytes.len() / 2 {
             return;
         }
-        self.bytes.drain(..self.dead);
-        self.base += self.dead;
-        self.dead = 0;
+        // What follows is read by the end of what precedes it.
+        let moved = self.dead.min(self.bytes.len().saturating_sub(LOOK_BACK));
+        self.bytes.drain(..moved);
+        self.base += moved;
+        self.dead -= moved;
         // The piece of the byte before stays too: it tells where the raw text of a match that ends here ends.
         let kept = self.base.saturating_sub(1);
         let first = self.pieces.partition_point(|piece| piece.normal <= kept).saturating_sub(1);
@@ -109,6 +113,16 @@ impl Normalised {
     fn piece(&self, normal: usize) -> Option<&Piece> {
         let after = self.pieces.partition_point(|piece| piece.normal <= normal);
         self.pieces.get(after.checked_sub(1)?)
+    }
+
+    /// The end of the text, given up or not.
+    pub(super) fn recent(&self) -> Recent {
+        Recent::new(&self.bytes)
+    }
+
+    /// Whether the last byte is ASCII.
+    pub(super) fn ends_in_ascii(&self) -> bool {
+        self.bytes.last().is_some_and(u8::is_ascii)
     }
 
     /// Adds a copy of raw text that begins at `raw`.

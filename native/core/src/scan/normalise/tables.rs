@@ -14,19 +14,19 @@ pub(super) const REMOVE: u8 = 1;
 /// A combining mark, which goes after ASCII.
 pub(super) const MARK: u8 = 2;
 
-/// The code of a character. Escaped ASCII has one too: it stays.
+/// The code of a code point. ASCII has one too: it stays.
 #[inline]
-pub(super) fn code(character: char) -> u8 {
-    let point = character as usize;
-    let Some(&block) = data::BLOCKS.get(point / data::BLOCK) else { return supplementary(character) };
-    data::CODES.get(usize::from(block) * data::BLOCK + point % data::BLOCK).copied().unwrap_or(KEEP)
+pub(super) fn code(point: u32) -> u8 {
+    let at = point as usize;
+    let Some(&block) = data::BLOCKS.get(at / data::BLOCK) else { return supplementary(point) };
+    data::CODES.get(usize::from(block) * data::BLOCK + at % data::BLOCK).copied().unwrap_or(KEEP)
 }
 
 /// Tag characters mirror ASCII; they and the variation selectors are all that matters beyond the table.
-fn supplementary(character: char) -> u8 {
-    match character {
-        '\u{E0020}'..='\u{E007E}' => (character as u32 & 0x7F) as u8,
-        '\u{E0000}'..='\u{E0FFF}' => REMOVE,
+fn supplementary(point: u32) -> u8 {
+    match point {
+        0xE_0020..=0xE_007E => point.to_le_bytes()[0],
+        0xE_0000..=0xE_0FFF => REMOVE,
         _ => KEEP,
     }
 }

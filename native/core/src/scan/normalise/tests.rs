@@ -119,6 +119,7 @@ fn shapes_with_two_readings_follow_their_neighbours() {
         ("(7\u{41E}\u{41E}) 4\u{41E}-\u{41E}9", "(700) 40-09"),
         ("q\u{41E}z", "q0z"),
         ("5\u{43E}5 \u{43E}n", "505 on"),
+        ("key_v\u{217C}_a x_\u{41E}c", "key_v1_a x_0c"),
         ("1\u{417}5 \u{417}\u{430}", "135 \u{417}a"),
     ];
     for (raw, wanted) in cases {
