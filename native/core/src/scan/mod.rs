@@ -1,6 +1,7 @@
 //! Detection: what in a text tells of a person, opens a door or steers a model, and what is done about it.
 
 pub mod decode;
+pub mod injection;
 mod machine;
 pub mod matchers;
 pub mod normalise;

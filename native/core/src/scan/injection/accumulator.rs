@@ -1,0 +1,59 @@
+//! The detector on a text that arrives in parts.
+
+use super::{Channel, Detector, OVERLAP, SEGMENT, Verdict, with_hidden};
+
+/// Gathers a text up to the next segment border and judges segment by segment.
+#[derive(Debug)]
+pub struct Accumulator<'detector> {
+    detector: &'detector Detector,
+    channel: Channel,
+    /// The end of what was judged already, then what was not.
+    held: Vec<u8>,
+    /// How much of `held` was judged.
+    judged: usize,
+    /// Where `held` begins in the text.
+    offset: usize,
+    verdict: Verdict,
+}
+
+impl<'detector> Accumulator<'detector> {
+    pub(super) fn new(detector: &'detector Detector, channel: Channel) -> Self {
+        Self { detector, channel, held: Vec::new(), judged: 0, offset: 0, verdict: Verdict::NONE }
+    }
+
+    /// Takes the next part.
+    pub fn feed(&mut self, mut part: &[u8]) {
+        while !part.is_empty() {
+            let room = SEGMENT + self.judged - self.held.len();
+            let (now, later) = part.split_at(room.min(part.len()));
+            self.held.extend_from_slice(now);
+            part = later;
+            if self.held.len() == SEGMENT + self.judged {
+                self.judge();
+            }
+        }
+    }
+
+    /// The verdict on what was judged so far: whole segments only.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.verdict.judged(self.channel)
+    }
+
+    /// The verdict on the whole text; `hidden` as for [`Detector::score`].
+    #[must_use]
+    pub fn finish(mut self, hidden: usize) -> Verdict {
+        if self.held.len() > self.judged {
+            self.judge();
+        }
+        with_hidden(self.verdict, hidden, self.offset + self.held.len()).judged(self.channel)
+    }
+
+    fn judge(&mut self) {
+        self.verdict = self.detector.segment(&self.held, self.offset, self.verdict);
+        let done = self.held.len().saturating_sub(OVERLAP);
+        self.held.drain(..done);
+        self.offset += done;
+        self.judged = self.held.len();
+    }
+}

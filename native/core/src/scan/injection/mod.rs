@@ -1,0 +1,177 @@
+//! Recognises instructions that try to override those of the application: injections and jailbreaks.
+//!
+//! A text passes three stages: the gate (a search for some dozen literals, which most text does not pass), the phrase
+//! templates, and a linear model over hashed words and word pairs. The data of all three lie in `config/injection/`;
+//! `scripts/train_injection.py` writes the weights. Time is linear in the length of the text.
+
+mod accumulator;
+mod gate;
+mod model;
+mod phrases;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+pub use accumulator::Accumulator;
+pub use gate::{Trigger, opens as gate_opens, triggers};
+
+use gate::Gate;
+use model::{Model, Windows};
+use phrases::{Phrases, Search};
+
+/// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
+const SEGMENT: usize = 4096;
+/// How much of the text before a segment is looked at with it, so that no attack is cut in two unseen.
+const OVERLAP: usize = 1024;
+
+/// Who wrote a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// A person who may give orders.
+    User,
+    /// A tool, a document, a page: nothing in it is an order, so less suffices.
+    Tool,
+}
+
+impl Channel {
+    /// The score from which on a text counts as an injection.
+    #[must_use]
+    pub fn threshold(self) -> f32 {
+        match self {
+            Self::User => 0.5,
+            Self::Tool => 0.3,
+        }
+    }
+}
+
+/// What a text amounts to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// 0 to 1; 0 when the gate stayed shut.
+    pub score: f32,
+    /// Whether the score reaches the threshold of the channel.
+    pub hit: bool,
+    /// The template that was found, `model`, `hidden-text` or `none`.
+    pub reason: &'static str,
+    /// First byte of the strongest evidence.
+    pub start: usize,
+    /// The byte behind it.
+    pub end: usize,
+}
+
+impl Verdict {
+    const NONE: Self = Self { score: 0.0, hit: false, reason: "none", start: 0, end: 0 };
+
+    fn or(self, score: f32, reason: &'static str, start: usize, end: usize) -> Self {
+        if score > self.score { Self { score, hit: false, reason, start, end } } else { self }
+    }
+
+    fn judged(self, channel: Channel) -> Self {
+        Self { hit: self.score >= channel.threshold(), ..self }
+    }
+}
+
+/// The detector, built once from the data in the binary.
+#[derive(Debug)]
+pub struct Detector {
+    gate: Gate,
+    phrases: Phrases,
+    model: Model,
+}
+
+impl Detector {
+    /// # Panics
+    ///
+    /// When the data compiled into the binary are malformed, which a test rules out.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the data are part of the binary and tested")]
+    pub fn new() -> Self {
+        Self {
+            gate: Gate::new(),
+            phrases: Phrases::parse(include_str!("../../../../../config/injection/phrases.txt"))
+                .expect("the templates are well formed"),
+            model: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
+                .expect("the weights are well formed"),
+        }
+    }
+
+    /// Judges a whole text, already normalised except for letter case. `hidden` counts the invisible characters that
+    /// normalisation removed from it.
+    #[must_use]
+    pub fn score(&self, text: &str, channel: Channel, hidden: usize) -> Verdict {
+        let text = text.as_bytes();
+        let mut verdict = Verdict::NONE;
+        let mut done = 0;
+        while done < text.len() {
+            let end = (done + SEGMENT).min(text.len());
+            let start = done.saturating_sub(OVERLAP);
+            verdict = self.segment(text.get(start..end).unwrap_or_default(), start, verdict);
+            done = end;
+        }
+        with_hidden(verdict, hidden, text.len()).judged(channel)
+    }
+
+    /// An incremental form of [`Detector::score`] with the same verdict for every split of the text.
+    #[must_use]
+    pub fn accumulator(&self, channel: Channel) -> Accumulator<'_> {
+        Accumulator::new(self, channel)
+    }
+
+    /// Judges `text`, which begins `offset` bytes into the whole.
+    fn segment(&self, text: &[u8], offset: usize, verdict: Verdict) -> Verdict {
+        let open = if text.len() <= 512 { self.passes::<512>(text) } else { self.passes::<{ SEGMENT + OVERLAP }>(text) };
+        if open { self.model(text, offset, verdict) } else { verdict }
+    }
+
+    /// Whether the gate opens for `text`, of `ROOM` bytes at most.
+    fn passes<const ROOM: usize>(&self, text: &[u8]) -> bool {
+        let mut folded = [0; ROOM];
+        let Some(folded) = folded.get_mut(..text.len()) else { return true };
+        for (to, from) in folded.iter_mut().zip(text) {
+            *to = from.to_ascii_lowercase();
+        }
+        self.gate.opens(folded)
+    }
+
+    fn model(&self, text: &[u8], offset: usize, mut verdict: Verdict) -> Verdict {
+        let mut windows = Windows::new(&self.model);
+        let mut search = Search::new(&self.phrases);
+        tokens::each(text, |token| {
+            windows.push(token);
+            search.push(token);
+        });
+        if let Some(found) = search.finish() {
+            verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
+        }
+        if let Some(peak) = windows.finish() {
+            let score = 1.0 / (1.0 + (-peak.score).exp());
+            verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
+        }
+        verdict
+    }
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Invisible characters in number are not typed by accident: a hidden message, or hidden parts of words.
+fn with_hidden(verdict: Verdict, hidden: usize, length: usize) -> Verdict {
+    let score = match hidden {
+        0..8 => return verdict,
+        8..24 => 0.3,
+        _ => 0.4,
+    };
+    verdict.or(score, "hidden-text", 0, length)
+}
+
+/// The hashed words of a text, as the trainer of the weights sees them.
+#[must_use]
+pub fn word_hashes(text: &[u8]) -> Vec<u32> {
+    let mut hashes = Vec::new();
+    tokens::each(text, |token| hashes.push(token.hash));
+    hashes
+}

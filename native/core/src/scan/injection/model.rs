@@ -1,0 +1,117 @@
+//! The linear model: adds up the weights of the words and word pairs of a window, in one pass.
+
+use super::tokens::Token;
+
+/// Words after which the sums of a window move on.
+const BLOCK: usize = 64;
+/// Blocks in a window.
+const BLOCKS: usize = 4;
+/// Added to the number of words before its root is taken, so that a few words prove little.
+const SMOOTHING: f32 = 8.0;
+/// log2 of the number of weights.
+const BITS: u32 = 16;
+
+/// The weights, as `scripts/train_injection.py` writes them: magic, bias and scale (f32 each, little endian), then
+/// one signed byte for each bucket.
+#[derive(Debug)]
+pub(super) struct Model {
+    bias: f32,
+    scale: f32,
+    weights: Box<[i8]>,
+}
+
+const MAGIC: &[u8] = b"THINJ1\0\0";
+
+impl Model {
+    /// `None` when the data are not of this format.
+    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+        let (bias, rest) = data.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+        let (scale, weights) = rest.split_first_chunk::<4>()?;
+        (weights.len() == 1 << BITS).then(|| Self {
+            bias: f32::from_le_bytes(*bias),
+            scale: f32::from_le_bytes(*scale),
+            weights: weights.iter().map(|byte| byte.cast_signed()).collect(),
+        })
+    }
+
+    fn weight(&self, hash: u32) -> i32 {
+        self.weights.get((hash >> (32 - BITS)) as usize).map_or(0, |weight| i32::from(*weight))
+    }
+}
+
+/// The strongest window seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peak {
+    /// Log-odds.
+    pub(super) score: f32,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Takes the tokens of a text and keeps the strongest window of `BLOCK * BLOCKS` words.
+pub(super) struct Windows<'model> {
+    model: &'model Model,
+    before: [u32; 2],
+    sums: [i32; BLOCKS],
+    starts: [usize; BLOCKS],
+    block: usize,
+    in_block: usize,
+    end: usize,
+    peak: Peak,
+}
+
+impl<'model> Windows<'model> {
+    pub(super) fn new(model: &'model Model) -> Self {
+        Self {
+            model,
+            before: [0; 2],
+            sums: [0; BLOCKS],
+            starts: [0; BLOCKS],
+            block: 0,
+            in_block: 0,
+            end: 0,
+            peak: Peak { score: f32::NEG_INFINITY, start: 0, end: 0 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, token: Token) {
+        if self.in_block == BLOCK {
+            self.measure();
+            self.block += 1;
+            self.in_block = 0;
+        }
+        let slot = self.block % BLOCKS;
+        if self.in_block == 0 {
+            self.sums[slot] = 0;
+            self.starts[slot] = token.start;
+        }
+        let [previous, last] = self.before;
+        let pair = (last.wrapping_mul(0x85EB_CA6B) ^ token.hash).wrapping_mul(0x9E37_79B1);
+        let skipping = (previous.wrapping_mul(0xC2B2_AE35) ^ token.hash).wrapping_mul(0x9E37_79B1);
+        self.sums[slot] += self.model.weight(token.hash) + self.model.weight(pair) + self.model.weight(skipping);
+        self.before = [last, token.hash];
+        self.in_block += 1;
+        self.end = token.end;
+    }
+
+    pub(super) fn finish(mut self) -> Option<Peak> {
+        if self.in_block == 0 {
+            return None;
+        }
+        self.measure();
+        Some(self.peak)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sums of at most 768 bytes are exact")]
+    fn measure(&mut self) {
+        let full = self.block.min(BLOCKS - 1);
+        let sum: i32 = self.sums.iter().sum();
+        let words = full * BLOCK + self.in_block;
+        let score = self.model.bias + self.model.scale * sum as f32 / (words as f32 + SMOOTHING).sqrt();
+        if score > self.peak.score {
+            let start = self.starts[(self.block - full) % BLOCKS];
+            self.peak = Peak { score, start, end: self.end };
+        }
+    }
+}

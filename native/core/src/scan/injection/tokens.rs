@@ -1,0 +1,172 @@
+//! Cuts text into words and hashes them: case folded, numbers made alike, scripts without spaces cut into characters.
+
+/// What a byte begins, or continues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// White space, control characters and stray continuation bytes: no token, ends a word.
+    Gap,
+    Letter,
+    Digit,
+    /// Inside a word it is passed over, so that "don't" is one word.
+    Apostrophe,
+    /// A token of its own.
+    Punctuation,
+    /// The lead byte of a longer sequence; holds its length.
+    Lead2,
+    Lead3,
+    Lead4,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Gap; 256];
+    let mut byte = 0x21_usize;
+    while byte < 256 {
+        classes[byte] = match byte {
+            0x27 => Class::Apostrophe,
+            0x30..=0x39 => Class::Digit,
+            0x41..=0x5A | 0x61..=0x7A => Class::Letter,
+            0x21..=0x7E => Class::Punctuation,
+            0xC2..=0xDF => Class::Lead2,
+            0xE0..=0xEF => Class::Lead3,
+            0xF0..=0xF4 => Class::Lead4,
+            _ => Class::Gap,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+/// What a character outside ASCII is to a word.
+enum Sign {
+    Gap,
+    /// Left out of the word without ending it: apostrophes, joiners, variation selectors.
+    Nothing,
+    Letter(u32),
+    /// A character of a script that puts no spaces between words.
+    Alone(u32),
+}
+
+/// A hashed word, with its place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) hash: u32,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Calls `emit` with each token of `text`, in order.
+#[inline]
+pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match CLASSES[usize::from(byte)] {
+            Class::Gap | Class::Apostrophe => at += 1,
+            Class::Punctuation => {
+                emit(Token { hash: finish(step(SEED, u32::from(byte))), start: at, end: at + 1 });
+                at += 1;
+            }
+            Class::Letter | Class::Digit => at = word(text, at, &mut emit),
+            Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
+                (Sign::Letter(_), _) => at = word(text, at, &mut emit),
+                (Sign::Alone(sign), length) => {
+                    emit(Token { hash: finish(step(SEED, sign)), start: at, end: at + length });
+                    at += length;
+                }
+                (Sign::Gap | Sign::Nothing, length) => at += length,
+            },
+        }
+    }
+}
+
+/// Emits the word that begins at `start` and returns where it ends.
+#[inline]
+fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
+    let mut state = SEED;
+    let mut in_number = false;
+    let mut at = start;
+    while let Some(&byte) = text.get(at) {
+        match CLASSES[usize::from(byte)] {
+            Class::Letter => {
+                state = step(state, u32::from(byte | 0x20));
+                in_number = false;
+                at += 1;
+            }
+            Class::Digit => {
+                if !in_number {
+                    state = step(state, u32::from(b'0'));
+                    in_number = true;
+                }
+                at += 1;
+            }
+            Class::Apostrophe => at += 1,
+            Class::Gap | Class::Punctuation => break,
+            Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
+                (Sign::Letter(letter), length) => {
+                    state = step(state, letter);
+                    in_number = false;
+                    at += length;
+                }
+                (Sign::Nothing, length) => at += length,
+                (Sign::Gap | Sign::Alone(_), _) => break,
+            },
+        }
+    }
+    emit(Token { hash: finish(state), start, end: at });
+    at
+}
+
+const SEED: u64 = 0;
+
+/// Five bits a character keep words of up to twelve ASCII letters apart.
+#[inline]
+fn step(state: u64, sign: u32) -> u64 {
+    state.rotate_left(5) ^ u64::from(sign)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 32 bits")]
+fn finish(state: u64) -> u32 {
+    (state.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+}
+
+/// Reads the character at `at`, which does not begin with an ASCII byte, and its length. Cut or malformed sequences
+/// are gaps, so that any bytes may come in.
+fn wide(text: &[u8], at: usize) -> (Sign, usize) {
+    let continuation = |offset: usize| text.get(at + offset).map_or(0, |byte| u32::from(byte & 0x3F));
+    let lead = text.get(at).map_or(0, |byte| u32::from(*byte));
+    let room = text.len() - at;
+    match lead {
+        0xC2..=0xDF => (two(((lead & 0x1F) << 6) | continuation(1)), room.min(2)),
+        0xE0..=0xEF => (three(((lead & 0x0F) << 12) | (continuation(1) << 6) | continuation(2)), room.min(3)),
+        // Emoji, signs of joined faces, rare scripts: nothing that words are made of.
+        _ => (Sign::Gap, room.min(4)),
+    }
+}
+
+/// Latin with marks, Greek, Cyrillic, Hebrew, Arabic; capitals of the first three folded.
+fn two(code: u32) -> Sign {
+    match code {
+        0x00..0xC0 | 0xD7 | 0xF7 => Sign::Gap,
+        0xC0..0xDF | 0x391..=0x3A9 | 0x410..=0x42F => Sign::Letter(code + 0x20),
+        0x400..=0x40F => Sign::Letter(code + 0x50),
+        0x100..0x180 => Sign::Letter(code | 1),
+        // Combining marks that normalisation left.
+        0x300..0x370 => Sign::Nothing,
+        0x60C | 0x61B | 0x61F => Sign::Gap,
+        _ => Sign::Letter(code),
+    }
+}
+
+fn three(code: u32) -> Sign {
+    match code {
+        0x0E00..0x0F00 | 0x1000..0x10A0 | 0x1780..0x1800 => Sign::Alone(code),
+        0x0964 | 0x0965 => Sign::Gap,
+        // Vietnamese and other Latin letters: capitals are even.
+        0x1E00..0x1F00 => Sign::Letter(code | 1),
+        0x0800..0x2000 => Sign::Letter(code),
+        0x200B..=0x200F | 0x2018 | 0x2019 | 0xFE00..=0xFE0F | 0xFEFF => Sign::Nothing,
+        0x2000..0x3040 => Sign::Gap,
+        0x3040..0xD7B0 => Sign::Alone(code),
+        _ => Sign::Gap,
+    }
+}
