@@ -120,18 +120,7 @@ impl Detector {
 
     /// Judges `text`, which begins `offset` bytes into the whole.
     fn segment(&self, text: &[u8], offset: usize, verdict: Verdict) -> Verdict {
-        let open = if text.len() <= 512 { self.passes::<512>(text) } else { self.passes::<{ SEGMENT + OVERLAP }>(text) };
-        if open { self.model(text, offset, verdict) } else { verdict }
-    }
-
-    /// Whether the gate opens for `text`, of `ROOM` bytes at most.
-    fn passes<const ROOM: usize>(&self, text: &[u8]) -> bool {
-        let mut folded = [0; ROOM];
-        let Some(folded) = folded.get_mut(..text.len()) else { return true };
-        for (to, from) in folded.iter_mut().zip(text) {
-            *to = from.to_ascii_lowercase();
-        }
-        self.gate.opens(folded)
+        if self.gate.opens(text) { self.model(text, offset, verdict) } else { verdict }
     }
 
     fn model(&self, text: &[u8], offset: usize, mut verdict: Verdict) -> Verdict {
@@ -168,10 +157,42 @@ fn with_hidden(verdict: Verdict, hidden: usize, length: usize) -> Verdict {
     verdict.or(score, "hidden-text", 0, length)
 }
 
-/// The hashed words of a text, as the trainer of the weights sees them.
-#[must_use]
-pub fn word_hashes(text: &[u8]) -> Vec<u32> {
-    let mut hashes = Vec::new();
-    tokens::each(text, |token| hashes.push(token.hash));
-    hashes
+/// What each stage makes of a text: for the scripts that train the weights and measure the whole.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The verdict's score, of all stages together.
+    pub score: f32,
+    /// The score of the strongest phrase template, whether or not the gate opens.
+    pub phrase: f32,
+    /// That template.
+    pub template: &'static str,
+    /// Whether the gate opens for any segment.
+    pub open: bool,
+    /// The hashed words.
+    pub words: Vec<u32>,
+}
+
+impl Detector {
+    /// Runs each stage on its own.
+    #[must_use]
+    pub fn explain(&self, text: &str) -> Explanation {
+        let mut words = Vec::new();
+        let mut search = Search::new(&self.phrases);
+        tokens::each(text.as_bytes(), |token| {
+            words.push(token.hash);
+            search.push(token);
+        });
+        let found = search.finish();
+        let open = (0..text.len()).step_by(SEGMENT).any(|done| {
+            let end = (done + SEGMENT).min(text.len());
+            self.gate.opens(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default())
+        });
+        Explanation {
+            score: self.score(text, Channel::User, 0).score,
+            phrase: found.map_or(0.0, |found| found.score),
+            template: found.map_or("none", |found| found.id),
+            open,
+            words,
+        }
+    }
 }

@@ -8,8 +8,8 @@ const BLOCK: usize = 64;
 const BLOCKS: usize = 4;
 /// Added to the number of words before its root is taken, so that a few words prove little.
 const SMOOTHING: f32 = 8.0;
-/// log2 of the number of weights.
-const BITS: u32 = 16;
+/// The number of weights: the upper half of a hash names one.
+const BUCKETS: usize = 1 << 16;
 
 /// The weights, as `scripts/train_injection.py` writes them: magic, bias and scale (f32 each, little endian), then
 /// one signed byte for each bucket.
@@ -17,7 +17,7 @@ const BITS: u32 = 16;
 pub(super) struct Model {
     bias: f32,
     scale: f32,
-    weights: Box<[i8]>,
+    weights: Box<[i8; BUCKETS]>,
 }
 
 const MAGIC: &[u8] = b"THINJ1\0\0";
@@ -27,15 +27,29 @@ impl Model {
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
         let (bias, rest) = data.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
         let (scale, weights) = rest.split_first_chunk::<4>()?;
-        (weights.len() == 1 << BITS).then(|| Self {
+        let weights: Vec<i8> = weights.iter().map(|byte| byte.cast_signed()).collect();
+        Some(Self {
             bias: f32::from_le_bytes(*bias),
             scale: f32::from_le_bytes(*scale),
-            weights: weights.iter().map(|byte| byte.cast_signed()).collect(),
+            weights: weights.into_boxed_slice().try_into().ok()?,
         })
     }
 
     fn weight(&self, hash: u32) -> i32 {
-        self.weights.get((hash >> (32 - BITS)) as usize).map_or(0, |weight| i32::from(*weight))
+        i32::from(self.weights[usize::from((hash >> 16) as u16)])
+    }
+
+    /// The weights of each word, of its pair with the one before and of its pair with the one before that.
+    fn sum(&self, before: [u32; 2], words: &[u32]) -> i32 {
+        let (mut previous, mut last) = before.into();
+        let mut sum = 0;
+        for &word in words {
+            let pair = (last.wrapping_mul(0x85EB_CA6B) ^ word).wrapping_mul(0x9E37_79B1);
+            let skipping = (previous.wrapping_mul(0xC2B2_AE35) ^ word).wrapping_mul(0x9E37_79B1);
+            sum += self.weight(word) + self.weight(pair) + self.weight(skipping);
+            (previous, last) = (last, word);
+        }
+        sum
     }
 }
 
@@ -51,11 +65,13 @@ pub(super) struct Peak {
 /// Takes the tokens of a text and keeps the strongest window of `BLOCK * BLOCKS` words.
 pub(super) struct Windows<'model> {
     model: &'model Model,
+    /// The two words before the block.
     before: [u32; 2],
+    words: [u32; BLOCK],
+    in_block: usize,
     sums: [i32; BLOCKS],
     starts: [usize; BLOCKS],
     block: usize,
-    in_block: usize,
     end: usize,
     peak: Peak,
 }
@@ -65,10 +81,11 @@ impl<'model> Windows<'model> {
         Self {
             model,
             before: [0; 2],
+            words: [0; BLOCK],
+            in_block: 0,
             sums: [0; BLOCKS],
             starts: [0; BLOCKS],
             block: 0,
-            in_block: 0,
             end: 0,
             peak: Peak { score: f32::NEG_INFINITY, start: 0, end: 0 },
         }
@@ -78,19 +95,16 @@ impl<'model> Windows<'model> {
     pub(super) fn push(&mut self, token: Token) {
         if self.in_block == BLOCK {
             self.measure();
+            self.before = [self.words[BLOCK - 2], self.words[BLOCK - 1]];
             self.block += 1;
             self.in_block = 0;
         }
-        let slot = self.block % BLOCKS;
         if self.in_block == 0 {
-            self.sums[slot] = 0;
-            self.starts[slot] = token.start;
+            self.starts[self.block % BLOCKS] = token.start;
         }
-        let [previous, last] = self.before;
-        let pair = (last.wrapping_mul(0x85EB_CA6B) ^ token.hash).wrapping_mul(0x9E37_79B1);
-        let skipping = (previous.wrapping_mul(0xC2B2_AE35) ^ token.hash).wrapping_mul(0x9E37_79B1);
-        self.sums[slot] += self.model.weight(token.hash) + self.model.weight(pair) + self.model.weight(skipping);
-        self.before = [last, token.hash];
+        if let Some(word) = self.words.get_mut(self.in_block) {
+            *word = token.hash;
+        }
         self.in_block += 1;
         self.end = token.end;
     }
@@ -105,6 +119,8 @@ impl<'model> Windows<'model> {
 
     #[expect(clippy::cast_precision_loss, reason = "sums of at most 768 bytes are exact")]
     fn measure(&mut self) {
+        let words = self.words.get(..self.in_block).unwrap_or_default();
+        self.sums[self.block % BLOCKS] = self.model.sum(self.before, words);
         let full = self.block.min(BLOCKS - 1);
         let sum: i32 = self.sums.iter().sum();
         let words = full * BLOCK + self.in_block;

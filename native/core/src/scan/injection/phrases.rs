@@ -1,6 +1,7 @@
 //! Phrase templates: sequences of words with small gaps, read from `config/injection/phrases.txt`.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::tokens::{self, Token};
 
@@ -27,12 +28,32 @@ struct Phrase {
 /// The templates, compiled: for each word the steps that it fulfils.
 #[derive(Debug)]
 pub(super) struct Phrases {
-    phrases: Vec<Phrase>,
+    templates: Vec<Phrase>,
     /// By hash, and in each group later steps before earlier ones, so that one word cannot serve two steps.
-    steps: HashMap<u32, Vec<Step>>,
+    steps: HashMap<u32, Vec<Step>, BuildHasherDefault<Hashed>>,
     /// One bit for each upper half of a hash: most words end here.
     known: Box<[u64]>,
     slots: usize,
+}
+
+/// The words are hashed already, by the author of the templates and not by a stranger.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.0 = (self.0 ^ u64::from(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A phrase that was found.
@@ -48,8 +69,12 @@ impl Phrases {
     /// Compiles the text of a template file; the error is the line at fault.
     pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
         let mut sets = HashMap::new();
-        let mut compiled =
-            Self { phrases: Vec::new(), steps: HashMap::new(), known: vec![0; 1024].into_boxed_slice(), slots: 0 };
+        let mut compiled = Self {
+            templates: Vec::new(),
+            steps: HashMap::default(),
+            known: vec![0; 1024].into_boxed_slice(),
+            slots: 0,
+        };
         for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (head, body) = line.split_once('=').ok_or(line)?;
             let mut head = head.split_whitespace();
@@ -72,7 +97,7 @@ impl Phrases {
     }
 
     fn add(&mut self, phrase: Phrase, body: &'static str, sets: &HashMap<&str, Vec<u32>>) -> Option<()> {
-        let number = u16::try_from(self.phrases.len()).ok()?;
+        let number = u16::try_from(self.templates.len()).ok()?;
         let mut places: Vec<(u32, Vec<u32>)> = Vec::new();
         let mut reach = 0;
         for item in body.split_whitespace() {
@@ -94,11 +119,16 @@ impl Phrases {
             self.slots += 1;
             let reach = if index == 0 { 0 } else { reach.max(ADJACENT) };
             for word in words {
-                self.steps.entry(word).or_default().push(Step { phrase: number, slot, reach, last: index + 1 == count });
+                self.steps.entry(word).or_default().push(Step {
+                    phrase: number,
+                    slot,
+                    reach,
+                    last: index + 1 == count,
+                });
                 *self.known.get_mut((word >> 22) as usize)? |= 1 << ((word >> 16) & 63);
             }
         }
-        self.phrases.push(phrase);
+        self.templates.push(phrase);
         (count > 0).then_some(())
     }
 
@@ -116,7 +146,8 @@ fn hashes(text: &str) -> Vec<u32> {
 /// Follows all phrases through one text.
 pub(super) struct Search<'phrases> {
     phrases: &'phrases Phrases,
-    /// For each step: the number of the token that last fulfilled it (from 1), and where its phrase began.
+    /// For each step: the number of the token that last fulfilled it (from 1), and where its phrase began. Empty until
+    /// the first word that some phrase holds.
     reached: Vec<(u32, usize)>,
     count: u32,
     best: Option<Found>,
@@ -124,7 +155,7 @@ pub(super) struct Search<'phrases> {
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, reached: vec![(0, 0); phrases.slots], count: 0, best: None }
+        Self { phrases, reached: Vec::new(), count: 0, best: None }
     }
 
     #[inline]
@@ -136,6 +167,9 @@ impl<'phrases> Search<'phrases> {
     }
 
     fn advance(&mut self, token: Token) {
+        if self.reached.is_empty() {
+            self.reached.resize(self.phrases.slots, (0, 0));
+        }
         for step in self.phrases.steps.get(&token.hash).into_iter().flatten() {
             let slot = usize::from(step.slot);
             let start = if step.reach == 0 {
@@ -156,7 +190,7 @@ impl<'phrases> Search<'phrases> {
     }
 
     fn found(&mut self, phrase: u16, start: usize, end: usize) {
-        if let Some(phrase) = self.phrases.phrases.get(usize::from(phrase))
+        if let Some(phrase) = self.phrases.templates.get(usize::from(phrase))
             && self.best.is_none_or(|best| phrase.score > best.score)
         {
             self.best = Some(Found { id: phrase.id, score: phrase.score, start, end });

