@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 -- run by path, not part of a package
 """The texts that the injection weights are trained and measured on, read from the folder TOLLHOUSE_CORPORA."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 -- run by path, not part of a package
 """Trains the linear model of the injection detector and writes config/injection/weights.bin.
 
     cargo build --release -p tollhouse-core --example injection_probe
