@@ -27,6 +27,11 @@ const fn is_group(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'(' | b')' | b'+')
 }
 
+/// What stands within tokens, beside letters and digits.
+const fn is_inner(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b'@' | b'.' | b'+' | b'/')
+}
+
 /// Whether a mark begins at a position and stands within a token or between groups of digits: a cheap test for the
 /// positions of backticks, `**`, `__` and `~~`. Text that ends too early to tell may be such a place.
 #[must_use]
@@ -43,10 +48,13 @@ pub fn is_split(text: &[u8], at: usize) -> bool {
             is_group(next) && at.checked_sub(2).and_then(|at| text.get(at)).is_some_and(|&byte| is_group(byte))
         }
         (before, b' ') => is_group(before) && is_group(*second),
-        (before, next) => {
-            (before.is_ascii_alphanumeric() || matches!(before, b'-' | b'_' | b'@' | b'.' | b')' | b'+' | b'/'))
-                && (next.is_ascii_alphanumeric() || matches!(next, b'-' | b'_' | b'@' | b'.' | b'(' | b'+' | b'/'))
+        (b')', next) => next.is_ascii_digit(),
+        // Names with underscores at both ends are too common for `__` beside anything else.
+        (before, next) if width == 1 || text[at] == b'*' => {
+            (before.is_ascii_alphanumeric() || is_inner(before))
+                && (next.is_ascii_alphanumeric() || is_inner(next) && second.is_ascii_alphanumeric())
         }
+        (before, next) => before.is_ascii_alphanumeric() && next.is_ascii_alphanumeric(),
     }
 }
 

@@ -132,6 +132,18 @@ fn spelled_out_words_are_joined() {
 }
 
 #[test]
+fn a_view_is_trimmed_with_its_offsets() {
+    let text = "is a t o k e n 1 2 3 a day";
+    let Verdict::Run(view) = joined_run(text.as_bytes(), 3, true) else { panic!("{text}") };
+    assert_eq!(view.bytes(), b"atoken123a");
+    let inner = view.trimmed(1, 1);
+    exact(&inner, text.as_bytes());
+    assert_eq!((inner.bytes(), &text[inner.start()..inner.end()]), (&b"token123"[..], "t o k e n 1 2 3"));
+    assert_eq!(inner.span(0..1), 5..6);
+    assert_eq!(view.trimmed(9, 9).bytes(), b"");
+}
+
+#[test]
 fn ordinary_text_is_no_run() {
     for text in [
         "I am a man of few words and b is c",
@@ -166,7 +178,18 @@ fn tokens_cut_by_marks_are_mended() {
         let (mended, _) = run(without_marks(text.as_bytes(), at, true), text).unwrap();
         assert_eq!(mended, wanted, "{text}");
     }
-    for text in ["a **bold** word", "use `code` here", "**Note**: this", "`a` `b`", "x ** y", "***", "` `", "**"] {
+    for text in [
+        "a **bold** word",
+        "use `code` here",
+        "**Note**: this",
+        "`a` `b`",
+        "x ** y",
+        "***",
+        "` `",
+        "**",
+        "a.__init__(b)",
+        "is `it`.",
+    ] {
         for at in 0..text.len() {
             assert_eq!(without_marks(text.as_bytes(), at, true), Verdict::No, "{text} {at}");
         }

@@ -55,6 +55,24 @@ impl View {
         start..last.map_or(start, |last| last + 1)
     }
 
+    /// The view without some bytes at its front and its end.
+    ///
+    /// A word of one letter beside spelled-out words reads like a part of them, such as the first of `a t o k e n`:
+    /// who looks for whole words looks at the view without it as well.
+    #[must_use]
+    pub fn trimmed(&self, front: usize, back: usize) -> Self {
+        let end = self.bytes.len().saturating_sub(back);
+        let kept = front.min(end)..end;
+        let span = self.span(kept.clone());
+        let first = self.offsets.get(kept.start).copied().unwrap_or_default();
+        Self {
+            bytes: self.bytes.get(kept.clone()).unwrap_or_default().to_vec(),
+            offsets: self.offsets.get(kept).unwrap_or_default().iter().map(|offset| offset - first).collect(),
+            start: span.start,
+            end: span.end,
+        }
+    }
+
     /// Adds the bytes of `text` from `from` to `to`.
     pub(super) fn push(&mut self, text: &[u8], from: usize, to: usize) {
         for (byte, at) in text.get(from..to).unwrap_or_default().iter().zip(from..) {

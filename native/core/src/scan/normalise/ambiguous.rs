@@ -22,47 +22,34 @@ const READINGS: [(Option<u8>, u8); 7] = [
     (None, b'6'),
 ];
 
-/// The last bytes of the output, the youngest in the lowest byte; before the start stands what is no text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recent(u64);
-
-/// How many bytes are looked at.
+/// How many bytes of the output are looked at.
 pub(super) const LOOK_BACK: usize = 8;
 
-impl Recent {
-    /// The end of what is there of the output.
-    pub(super) fn new(output: &[u8]) -> Self {
-        let tail = output.last_chunk::<LOOK_BACK>().map_or(output, |tail| &tail[..]);
-        Self(tail.iter().fold(u64::MAX, |bytes, &byte| bytes << 8 | u64::from(byte)))
-    }
-
-    /// The last byte; beyond ASCII at the start.
-    fn last(self) -> u8 {
-        self.0.to_le_bytes()[0]
-    }
-
-    /// Whether a digit stands among the last bytes with nothing behind it that a hexadecimal number could not hold.
-    fn within_number(self, across_spaces: bool) -> bool {
-        for byte in self.0.to_le_bytes() {
-            match byte {
-                b'0'..=b'9' => return true,
-                b'a'..=b'f' | b'A'..=b'F' => {}
-                b' ' if across_spaces => {}
-                b'-' | b'.' | b':' | b'_' | b'(' | b')' => {}
-                _ => return false,
-            }
+/// Whether a digit stands among the last bytes with nothing behind it that a hexadecimal number could not hold.
+fn within_number(output: &[u8], across_spaces: bool) -> bool {
+    for byte in output.iter().rev().take(LOOK_BACK) {
+        match byte {
+            b'0'..=b'9' => return true,
+            b'a'..=b'f' | b'A'..=b'F' => {}
+            b' ' if across_spaces => {}
+            b'-' | b'.' | b':' | b'_' | b'(' | b')' => {}
+            _ => return false,
         }
-        false
     }
+    false
 }
 
 /// The reading of a code between the output so far and the next character; `None`: the character stays.
-pub(super) fn read(code: u8, before: Recent, after: Option<char>) -> Option<u8> {
+pub(super) fn read(code: u8, output: &[u8], after: Option<char>) -> Option<u8> {
     let &(letter, digit) = READINGS.get(usize::from(code.wrapping_sub(FIRST)))?;
-    let previous = before.last();
+    let previous = output.last().copied().unwrap_or(u8::MAX);
     let next = after.map_or(0, reading);
+    // The most common of them by far in ordinary text.
+    if code == SMALL_O {
+        return if previous.is_ascii_digit() && next.is_ascii_digit() { Some(digit) } else { letter };
+    }
     let beside = previous.is_ascii_digit() || previous == b'+' || next.is_ascii_digit();
-    let within = before.within_number((FIRST..=LAST).contains(&next));
+    let within = within_number(output, (FIRST..=LAST).contains(&next));
     let number = match code {
         L => {
             let capitals = previous.is_ascii_uppercase() && !next.is_ascii_lowercase() && next != L
@@ -72,7 +59,6 @@ pub(super) fn read(code: u8, before: Recent, after: Option<char>) -> Option<u8> 
         // A capital within small letters is rarer than a digit there.
         CAPITAL_O => beside || within || previous.is_ascii_lowercase() || previous == b'_',
         CAPITAL_I => beside || within,
-        SMALL_O => previous.is_ascii_digit() && next.is_ascii_digit(),
         _ => beside,
     };
     // A version is a number: `v1_`.

@@ -106,23 +106,37 @@ const BACKSLASHES: usize = 4;
 /// `\u0041` with surrogate pairs, `\u{41}`, `\U00000041`, `\x41`, and the two-character escapes of white space, quotes
 /// and the slash.
 ///
-/// `\n` and its like also occur in the paths of Windows. They become a space there too: nothing that is looked for
+/// `\n` and its like also occur in the paths of Windows. They become white space there too: nothing that is looked for
 /// gets lost by it, while `\nAKIA...` would hide its start behind a letter if it were left alone.
 fn backslash(text: &[u8]) -> Escape {
-    let slashes = text.iter().take(BACKSLASHES + 1).take_while(|&&byte| byte == b'\\').count();
+    let slashes = backslashes(text);
     if slashes > BACKSLASHES {
         return Escape::No;
     }
     let Some((&kind, body)) = text.get(slashes..).and_then(<[u8]>::split_first) else { return Escape::More };
     let at = slashes + 1;
     match kind {
-        b'n' | b'r' | b't' => Escape::Char(' ', at),
+        b'n' => Escape::Char('\n', at),
+        b'r' => Escape::Char('\r', at),
+        b't' => Escape::Char('\t', at),
         b'"' | b'\'' | b'/' => Escape::Char(char::from(kind), at),
         b'x' => scalar(hex(body, 2), at + 2),
         b'U' => scalar(hex(body, 8), at + 8),
         b'u' if body.first() == Some(&b'{') => braced(&body[1..], at + 1),
         b'u' => utf16(body, at),
         _ => Escape::No,
+    }
+}
+
+/// The backslashes at the front, as far as they matter.
+fn backslashes(text: &[u8]) -> usize {
+    match text {
+        [b'\\', b'\\', b'\\', b'\\', b'\\', ..] => BACKSLASHES + 1,
+        [b'\\', b'\\', b'\\', b'\\', ..] => 4,
+        [b'\\', b'\\', b'\\', ..] => 3,
+        [b'\\', b'\\', ..] => 2,
+        [b'\\', ..] => 1,
+        _ => 0,
     }
 }
 
@@ -147,7 +161,7 @@ fn utf16(body: &[u8], at: usize) -> Escape {
         return scalar(Digits::Value(first), at);
     }
     let rest = body.get(4..).unwrap_or_default();
-    let slashes = rest.iter().take(BACKSLASHES + 1).take_while(|&&byte| byte == b'\\').count();
+    let slashes = backslashes(rest);
     if slashes > BACKSLASHES {
         return Escape::No;
     }

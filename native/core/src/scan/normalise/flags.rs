@@ -2,6 +2,10 @@
 
 /// Bytes looked at together. The compiler makes vector code of a loop over an array of a fixed length.
 const LANES: usize = 64;
+/// The same within the chunk that has a flag.
+const FEW: usize = 16;
+/// Bytes that are looked at one by one before any chunk.
+const NEAR: usize = 4;
 
 /// Whether a byte alone could begin a character or an escape that is normalised.
 #[inline]
@@ -37,13 +41,19 @@ pub fn first_flagged(bytes: &[u8]) -> Option<usize> {
 /// How many bytes at the front are no flags.
 #[inline]
 pub(super) fn skip(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    let (chunks, _) = bytes.as_chunks::<LANES>();
-    for chunk in chunks {
-        if chunk.iter().fold(false, |any, &byte| any | is_flag(byte)) {
-            break;
-        }
-        at += LANES;
+    // Where flags are dense the next one is near.
+    if let Some(near) = bytes.iter().take(NEAR).position(|&byte| is_flag(byte)) {
+        return near;
     }
+    let at = skip_chunks::<LANES>(bytes);
+    let at = at + skip_chunks::<FEW>(&bytes[at..]);
     at + bytes[at..].iter().position(|&byte| is_flag(byte)).unwrap_or(bytes.len() - at)
+}
+
+/// How many bytes at the front stand in chunks without flags.
+#[inline]
+fn skip_chunks<const SIZE: usize>(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<SIZE>();
+    let has_flag = |chunk: &[u8; SIZE]| chunk.iter().fold(false, |any, &byte| any | is_flag(byte));
+    chunks.iter().position(has_flag).unwrap_or(chunks.len()) * SIZE
 }

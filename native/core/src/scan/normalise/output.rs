@@ -1,6 +1,6 @@
 //! The side buffer: normalised text, and where each of its bytes comes from.
 
-use super::ambiguous::{LOOK_BACK, Recent};
+use super::ambiguous::LOOK_BACK;
 
 /// A stretch of the output that ends where the next one begins.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +116,8 @@ impl Normalised {
     }
 
     /// The end of the text, given up or not.
-    pub(super) fn recent(&self) -> Recent {
-        Recent::new(&self.bytes)
+    pub(super) fn recent(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Whether the last byte is ASCII.
@@ -128,9 +128,17 @@ impl Normalised {
     /// Adds a copy of raw text that begins at `raw`.
     #[inline]
     pub(super) fn copy(&mut self, text: &[u8], raw: usize) {
-        if !text.is_empty() {
-            self.go_on(raw, 1);
-            self.bytes.extend_from_slice(text);
+        match *text {
+            [] => {}
+            // Alphabets that mix letters that stay with others that do not make many copies of one character.
+            [first, second] => {
+                self.go_on(raw, 1);
+                self.bytes.extend([first, second]);
+            }
+            _ => {
+                self.go_on(raw, 1);
+                self.bytes.extend_from_slice(text);
+            }
         }
     }
 
