@@ -1,4 +1,5 @@
-//! How fast texts are scanned: a file is cut at line ends into pieces of the given sizes, and streamed in small deltas.
+//! How fast texts are scanned: a file is cut at line ends into pieces of the given sizes, and streamed in small deltas;
+//! with a size, only that is done.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -7,13 +8,14 @@ use tollhouse_core::scan::{Policy, Rules, Scanner};
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: scan_speed FILE")?;
+    let path = std::env::args().nth(1).ok_or("usage: scan_speed FILE [SIZE]")?;
     let text = std::fs::read_to_string(path)?;
     let begun = Instant::now();
     let rules = Rules::load(Vec::new()).map_err(|errors| format!("{errors:?}"))?;
     println!("{} rules loaded in {:.1} ms", rules.len(), begun.elapsed().as_secs_f64() * 1e3);
     let scanner = Scanner::new(rules, &Policy::default());
-    for size in [text.len(), 65_536, 4096, 1024] {
+    let only = std::env::args().nth(2).map(|size| size.parse()).transpose()?;
+    for size in only.map_or(vec![text.len(), 65_536, 4096, 1024], |size: usize| vec![size]) {
         let pieces = cut(&text, size);
         let mut best = f64::MAX;
         let mut findings = 0;
@@ -29,7 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             each * 1e6
         );
     }
-    let deltas = cut(&text[..text.floor_char_boundary(400_000)], 4);
+    if only.is_some() {
+        return Ok(());
+    }
+    let deltas = cut(cut(&text, 400_000)[0], 4);
     let mut best = f64::MAX;
     let mut held = vec![0u32; 4096];
     for _ in 0..3 {
@@ -63,7 +68,7 @@ fn cut(text: &str, size: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let at = rest.floor_char_boundary(size.min(rest.len())).max(rest.chars().next().map_or(1, char::len_utf8));
+        let at = (size.min(rest.len())..=rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
         let (piece, after) = rest.split_at(at);
         pieces.push(piece);
         rest = after;

@@ -72,6 +72,10 @@ impl Machine {
                     && ask(rules, window, base, rule, base + at, open)
                 {
                     let hold = if rules.at(rule).reaches_back { prefilter::run_start(window.text, at) } else { at };
+                    // What is not settled is looked at again, and may be waited for already.
+                    if pending.iter().any(|waiting| waiting.rule == rule && waiting.at == base + at) {
+                        return;
+                    }
                     pending.push(Pending { rule, at: base + at, hold: base + hold });
                 }
             });
@@ -133,14 +137,7 @@ fn each_rule(rules: &Rules, window: &Window<'_>, candidate: Candidate, mut ask: 
         Candidate::At(at) => rules.at.iter().for_each(|rule| ask(*rule, at)),
         Candidate::Colon(at) => rules.colon.iter().for_each(|rule| ask(*rule, at)),
         Candidate::Number(at) => rules.number.iter().for_each(|rule| ask(*rule, at)),
-        Candidate::Literal(at, literal) => {
-            let text = rules.literal_texts[literal].as_bytes();
-            for (rule, exact) in &rules.by_literal[literal] {
-                if !exact || window.text[at..].starts_with(text) {
-                    ask(*rule, at);
-                }
-            }
-        }
+        Candidate::Literal(at, rule) => ask(rule, at),
         Candidate::Token(at) => {
             if let Some(words) = &rules.token_words {
                 let mut asked: Vec<u16> = Vec::new();

@@ -48,7 +48,9 @@ fn write(scanner: &Scanner, text: &str, settled: &[Found]) -> Outcome {
     let changes = settled.iter().any(|found| scanner.action(found.rule) > Action::Flag);
     let mut out = String::with_capacity(if changes { text.len() } else { 0 });
     let mut writer = Writer::default();
-    settled.iter().for_each(|found| writer.take(scanner, *found, text, 0, &mut out));
+    for found in settled {
+        writer.take(scanner, *found, text, 0, &mut out);
+    }
     if changes {
         writer.pass(text.len(), text, 0, &mut out);
     }

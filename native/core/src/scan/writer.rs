@@ -39,7 +39,11 @@ impl Writer {
     /// Gives out what can pass up to a position; after a block nothing can.
     pub(crate) fn pass(&mut self, to: usize, text: &str, base: usize, out: &mut String) {
         // A long run is let go of by bytes; a character is not.
-        let to = base + text.floor_char_boundary(to.saturating_sub(base));
+        let mut kept = to.saturating_sub(base).min(text.len());
+        while !text.is_char_boundary(kept) {
+            kept -= 1;
+        }
+        let to = base + kept;
         if to > self.sent {
             if self.decision != Decision::Blocked {
                 out.push_str(text.get(self.sent - base..to - base).unwrap_or_default());

@@ -2,8 +2,12 @@
 //!
 //! The vector form and the scalar form give the same masks; a test holds them together.
 
+use crate::scan::rules::HEAD;
+
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
+/// With the bytes behind it that the head of a literal can take.
+const WIDE: usize = BLOCK + HEAD - 1;
 
 /// One bit for each byte of a block, the first byte lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,79 +22,127 @@ pub(super) struct Masks {
     pub(super) at: u64,
     /// `:`
     pub(super) colon: u64,
+    /// Where one of the [`Heads`] could begin.
+    pub(super) heads: u64,
 }
 
-const DIGIT: u8 = 1;
-const LETTER: u8 = 2;
-const JOINER: u8 = 4;
-const AT: u8 = 8;
-const COLON: u8 = 16;
+/// The first bytes of literals, letters in either case, in eight groups: a position can be one's start if one group
+/// admits all of its three bytes. Each byte is judged by its halves, so that sixteen entries are a table. Literals are
+/// ASCII, so bytes beyond it are never admitted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heads {
+    low: [[u8; 16]; HEAD],
+    high: [[u8; 16]; HEAD],
+}
 
-/// The classes of a byte: what the two tables below agree on.
-const fn class(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => DIGIT,
-        b'A'..=b'Z' | b'a'..=b'z' => LETTER,
-        b'_' | b'+' | b'-' | b'.' | b'/' | b'=' | b'~' => JOINER,
-        b'@' => AT,
-        b':' => COLON,
-        _ => 0,
+impl Heads {
+    /// Heads have the bit set that tells small letters from capitals.
+    pub(crate) fn new(heads: impl Iterator<Item = [u8; HEAD]>) -> Self {
+        let mut all: Vec<_> = heads.collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut made = Self::default();
+        let group = all.len().div_ceil(8).max(1);
+        for (i, head) in all.iter().enumerate() {
+            for (at, byte) in head.iter().enumerate() {
+                made.low[at][usize::from(byte & 15)] |= 1 << (i / group);
+                // Without the bit that tells small letters from capitals it counts as well.
+                made.high[at][usize::from(byte >> 4)] |= 1 << (i / group);
+                made.high[at][usize::from(byte >> 4 & !2)] |= 1 << (i / group);
+            }
+        }
+        made
+    }
+
+    fn admits(&self, bytes: [u8; HEAD]) -> bool {
+        let groups = |at: usize| {
+            let byte = bytes[at];
+            if byte.is_ascii() {
+                self.low[at][usize::from(byte & 15)] & self.high[at][usize::from(byte >> 4)]
+            } else {
+                0
+            }
+        };
+        groups(0) & groups(1) & groups(2) != 0
     }
 }
 
-const CLASSES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let value = class(byte as u8);
-        table[byte] = value;
-        byte += 1;
+// A class is a bit that the entries of both halves of a byte have.
+const DIGIT: u8 = 1;
+const COLON: u8 = 2;
+const LETTER: u8 = 8 | 16;
+const ALNUM: u8 = DIGIT | LETTER;
+const TOKEN: u8 = !COLON;
+/// By the lower half of a byte.
+const LOW: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut half = 0;
+    while half < 16 {
+        // `0` to `9`; `:`; `@` and a grave accent are no letters; `p` to `z`.
+        table[half] = if half < 10 { DIGIT } else { 0 }
+            | if half == 10 { COLON } else { 0 }
+            | if half > 0 { 8 } else { 0 }
+            | if half < 11 { 16 } else { 0 }
+            | match half {
+                11 => 32,
+                13 => 32 | 128,
+                14 => 32 | 4,
+                15 => 32 | 64,
+                _ => 0,
+            };
+        half += 1;
     }
     table
 };
+/// By the upper half: `+ - . /`; digits, colon and `=`; letters, `_` and `~`.
+const HIGH: [u8; 16] = [0, 0, 32, DIGIT | COLON | 128, 8, 16 | 64, 8, 16 | 4, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// The masks of a block, a byte at a time.
-pub(super) fn scalar(block: &[u8; BLOCK]) -> Masks {
+fn scalar(heads: &Heads, block: &[u8; WIDE]) -> Masks {
     let mut masks = Masks::default();
-    for (i, byte) in block.iter().enumerate() {
-        let class = CLASSES[usize::from(*byte)];
+    for (i, window) in block.windows(HEAD).enumerate() {
+        let [byte, second, third] = window else { continue };
+        let class = if byte.is_ascii() { LOW[usize::from(byte & 15)] & HIGH[usize::from(byte >> 4)] } else { 0 };
         let bit = |wanted: u8| u64::from(class & wanted != 0) << i;
         masks.digits |= bit(DIGIT);
-        masks.alnum |= bit(DIGIT | LETTER);
-        masks.token |= bit(DIGIT | LETTER | JOINER);
-        masks.at |= bit(AT);
+        masks.alnum |= bit(ALNUM);
+        masks.token |= bit(TOKEN);
+        masks.at |= u64::from(*byte == b'@') << i;
         masks.colon |= bit(COLON);
+        masks.heads |= u64::from(heads.admits([*byte, *second, *third])) << i;
     }
     masks
 }
 
-/// Fills one entry of masks for each block of `text`; the last block is padded with spaces.
-pub(super) fn classify(text: &[u8], masks: &mut Vec<Masks>) {
+/// Fills one entry of masks for each block of `text`; what follows its end counts as spaces.
+pub(super) fn classify(heads: &Heads, text: &[u8], masks: &mut Vec<Masks>) {
     masks.clear();
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2, which is all that the function asks for.
         #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
         unsafe {
-            avx2::classify(text, masks);
+            avx2::classify(heads, text, masks);
         }
         return;
     }
-    each_block(text, |block| masks.push(scalar(block)));
+    each_block(text, |block| masks.push(scalar(heads, block)));
 }
 
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
-fn each_block(text: &[u8], mut each: impl FnMut(&[u8; BLOCK])) {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    for block in blocks {
-        each(block);
-    }
-    if !rest.is_empty() {
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        each(&last);
+fn each_block(text: &[u8], mut each: impl FnMut(&[u8; WIDE])) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        if let Some(block) = rest.first_chunk() {
+            each(block);
+            rest = &rest[BLOCK..];
+        } else {
+            let mut last = [b' '; WIDE];
+            last[..rest.len()].copy_from_slice(rest);
+            each(&last);
+            rest = rest.get(BLOCK..).unwrap_or_default();
+        }
     }
 }
 
@@ -99,15 +151,45 @@ mod avx2 {
     //! Comparisons of 32 bytes at a time. Nothing here reads memory through a pointer of its own making.
 
     use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi64x,
-        _mm256_subs_epu8,
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setr_epi64x,
+        _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
     };
 
-    use super::{BLOCK, Masks, each_block};
+    use super::{ALNUM, BLOCK, HEAD, HIGH, Heads, LOW, Masks, TOKEN, WIDE, each_block};
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn classify(text: &[u8], masks: &mut Vec<Masks>) {
-        each_block(text, |block| masks.push(block_masks(block)));
+    pub(super) fn classify(heads: &Heads, text: &[u8], masks: &mut Vec<Masks>) {
+        let tables = Tables {
+            low: twice(&LOW),
+            high: twice(&HIGH),
+            heads: [
+                [twice(&heads.low[0]), twice(&heads.high[0])],
+                [twice(&heads.low[1]), twice(&heads.high[1])],
+                [twice(&heads.low[2]), twice(&heads.high[2])],
+            ],
+        };
+        let mut rest = text;
+        while let Some(block) = rest.first_chunk() {
+            masks.push(block_masks(&tables, block));
+            rest = &rest[BLOCK..];
+        }
+        each_block(rest, |block| masks.push(block_masks(&tables, block)));
+    }
+
+    struct Tables {
+        low: __m256i,
+        high: __m256i,
+        heads: [[__m256i; 2]; HEAD],
+    }
+
+    /// A table in both halves of a register, as shuffles work on each by itself.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn twice(table: &[u8; 16]) -> __m256i {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(table);
+        both[16..].copy_from_slice(table);
+        load(&both)
     }
 
     #[target_feature(enable = "avx2")]
@@ -124,43 +206,60 @@ mod avx2 {
         u64::from(_mm256_movemask_epi8(bytes).cast_unsigned())
     }
 
-    /// Bytes from `first` on, `count` of them.
+    /// A table's entries for the lower halves of bytes; none for bytes beyond ASCII.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn range(bytes: __m256i, first: u8, last: u8) -> __m256i {
-        // first <= byte <= last, unsigned: nothing is left of byte - last, nor of first - byte.
-        let splat = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
-        let over = _mm256_subs_epu8(bytes, splat(last));
-        let under = _mm256_subs_epu8(splat(first), bytes);
-        _mm256_cmpeq_epi8(_mm256_or_si256(over, under), splat(0))
+    fn low(table: __m256i, bytes: __m256i) -> __m256i {
+        _mm256_shuffle_epi8(table, bytes)
+    }
+
+    /// A table's entries for the upper halves of bytes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn high(table: __m256i, bytes: __m256i) -> __m256i {
+        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15)))
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn half_masks(half: &[u8; 32]) -> [u64; 5] {
-        let bytes = load(half);
-        let splat = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
-        let equal = |byte: u8| _mm256_cmpeq_epi8(bytes, splat(byte));
-        let digits = range(bytes, b'0', b'9');
-        let letters = range(_mm256_or_si256(bytes, splat(0x20)), b'a', b'z');
-        let alnum = _mm256_or_si256(digits, letters);
-        // `-`, `.` and `/` stand side by side.
-        let joiners = _mm256_or_si256(
-            _mm256_or_si256(range(bytes, b'-', b'/'), equal(b'_')),
-            _mm256_or_si256(_mm256_or_si256(equal(b'+'), equal(b'=')), equal(b'~')),
-        );
-        [bits(digits), bits(alnum), bits(_mm256_or_si256(alnum, joiners)), bits(equal(b'@')), bits(equal(b':'))]
+    fn half_masks(tables: &Tables, bytes: [__m256i; HEAD]) -> [u64; 6] {
+        let classes = _mm256_and_si256(low(tables.low, bytes[0]), high(tables.high, bytes[0]));
+        // The mask of a single bit is taken from the top of its byte.
+        let none = |wanted: u8| _mm256_cmpeq_epi8(_mm256_and_si256(classes, splat(wanted)), splat(0));
+        let mut admitted = splat(u8::MAX);
+        for (i, [low_table, high_table]) in tables.heads.iter().enumerate() {
+            let groups = _mm256_and_si256(low(*low_table, bytes[i]), high(*high_table, bytes[i]));
+            admitted = _mm256_and_si256(admitted, groups);
+        }
+        [
+            bits(_mm256_slli_epi16::<7>(classes)),
+            bits(none(ALNUM)) ^ ALL,
+            bits(none(TOKEN)) ^ ALL,
+            bits(_mm256_cmpeq_epi8(bytes[0], splat(b'@'))),
+            bits(_mm256_slli_epi16::<6>(classes)),
+            bits(_mm256_cmpeq_epi8(admitted, splat(0))) ^ ALL,
+        ]
+    }
+
+    const ALL: u64 = 0xffff_ffff;
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn splat(byte: u8) -> __m256i {
+        _mm256_set1_epi8(byte.cast_signed())
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn block_masks(block: &[u8; BLOCK]) -> Masks {
-        let (halves, _) = block.as_chunks::<32>();
-        let low = half_masks(&halves[0]);
-        let high = half_masks(&halves[1]);
+    fn block_masks(tables: &Tables, block: &[u8; WIDE]) -> Masks {
+        let at = |from: usize| block[from..].first_chunk().map_or_else(|| splat(0), |bytes| load(bytes));
+        let low = half_masks(tables, [at(0), at(1), at(2)]);
+        let high = half_masks(tables, [at(32), at(33), at(34)]);
         let join = |i: usize| low[i] | high[i] << 32;
-        Masks { digits: join(0), alnum: join(1), token: join(2), at: join(3), colon: join(4) }
+        Masks { digits: join(0), alnum: join(1), token: join(2), at: join(3), colon: join(4), heads: join(5) }
     }
+
+    const _: () = assert!(BLOCK == 64 && WIDE - 32 == 32 + HEAD - 1, "two halves, each with what follows it");
 }
 
 #[cfg(test)]
@@ -168,7 +267,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn classes_are_what_they_say() {
+        for byte in 0..=255u8 {
+            let mut block = [b' '; WIDE];
+            block[0] = byte;
+            let masks = scalar(&Heads::default(), &block);
+            assert_eq!(masks.digits == 1, byte.is_ascii_digit(), "{byte}");
+            assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
+            assert_eq!(masks.token == 1, byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte), "{byte}");
+            assert_eq!(masks.colon == 1, byte == b':', "{byte}");
+        }
+    }
+
+    #[test]
     fn vector_and_scalar_masks_agree_on_every_byte_at_every_place() {
+        let heads = Heads::new([*b"xyz", *b"+,-", *b"abc", *b"\xe1\xe2\xe3", *b"\x20\x20\x20"].into_iter());
         let mut text = Vec::new();
         for shift in 0..BLOCK {
             text.extend(std::iter::repeat_n(b'x', shift));
@@ -176,9 +289,9 @@ mod tests {
         }
         for end in [text.len(), text.len() - 1, text.len() - 63, 0, 1, 64, 65] {
             let mut masks = Vec::new();
-            classify(&text[..end], &mut masks);
+            classify(&heads, &text[..end], &mut masks);
             let mut expected = Vec::new();
-            each_block(&text[..end], |block| expected.push(scalar(block)));
+            each_block(&text[..end], |block| expected.push(scalar(&heads, block)));
             assert_eq!(masks, expected, "{end}");
         }
     }

@@ -7,11 +7,12 @@
 mod classes;
 mod spots;
 
+pub(crate) use classes::Heads;
 use classes::{BLOCK, Masks};
 use spots::Spots;
 
 use super::rules::Rules;
-use super::window::{REACH, Window};
+use super::window::{LONG_TOKEN, REACH, Window};
 
 /// Blocks that are classed before they are looked at: their masks stay in the nearest cache.
 const PIECE: usize = 64;
@@ -27,8 +28,8 @@ pub(crate) enum Candidate {
     Number(usize),
     /// An alphanumeric run that starts a token with a digit in it, or of twenty bytes.
     Token(usize),
-    /// One of the literals, by number.
-    Literal(usize, usize),
+    /// A literal of a rule.
+    Literal(usize, u16),
 }
 
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
@@ -66,46 +67,53 @@ pub(crate) fn candidates(
 ) -> usize {
     let text = window.text;
     let frontier = if window.at_end { text.len() } else { run_start(text, text.len()) }.max(from);
-    let mut spots = Spots::new(window, from, frontier);
+    let mut spots = Spots::new(&rules.inner, window, from, frontier);
     let mut start = from;
     while start < frontier && spots.is_open() {
         // One block more: whether a run is long shows behind the end of a piece.
         let stop = text.len().min(start + (PIECE + 1) * BLOCK);
-        classes::classify(&text[start..stop], &mut scratch.masks);
-        piece(&scratch.masks, start, &mut spots, &mut found);
+        classes::classify(&rules.heads, &text[start..stop], &mut scratch.masks);
+        piece(rules, &scratch.masks, start, &mut spots, &mut found);
         start += PIECE * BLOCK;
     }
-    let settled = spots.settled();
-    if let Some(literals) = &rules.literals {
-        for hit in literals.find_overlapping_iter(&text[from..]) {
-            let at = from + hit.start();
-            if at < settled {
-                found(Candidate::Literal(at, hit.pattern().as_usize()));
-            }
-        }
-    }
-    settled
+    spots.settled()
 }
 
-fn piece(masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
+fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
     let mut before = Masks::default();
     for (i, block) in masks.iter().enumerate().take(PIECE) {
         let at = start + i * BLOCK;
         let next = masks.get(i + 1).copied().unwrap_or_default();
-        let digits = u128::from(block.digits) | u128::from(next.digits) << 64;
-        let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
-        while starts != 0 {
-            let bit = starts.trailing_zeros();
-            starts &= starts - 1;
-            #[expect(clippy::cast_possible_truncation, reason = "the low sixteen bits are meant")]
-            let near = (digits >> bit) as u16;
-            spots.digits(at + bit as usize, near.count_ones(), found);
+        let token = wide(block.token, next.token);
+        if block.digits != 0 {
+            let digits = wide(block.digits, next.digits);
+            // The block in the upper half: what stands before a bit is shifted to the top.
+            let before_token = wide(before.token, block.token);
+            let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
+            while starts != 0 {
+                let bit = starts.trailing_zeros();
+                starts &= starts - 1;
+                let rest = digits >> bit;
+                let near = (rest & 0xffff).count_ones();
+                // Most numbers stand alone and are short: a year, a count.
+                let ahead = (token >> bit).trailing_ones();
+                let behind = (before_token << (63 - bit) << 1).leading_ones();
+                if near >= 5 || ahead + behind >= spots::QUAD_MIN {
+                    spots.digits(at + bit as usize, near, found);
+                }
+            }
         }
-        let mut long = long_runs(block.token, next.token) & !(long_runs(block.token, next.token) << 1);
+        let mut long = starts_of_runs(token);
         while long != 0 {
             let bit = long.trailing_zeros();
             long &= long - 1;
             spots.long_token(at + bit as usize, found);
+        }
+        let mut heads = block.heads;
+        while heads != 0 {
+            let here = at + heads.trailing_zeros() as usize;
+            heads &= heads - 1;
+            rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
         }
         let mut ats = block.at;
         while ats != 0 {
@@ -113,9 +121,8 @@ fn piece(masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl 
             ats &= ats - 1;
         }
         if block.colon != 0 {
-            let colons = u128::from(block.colon) | u128::from(next.colon) << 64;
-            #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
-            let mut near = (colons & (colons >> 1 | colons >> 2 | colons >> 3 | colons >> 4 | colons >> 5)) as u64;
+            let colons = wide(block.colon, next.colon);
+            let mut near = low(colons & (colons >> 1 | colons >> 2 | colons >> 3 | colons >> 4 | colons >> 5));
             while near != 0 {
                 spots.single(Candidate::Colon(at + near.trailing_zeros() as usize), found);
                 near &= near - 1;
@@ -127,17 +134,26 @@ fn piece(masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl 
     }
 }
 
-/// The bits from which a run of tokens' bytes goes on for [`spots::LONG`] bytes.
-fn long_runs(block: u64, next: u64) -> u64 {
-    let mut run = u128::from(block) | u128::from(next) << 64;
+fn wide(block: u64, next: u64) -> u128 {
+    u128::from(block) | u128::from(next) << 64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
+fn low(bits: u128) -> u64 {
+    bits as u64
+}
+
+/// The bits of the first block at which a run starts, or goes on over the start of the block, of [`LONG_TOKEN`] or more.
+fn starts_of_runs(mut run: u128) -> u64 {
     run &= run >> 1;
     run &= run >> 2;
     run &= run >> 4;
-    run &= run >> 4;
-    #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
-    let low = run as u64;
-    low
+    run &= run >> 8;
+    let run = low(run);
+    run & !(run << 1)
 }
+
+const _: () = assert!(LONG_TOKEN == 16, "one, two, four and eight bytes more than one");
 
 #[cfg(test)]
 mod tests;

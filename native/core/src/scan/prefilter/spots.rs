@@ -5,15 +5,20 @@
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
 use super::{Candidate, breaks};
+use crate::scan::rules::Literals;
+use crate::scan::rules::shape::is_token;
 use crate::scan::window::{REACH, Window};
 
-/// From this length on a token is looked at for literals, digits or not.
-pub(super) const LONG: usize = 12;
+/// The shortest dotted quad.
+pub(super) const QUAD_MIN: u32 = 7;
+/// The shortest token that rules are asked about.
 const TOKEN_MIN: usize = 8;
 const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
 const RUN_MAX: usize = 64;
 const SPAN_MAX: usize = 64;
+/// A long run is searched for literals in steps.
+const INNER_STEP: usize = 4096;
 
 pub(super) struct Spots<'a> {
     window: Window<'a>,
@@ -26,19 +31,32 @@ pub(super) struct Spots<'a> {
     run: (usize, usize),
     /// Where the run of tokens' bytes ends that was looked at last.
     token_end: usize,
+    /// What long tokens are searched for, and up to where that is done.
+    literals: &'a Literals,
+    searched: usize,
 }
 
 fn is_alnum(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-fn is_token(byte: u8) -> bool {
-    is_alnum(byte) || matches!(byte, b'_' | b'+' | b'-' | b'.' | b'/' | b'=' | b'~')
-}
-
 impl<'a> Spots<'a> {
-    pub(super) fn new(window: &Window<'a>, from: usize, frontier: usize) -> Self {
-        Self { window: *window, from, frontier, settled: frontier, last_number: None, run: (0, 0), token_end: 0 }
+    pub(super) fn new(literals: &'a Literals, window: &Window<'a>, from: usize, frontier: usize) -> Self {
+        Self {
+            window: *window,
+            from,
+            frontier,
+            settled: frontier,
+            last_number: None,
+            run: (0, 0),
+            token_end: 0,
+            literals,
+            searched: 0,
+        }
+    }
+
+    pub(super) fn text(&self) -> &'a [u8] {
+        self.window.text
     }
 
     /// Whether anything can still be settled.
@@ -76,7 +94,8 @@ impl<'a> Spots<'a> {
         self.settled = self.settled.min(at.max(self.from));
     }
 
-    /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes.
+    /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
+    /// around has [`QUAD_MIN`] bytes.
     pub(super) fn digits(&mut self, at: usize, near: u32, found: &mut impl FnMut(Candidate)) {
         if at >= self.settled {
             return;
@@ -88,25 +107,28 @@ impl<'a> Spots<'a> {
             self.wait(self.short_word_before(start).unwrap_or(start));
             return;
         }
-        let alone = !self.window.before(at).is_some_and(is_token)
-            && !text[at..].iter().find(|byte| !byte.is_ascii_digit()).copied().is_some_and(is_token);
-        if alone && near < 5 {
-            return;
-        }
         if at >= self.run.1 {
             let start = self.back(at, RUN_MAX, is_alnum);
             self.run = (start, self.window.run(at, RUN_MAX, is_alnum).0);
         }
         let (start, end) = self.run;
-        let dots = || text[at..text.len().min(at + NEAR)].iter().filter(|byte| **byte == b'.').count();
-        if near >= 5 || (near >= 4 && (end - start >= 8 || dots() >= 3)) || end - start >= 24 {
+        let dotted = || memchr::memchr_iter(b'.', &text[at..text.len().min(at + NEAR)]).count() >= 3;
+        if near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24 {
             self.number(start, found);
         }
         self.token(at, found);
     }
 
-    /// A run of tokens' bytes goes on from here for [`LONG`] bytes at least.
+    /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least.
     pub(super) fn long_token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        if at >= self.searched {
+            let (end, _) = self.window.run(at, INNER_STEP, is_token);
+            let end = end.min(self.frontier);
+            for at in at..end {
+                self.literals.each(self.window.text, at, &mut |rule| found(Candidate::Literal(at, rule)));
+            }
+            self.searched = end;
+        }
         if at >= self.settled || at < self.token_end || (at > self.from && is_token(self.window.text[at - 1])) {
             return;
         }
@@ -188,9 +210,10 @@ impl<'a> Spots<'a> {
         if at - first > REACH {
             return;
         }
-        for start in first.max(self.from)..end.min(first + REACH).min(self.frontier) {
+        let stop = end.min(first + REACH).min(self.frontier);
+        for (start, byte) in text.iter().enumerate().take(stop).skip(first.max(self.from)) {
             if end - start >= TOKEN_MIN
-                && is_alnum(text[start])
+                && is_alnum(*byte)
                 && !self.window.before(start).is_some_and(|byte| is_alnum(byte) || matches!(byte, b'-' | b'_'))
             {
                 found(Candidate::Token(start));

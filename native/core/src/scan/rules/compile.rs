@@ -4,11 +4,13 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::error::RuleError;
 use super::expression::Expression;
+use super::literals::{HEAD, Literals};
 use super::spec::{Boundary, Require, RuleSpec, Start};
 use crate::scan::matchers::{self, Matcher, Trigger};
 use crate::scan::policy::Family;
+use crate::scan::prefilter::{Heads, breaks};
 use crate::scan::validators::{self, Validator};
-use crate::scan::window::{MAX_LEN, REACH};
+use crate::scan::window::{LONG_TOKEN, MAX_LEN, REACH};
 
 const DEFAULT_MAX_LEN: usize = 256;
 
@@ -55,10 +57,11 @@ pub struct Rule {
 #[derive(Debug)]
 pub struct Rules {
     all: Vec<Rule>,
-    pub(crate) literals: Option<AhoCorasick>,
-    /// For each literal: the rules to try, and whether the case must agree.
-    pub(crate) by_literal: Vec<Vec<(u16, bool)>>,
-    pub(crate) literal_texts: Vec<String>,
+    /// Literals that long tokens are searched for.
+    pub(crate) inner: Literals,
+    /// Literals that all text is searched for.
+    pub(crate) outer: Literals,
+    pub(crate) heads: Heads,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     pub(crate) number: Vec<u16>,
@@ -140,7 +143,7 @@ enum Starts {
     Colon,
     Number,
     Token,
-    Literals(Vec<String>, bool),
+    Literals { texts: Vec<String>, folded: bool, in_token: bool },
 }
 
 fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
@@ -194,9 +197,11 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             Trigger::At => Starts::At,
             Trigger::Colon => Starts::Colon,
             Trigger::Number => Starts::Number,
-            Trigger::Literals(texts) => {
-                Starts::Literals(texts.iter().map(|text| (*text).to_owned()).collect(), spec.ignore_case)
-            }
+            Trigger::Literals(texts) => Starts::Literals {
+                texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+                folded: spec.ignore_case,
+                in_token: false,
+            },
         };
         return Ok((Value::Matcher(matcher), starts, trigger != Trigger::Number));
     }
@@ -213,23 +218,31 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
         }
         Ok::<_, String>(made)
     };
+    let optional =
+        |name: &str, pattern: &Option<String>| pattern.as_ref().map(|pattern| expression(name, pattern)).transpose();
+    let expressions = Expressions {
+        lead: optional("lead", &spec.lead)?,
+        value: expression("regex", &pattern)?,
+        trail: optional("trail", &spec.trail)?,
+    };
     let starts = match spec.start {
-        Start::Literal => Starts::Literals(words(&spec.literals)?, spec.ignore_case),
+        Start::Literal if spec.literals.is_empty() => return Err("it starts at literals and has none".into()),
+        Start::Literal => Starts::Literals {
+            texts: words(&spec.literals)?,
+            folded: spec.ignore_case,
+            in_token: in_token(expressions.lead.as_ref(), &expressions.value),
+        },
         Start::Number => Starts::Number,
         Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
         Start::Token => Starts::Token,
     };
-    if matches!(&starts, Starts::Literals(texts, _) if texts.is_empty()) {
-        return Err("it starts at literals and has none".into());
-    }
-    let optional =
-        |name: &str, pattern: &Option<String>| pattern.as_ref().map(|pattern| expression(name, pattern)).transpose();
-    let value = Value::Expressions(Box::new(Expressions {
-        lead: optional("lead", &spec.lead)?,
-        value: expression("regex", &pattern)?,
-        trail: optional("trail", &spec.trail)?,
-    }));
-    Ok((value, starts, false))
+    Ok((Value::Expressions(Box::new(expressions)), starts, false))
+}
+
+/// Whether every match begins with so many bytes of a token that long tokens alone need be searched.
+fn in_token(lead: Option<&Expression>, value: &Expression) -> bool {
+    let (count, open) = lead.map_or((0, true), Expression::token_lead);
+    count + if open { value.token_lead().0 } else { 0 } >= LONG_TOKEN
 }
 
 fn words(words: &[String]) -> Result<Vec<String>, String> {
@@ -268,8 +281,8 @@ fn escape(literal: &str) -> String {
 
 #[derive(Default)]
 struct Tables {
-    literals: Vec<String>,
-    by_literal: Vec<Vec<(u16, bool)>>,
+    inner: Literals,
+    outer: Literals,
     at: Vec<u16>,
     colon: Vec<u16>,
     number: Vec<u16>,
@@ -289,27 +302,32 @@ impl Tables {
                     self.by_word[at].push(number);
                 }
             }
-            Starts::Literals(texts, folded) => {
+            Starts::Literals { texts, folded, in_token } => {
+                let literals = if in_token { &mut self.inner } else { &mut self.outer };
                 for text in texts {
-                    if !text.is_ascii() {
-                        return Err(format!("the literal \"{text}\" must be ASCII"));
+                    if !text.is_ascii() || text.bytes().position(breaks).unwrap_or(text.len()) < HEAD - 1 {
+                        return Err(format!(
+                            "the literal \"{text}\" must be ASCII and begin with a word of {HEAD} bytes or more"
+                        ));
                     }
-                    let text = if folded { text.to_ascii_lowercase() } else { text };
-                    let at = place(&mut self.literals, &mut self.by_literal, &text);
-                    self.by_literal[at].push((number, !folded));
+                    // What follows a break is left to the expression: literals must be known once their run is.
+                    let end = text.bytes().position(breaks).map_or(text.len(), |at| at + 1);
+                    literals.add(&text[..end], number, folded);
                 }
             }
         }
         Ok(())
     }
 
-    fn build(self, rules: Vec<Rule>) -> Result<Rules, String> {
+    fn build(mut self, rules: Vec<Rule>) -> Result<Rules, String> {
         let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { automaton(words, true).map(Some) };
+        self.inner.sort();
+        self.outer.sort();
         Ok(Rules {
             all: rules,
-            literals: optional(&self.literals)?,
-            by_literal: self.by_literal,
-            literal_texts: self.literals,
+            inner: self.inner,
+            heads: Heads::new(self.outer.heads()),
+            outer: self.outer,
             at: self.at,
             colon: self.colon,
             number: self.number,

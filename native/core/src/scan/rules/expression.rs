@@ -8,6 +8,7 @@ use regex_automata::util::start;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, MatchKind};
 
+use super::shape;
 use crate::scan::window::Window;
 
 /// What one automaton may take, in bytes: a rule that needs more is refused.
@@ -29,15 +30,17 @@ pub(crate) enum Extent {
 pub(crate) struct Expression {
     pattern: String,
     ignore_case: bool,
+    /// How many bytes of a token every match begins with, and whether all of it is such bytes.
+    token_lead: (usize, bool),
     automaton: OnceLock<Option<dense::DFA<Vec<u32>>>>,
 }
 
 impl Expression {
     /// Parses the pattern, so that a mistake shows at start; the automaton is built later.
     pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
-        let made = Self { pattern: pattern.to_owned(), ignore_case, automaton: OnceLock::new() };
-        made.parsed()?;
-        Ok(made)
+        let hir = syntax::parse_with(pattern, &syntax(ignore_case)).map_err(|error| one_line(&error.to_string()))?;
+        let token_lead = shape::token_lead(&hir);
+        Ok(Self { pattern: pattern.to_owned(), ignore_case, token_lead, automaton: OnceLock::new() })
     }
 
     /// Builds the automaton now, and says why that cannot be done.
@@ -47,17 +50,14 @@ impl Expression {
         Ok(())
     }
 
-    fn syntax(&self) -> syntax::Config {
-        syntax::Config::new().unicode(false).utf8(false).case_insensitive(self.ignore_case).nest_limit(64)
-    }
-
-    fn parsed(&self) -> Result<(), String> {
-        syntax::parse_with(&self.pattern, &self.syntax()).map(drop).map_err(|error| one_line(&error.to_string()))
+    /// How many bytes of a token every match begins with, and whether all of it is such bytes.
+    pub(crate) fn token_lead(&self) -> (usize, bool) {
+        self.token_lead
     }
 
     fn build(&self) -> Result<dense::DFA<Vec<u32>>, String> {
         dense::Builder::new()
-            .syntax(self.syntax())
+            .syntax(syntax(self.ignore_case))
             .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)))
             .configure(
                 dense::Config::new()
@@ -100,6 +100,10 @@ impl Expression {
             i += 1;
         }
     }
+}
+
+fn syntax(ignore_case: bool) -> syntax::Config {
+    syntax::Config::new().unicode(false).utf8(false).case_insensitive(ignore_case).nest_limit(64)
 }
 
 fn one_line(text: &str) -> String {

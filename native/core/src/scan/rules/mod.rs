@@ -4,6 +4,8 @@ mod compile;
 mod error;
 mod evidence;
 mod expression;
+mod literals;
+pub(crate) mod shape;
 mod spec;
 
 use std::sync::{Arc, LazyLock};
@@ -11,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 pub use compile::{Rule, Rules};
 pub use error::RuleError;
 pub(crate) use evidence::judge;
+pub(crate) use literals::{HEAD, Literals};
 pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 
 /// The packs that every scanner has.
