@@ -3,10 +3,12 @@
 pub mod decode;
 pub mod injection;
 mod machine;
+mod mask;
 pub mod matchers;
 pub mod normalise;
 pub mod policy;
 pub mod prefilter;
+pub mod pseudonym;
 pub mod rules;
 pub mod stoplist;
 mod stream;
@@ -18,6 +20,7 @@ mod writer;
 use std::sync::Arc;
 
 pub use policy::{Action, Decision, Family, Policy};
+pub use pseudonym::{Restorer, Vault};
 pub use rules::{Rule, RuleError, RuleSpec, Rules};
 pub use stream::{Blocked, Stream};
 
