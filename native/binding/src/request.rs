@@ -77,7 +77,7 @@ impl PyRequestView {
     }
 
     fn segments(&self) -> Vec<(usize, usize, &'static str, bool)> {
-        let segments = self.view.segments.iter();
+        let segments = self.view.segments.iter().filter(|s| s.form == request::Form::String);
         segments.map(|s| (s.string.start, s.string.end, s.kind.name(), s.string.escaped)).collect()
     }
 

@@ -7,6 +7,7 @@ mod parser;
 
 pub use error::RequestError;
 use parser::Parser;
+pub(crate) use parser::{key_may_hide, kind_below, number_may_hide};
 
 /// Which API a body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub enum SegmentKind {
     ToolArguments,
     /// Names, descriptions and schemas of tools.
     ToolDefinition,
-    /// Encoded images, audio and files.
+    /// Where encoded images, audio, files and sealed values stand (a signature, say).
     Media,
     /// Roles, types, identifiers and everything else.
     Other,
@@ -67,13 +68,28 @@ impl SegmentKind {
     }
 }
 
-/// A string of the body: offsets without quotes.
+/// How a segment stands in the JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A string value.
+    String,
+    /// A key; only those that no API has given its name.
+    Key,
+    /// A number in the arguments of a tool call, long enough to mean something.
+    Number,
+}
+
+/// A piece of text in the body: offsets without quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Where it stands.
     pub string: Str,
     /// What it is.
     pub kind: SegmentKind,
+    /// How it stands there.
+    pub form: Form,
+    /// The key that it stands under, directly or in arrays.
+    pub key: Option<Str>,
 }
 
 /// What was found. Offsets refer to the bytes that were parsed.
@@ -89,7 +105,7 @@ pub struct View {
     pub max_tokens: Option<u64>,
     /// Choices.
     pub n: u32,
-    /// Every string value, in order.
+    /// Every string value, and the keys and numbers where something could hide, in order.
     pub segments: Vec<Segment>,
     model_value: Option<Span>,
     stream_options: Option<Options>,

@@ -9,4 +9,4 @@ mod text;
 
 pub use error::{Error, ErrorKind};
 pub use reader::{Event, Limits, Mode, Reader, Span, Str};
-pub use text::{decoded_len, key_is, unescape};
+pub use text::{decoded_len, key_is, raw_places, unescape};

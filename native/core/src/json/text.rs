@@ -58,6 +58,33 @@ pub fn decoded_len(raw: &[u8]) -> usize {
     length
 }
 
+/// Turns places in the decoded text, in ascending order, into places in the string body that it was decoded from.
+pub fn raw_places<'a>(raw: &[u8], places: impl Iterator<Item = &'a mut usize>) {
+    // `at` in the raw text is `read` in the decoded one.
+    let (mut at, mut read) = (0, 0);
+    let mut escape = memchr::memchr(b'\\', raw).unwrap_or(raw.len());
+    for place in places {
+        while read < *place && at < raw.len() {
+            if at < escape {
+                let step = (*place - read).min(escape - at);
+                at += step;
+                read += step;
+            } else if raw.get(at + 1) == Some(&b'u') {
+                let (scalar, next) = unicode(raw, at + 2);
+                at = next;
+                read += scalar.len_utf8();
+            } else {
+                at = raw.len().min(at + 2);
+                read += 1;
+            }
+            if at > escape {
+                escape = memchr::memchr(b'\\', &raw[at..]).map_or(raw.len(), |found| at + found);
+            }
+        }
+        *place = at;
+    }
+}
+
 /// Whether a string body reads as `name`, escapes decoded: `mod\u0065l` is `model`.
 #[must_use]
 pub fn key_is(raw: &[u8], escaped: bool, name: &[u8]) -> bool {
@@ -106,6 +133,23 @@ mod tests {
         ] {
             assert_eq!(unescape(raw), text.as_bytes(), "{text}");
             assert_eq!(decoded_len(raw), text.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_in_the_text_are_found_in_the_body() {
+        let raw = r"a\n\\b\u00e9\u20ac-\ud83d\ude00 \ud83dz\/".as_bytes();
+        let text = String::from_utf8(unescape(raw).into_owned()).unwrap();
+        let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let mut places = starts.clone();
+        raw_places(raw, places.iter_mut());
+        let pieces: Vec<&[u8]> = places.windows(2).map(|pair| &raw[pair[0]..pair[1]]).collect();
+        let wanted = ["a", r"\n", r"\\", "b", r"\u00e9", r"\u20ac", "-", r"\ud83d\ude00", " ", r"\ud83d", "z", r"\/"];
+        assert_eq!(pieces, wanted.map(str::as_bytes));
+        for (start, place) in starts.iter().zip(&places) {
+            let mut alone = *start;
+            raw_places(raw, std::iter::once(&mut alone));
+            assert_eq!(alone, *place);
         }
     }
 

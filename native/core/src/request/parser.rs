@@ -1,7 +1,23 @@
 //! One pass over a body.
 
-use super::{Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View};
+use super::{Form, Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View};
 use crate::json::{self, Event, Reader, Span, Str};
+
+/// Digits of the shortest number that is worth a look.
+const LONG_NUMBER: usize = 6;
+/// Bytes of the shortest key that is.
+const LONG_KEY: usize = 6;
+
+/// Whether something could hide in a key: those of the APIs are small letters and underscores.
+pub(crate) fn key_may_hide(raw: &[u8]) -> bool {
+    raw.len() >= LONG_KEY && !raw.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_')
+}
+
+/// Whether something could hide in a number.
+pub(crate) fn number_may_hide(raw: &[u8]) -> bool {
+    raw.len() >= LONG_NUMBER
+        && raw.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count() >= LONG_NUMBER
+}
 
 /// A body being read into a view.
 pub(super) struct Parser<'a> {
@@ -37,7 +53,7 @@ impl Parser<'_> {
                             has_input = true;
                             self.input(kind, &String::from_utf8_lossy(&name))
                         }
-                        other => self.member(other),
+                        other => self.member(other, key),
                     };
                     // Broken JSON further on is the more useful message, so a wrong type waits for the end.
                     if let Err(error) = outcome {
@@ -77,7 +93,7 @@ impl Parser<'_> {
     }
 
     /// A member of the top level other than the conversation itself.
-    fn member(&mut self, name: &[u8]) -> Result<(), RequestError> {
+    fn member(&mut self, name: &[u8], key: Str) -> Result<(), RequestError> {
         let param = || String::from_utf8_lossy(name).into_owned();
         match name {
             b"model" => self.model(),
@@ -99,10 +115,14 @@ impl Parser<'_> {
                 }
                 Ok(())
             }
-            b"tools" | b"functions" => self.walk(SegmentKind::ToolDefinition),
-            b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => self.walk(SegmentKind::Text),
-            b"response_format" | b"text" => self.walk(SegmentKind::ToolDefinition),
-            _ => self.walk(SegmentKind::Other),
+            b"tools" | b"functions" | b"response_format" | b"text" => self.walk(SegmentKind::ToolDefinition, Some(key)),
+            b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => {
+                self.walk(SegmentKind::Text, Some(key))
+            }
+            _ => {
+                self.key(key, SegmentKind::Other);
+                self.walk(SegmentKind::Other, Some(key))
+            }
         }
     }
 
@@ -175,7 +195,7 @@ impl Parser<'_> {
 
     fn messages(&mut self, checked: bool) -> Result<(), RequestError> {
         if !checked {
-            return self.walk(SegmentKind::Text);
+            return self.walk(SegmentKind::Text, None);
         }
         let wrong = || RequestError::wrong_type("messages", "a non-empty array of messages");
         if self.reader.next()? != Event::ArrayStart {
@@ -204,13 +224,17 @@ impl Parser<'_> {
                     let Event::String(role) = self.reader.next()? else {
                         return Err(RequestError::wrong_type(format!("messages[{index}].role"), "a string"));
                     };
-                    self.push(role, SegmentKind::Other);
+                    self.push(role, SegmentKind::Other, None);
                     has_role = true;
                 }
                 b"content" => self.content(index)?,
-                b"tool_calls" | b"function_call" => self.walk(SegmentKind::Other)?,
-                b"tool_call_id" | b"id" | b"type" => self.walk(SegmentKind::Other)?,
-                _ => self.walk(SegmentKind::Text)?,
+                b"tool_calls" | b"function_call" | b"tool_call_id" | b"id" | b"type" => {
+                    self.walk(SegmentKind::Other, Some(key))?;
+                }
+                _ => {
+                    self.key(key, SegmentKind::Text);
+                    self.walk(SegmentKind::Text, Some(key))?;
+                }
             }
         }
         if has_role {
@@ -223,10 +247,10 @@ impl Parser<'_> {
     fn content(&mut self, index: usize) -> Result<(), RequestError> {
         match self.reader.next()? {
             Event::String(text) => {
-                self.push(text, SegmentKind::Text);
+                self.push(text, SegmentKind::Text, None);
                 Ok(())
             }
-            Event::ArrayStart => self.walk_open(SegmentKind::Text),
+            Event::ArrayStart => self.walk_open(SegmentKind::Text, None),
             Event::Null => Ok(()),
             _ => Err(RequestError::wrong_type(
                 format!("messages[{index}].content"),
@@ -239,13 +263,13 @@ impl Parser<'_> {
         let wanted = match (kind, name) {
             (Kind::Completions, "prompt") => "a string or an array",
             (Kind::Embeddings, "input") => "a string or a non-empty array",
-            _ => return self.walk(SegmentKind::Text),
+            _ => return self.walk(SegmentKind::Text, None),
         };
         match self.reader.next()? {
-            Event::String(text) => self.push(text, SegmentKind::Text),
+            Event::String(text) => self.push(text, SegmentKind::Text, None),
             Event::ArrayStart => {
                 let before = self.reader.position();
-                self.walk_open(SegmentKind::Text)?;
+                self.walk_open(SegmentKind::Text, None)?;
                 let inside = &self.body[before..self.reader.position() - 1];
                 if kind == Kind::Embeddings && inside.trim_ascii().is_empty() {
                     return Err(RequestError::wrong_type(name, wanted));
@@ -256,42 +280,61 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn push(&mut self, string: Str, kind: SegmentKind) {
-        self.view.segments.push(Segment { string, kind });
+    fn push(&mut self, string: Str, kind: SegmentKind, key: Option<Str>) {
+        self.view.segments.push(Segment { string, kind, form: Form::String, key });
+    }
+
+    fn key(&mut self, key: Str, kind: SegmentKind) {
+        if key_may_hide(self.reader.raw(key)) {
+            self.view.segments.push(Segment { string: key, kind, form: Form::Key, key: None });
+        }
     }
 
     /// Collect the strings of the next value.
-    fn walk(&mut self, kind: SegmentKind) -> Result<(), RequestError> {
+    fn walk(&mut self, kind: SegmentKind, key: Option<Str>) -> Result<(), RequestError> {
         match self.reader.next()? {
             Event::String(text) => {
-                self.push(text, kind);
+                self.push(text, kind, key);
                 Ok(())
             }
-            Event::ObjectStart | Event::ArrayStart => self.walk_open(kind),
+            Event::ObjectStart | Event::ArrayStart => self.walk_open(kind, key),
             _ => Ok(()),
         }
     }
 
     /// Collect the strings of the container that has just been opened, telling by their keys what they are.
-    fn walk_open(&mut self, kind: SegmentKind) -> Result<(), RequestError> {
+    fn walk_open(&mut self, kind: SegmentKind, key: Option<Str>) -> Result<(), RequestError> {
         let outside = self.reader.depth() - 1;
-        // What the strings at each open level are; a key changes it for its value only.
-        let mut kinds = vec![kind];
-        let mut next = kind;
+        // What the strings at each open level are, and under which key; a key changes it for its value only.
+        let mut levels = vec![(kind, key)];
+        let mut next = (kind, key);
         while self.reader.depth() > outside {
             match self.reader.next()? {
                 Event::Key(key) => {
-                    let around = kinds.last().copied().unwrap_or(kind);
-                    next = kind_below(&json::unescape(self.reader.raw(key)), around);
+                    let (around, parent) = levels.last().copied().unwrap_or((kind, None));
+                    self.key(key, around);
+                    let parent = parent.map(|parent| json::unescape(self.reader.raw(parent)));
+                    let name = json::unescape(self.reader.raw(key));
+                    next = (kind_below(&name, parent.as_deref(), around), Some(key));
                 }
-                Event::ObjectStart | Event::ArrayStart => kinds.push(next),
+                Event::ObjectStart | Event::ArrayStart => {
+                    if next.0 == SegmentKind::Media {
+                        // What is encoded is a string; beside it there may be text.
+                        next.0 = levels.last().map_or(kind, |(around, _)| *around);
+                    }
+                    levels.push(next);
+                }
                 Event::ObjectEnd | Event::ArrayEnd => {
-                    kinds.pop();
-                    next = kinds.last().copied().unwrap_or(kind);
+                    levels.pop();
+                    next = levels.last().copied().unwrap_or((kind, key));
                 }
-                Event::String(text) => {
-                    let media = next != SegmentKind::ToolDefinition && self.reader.raw(text).starts_with(b"data:");
-                    self.push(text, if media { SegmentKind::Media } else { next });
+                Event::String(text) => self.push(text, next.0, next.1),
+                Event::Number(number) if next.0 == SegmentKind::ToolArguments => {
+                    if number_may_hide(&self.body[number.start..number.end]) {
+                        let string = Str { start: number.start, end: number.end, escaped: false };
+                        let (kind, key) = next;
+                        self.view.segments.push(Segment { string, kind, form: Form::Number, key });
+                    }
                 }
                 _ => {}
             }
@@ -300,15 +343,21 @@ impl Parser<'_> {
     }
 }
 
-/// What the strings under a key are, inside a container of `around`.
-fn kind_below(key: &[u8], around: SegmentKind) -> SegmentKind {
+/// What the strings under a key are, inside a container of `around` that stands under the key `parent`.
+pub(crate) fn kind_below(key: &[u8], parent: Option<&[u8]>, around: SegmentKind) -> SegmentKind {
     match (around, key) {
-        (SegmentKind::ToolDefinition | SegmentKind::ToolArguments | SegmentKind::Media, _) => around,
-        (_, b"arguments" | b"input") => SegmentKind::ToolArguments,
-        (_, b"data" | b"file_data" | b"b64_json") => SegmentKind::Media,
-        (SegmentKind::Text, b"type" | b"id" | b"tool_use_id" | b"tool_call_id" | b"signature" | b"media_type") => {
-            SegmentKind::Other
+        (SegmentKind::ToolDefinition | SegmentKind::ToolArguments, _) => around,
+        (_, b"arguments" | b"input" | b"partial_json") => SegmentKind::ToolArguments,
+        (_, b"url") if parent == Some(b"image_url") => SegmentKind::Media,
+        (_, b"image_url" | b"data" | b"file_data" | b"b64_json" | b"partial_image_b64" | b"embedding") => {
+            SegmentKind::Media
         }
+        (_, b"result" | b"encrypted_content" | b"signature" | b"thought_signature") => SegmentKind::Media,
+        (
+            SegmentKind::Text,
+            b"type" | b"id" | b"role" | b"call_id" | b"tool_use_id" | b"tool_call_id" | b"media_type" | b"format"
+            | b"detail",
+        ) => SegmentKind::Other,
         _ => around,
     }
 }

@@ -76,6 +76,7 @@ fn every_string_is_a_segment_of_its_kind() {
         {"role":"tool","tool_call_id":"c1","content":"result"}],
         "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"x":{"enum":["e"]}}}}]}"#;
     let view = parse(body, Kind::Chat).unwrap();
+    assert!(view.segments.iter().all(|segment| segment.form == Form::String));
     let found: Vec<_> = view.segments.iter().map(|s| (&body[s.string.start..s.string.end], s.kind)).collect();
     assert_eq!(
         found,
@@ -91,7 +92,7 @@ fn every_string_is_a_segment_of_its_kind() {
             ("data:image/png;base64,AAAA", Media),
             ("input_audio", Other),
             ("UklG", Media),
-            ("wav", Text),
+            ("wav", Other),
             ("assistant", Other),
             ("c1", Other),
             ("function", Other),
@@ -109,6 +110,51 @@ fn every_string_is_a_segment_of_its_kind() {
             ("f", ToolDefinition),
             ("d", ToolDefinition),
             ("e", ToolDefinition),
+        ]
+    );
+}
+
+#[test]
+fn media_are_told_by_their_place_and_not_by_their_looks() {
+    use SegmentKind::{Media, Other, Text};
+    let body = r#"{"messages":[{"role":"user","content":[
+        {"type":"text","text":"data:text/plain;base64,AAAA"},
+        {"type":"image_url","image_url":"data:image/png;base64,BBBB"},
+        {"type":"image","source":{"data":"CCCC","type":"base64","media_type":"image/png"}},
+        {"type":"file","file":{"file_data":"DDDD","filename":"EEEE"}},
+        {"type":"thinking","thinking":"FFFF","signature":"GGGG"}]}]}"#;
+    let view = parse(body, Kind::Messages).unwrap();
+    let text = |segment: &Segment| &body[segment.string.start..segment.string.end];
+    let found: Vec<_> = view.segments.iter().filter(|s| s.kind != Other).map(|s| (text(s), s.kind)).collect();
+    assert_eq!(
+        found,
+        [
+            ("data:text/plain;base64,AAAA", Text),
+            ("data:image/png;base64,BBBB", Media),
+            ("CCCC", Media),
+            ("DDDD", Media),
+            ("EEEE", Text),
+            ("FFFF", Text),
+            ("GGGG", Media),
+        ]
+    );
+}
+
+#[test]
+fn keys_and_numbers_are_segments_where_something_could_hide() {
+    let body = r#"{"messages":[{"role":"user","content":[{"type":"tool_use","id":"t","name":"g",
+        "input":{"john@x.example":1,"list":[4111111111111111,7],"ok":true,"ratio":0.123456789}}]}],"metadata":{"A key":"v"},
+        "tools":[{"type":"custom","parameters":{"someName":1}}],"seed":12345678}"#;
+    let view = parse(body, Kind::Messages).unwrap();
+    let text = |string: Str| &body[string.start..string.end];
+    let hidden = view.segments.iter().filter(|s| s.form != Form::String);
+    let found: Vec<_> = hidden.map(|s| (text(s.string), s.form, s.kind, s.key.map(text))).collect();
+    assert_eq!(
+        found,
+        [
+            ("john@x.example", Form::Key, SegmentKind::ToolArguments, None),
+            ("4111111111111111", Form::Number, SegmentKind::ToolArguments, Some("list")),
+            ("someName", Form::Key, SegmentKind::ToolDefinition, None),
         ]
     );
 }

@@ -1,25 +1,40 @@
 //! What stands in a text instead of what was found.
 
-use std::ops::Range;
-
 use super::pseudonym::{Vault, look_alikes};
 use super::{Action, Decision, Family, Finding, Outcome, Scanner};
 
-/// A stretch of a text and what is to stand there.
-pub(crate) type Edit = (Range<usize>, String);
+/// A stretch of a text of which something is to be said or done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Hit {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// None for a pseudonym, ours or not.
+    pub(crate) finding: Option<Finding>,
+    /// What is to stand there, if it changes.
+    pub(crate) text: Option<String>,
+}
+
+/// Which way a text goes.
+#[derive(Debug)]
+pub(crate) enum Way<'a> {
+    /// To a model: values get pseudonyms.
+    Out(Option<&'a mut Vault>),
+    /// To the caller: pseudonyms get their values.
+    Back(Option<&'a Vault>),
+}
 
 impl Scanner {
     /// Looks at a whole text. With a vault, pseudonyms are reversible, and what only looks like one is escaped.
     #[must_use]
     pub fn scan_with(&self, text: &str, vault: Option<&mut Vault>) -> Outcome {
         let mut outcome = self.scan(text);
-        let Some(vault) = vault.filter(|_| outcome.decision != Decision::Blocked) else {
+        if vault.is_none() || outcome.decision == Decision::Blocked {
             return outcome;
-        };
-        let edits = self.edits(text, &outcome.findings, Some(vault));
-        if !edits.is_empty() {
+        }
+        let hits = self.hits(text, &outcome.findings, &mut Way::Out(vault));
+        if hits.iter().any(|hit| hit.text.is_some()) {
             outcome.decision = Decision::Transformed;
-            outcome.redacted = Some(splice(text, &edits));
+            outcome.redacted = Some(splice(text, &hits));
         }
         outcome
     }
@@ -32,38 +47,47 @@ impl Scanner {
         Self { rules: self.rules.clone(), actions: self.actions.iter().map(soften).collect() }
     }
 
-    /// What replaces the findings of a text, and with a vault the look-alikes beside them, in order.
-    pub(crate) fn edits(&self, text: &str, findings: &[Finding], mut vault: Option<&mut Vault>) -> Vec<Edit> {
-        let mut edits: Vec<Edit> = Vec::new();
+    /// The findings of a text and the pseudonyms beside them, by start.
+    pub(crate) fn hits(&self, text: &str, findings: &[Finding], way: &mut Way<'_>) -> Vec<Hit> {
+        let mut hits: Vec<Hit> = Vec::with_capacity(findings.len());
         for finding in findings {
-            if let Some(value) = text.get(finding.start..finding.end)
-                && let Some(mask) = self.mask(finding, value, vault.as_deref_mut())
-            {
-                edits.push((finding.start..finding.end, mask));
-            }
+            let Finding { start, end, .. } = *finding;
+            let mask = text.get(start..end).and_then(|value| self.mask(finding, value, way));
+            hits.push(Hit { start, end, finding: Some(*finding), text: mask });
         }
-        if let Some(vault) = vault {
-            let masked = edits.len();
-            for place in look_alikes(text) {
-                let found = &edits[..masked];
-                let next = found.partition_point(|(range, _)| range.end <= place.start);
-                if found.get(next).is_none_or(|(range, _)| range.start >= place.end) {
-                    let mask = vault.escape(&text[place.clone()]);
-                    edits.push((place, (*mask).to_owned()));
+        let found = hits.len();
+        let mut place = |start: usize, end: usize, text: &mut dyn FnMut() -> String| {
+            let next = hits[..found].partition_point(|hit| hit.end <= start);
+            if !hits[next..found].iter().take_while(|hit| hit.start < end).any(|hit| hit.text.is_some()) {
+                hits.push(Hit { start, end, finding: None, text: Some(text()) });
+            }
+        };
+        match way {
+            Way::Out(Some(vault)) => {
+                for range in look_alikes(text) {
+                    place(range.start, range.end, &mut || (*vault.escape(&text[range.clone()])).to_owned());
                 }
             }
-            edits.sort_by_key(|(range, _)| range.start);
+            Way::Back(Some(vault)) => {
+                for (range, value) in vault.places(text) {
+                    place(range.start, range.end, &mut || value.to_owned());
+                }
+            }
+            _ => {}
         }
-        edits
+        if hits.len() > found {
+            hits.sort_by_key(|hit| hit.start);
+        }
+        hits
     }
 
     /// What stands instead of a value; None if it stays. Secrets are never kept for restoring.
-    fn mask(&self, finding: &Finding, value: &str, vault: Option<&mut Vault>) -> Option<String> {
+    fn mask(&self, finding: &Finding, value: &str, way: &mut Way<'_>) -> Option<String> {
         let (kind, family) =
             self.rules.get(finding.rule).map_or(("", Family::Secrets), |rule| (rule.kind.as_str(), rule.family));
-        match (finding.action, vault) {
+        match (finding.action, way) {
             (Action::Allow | Action::Flag, _) => None,
-            (Action::Pseudonymise, Some(vault)) if family != Family::Secrets => {
+            (Action::Pseudonymise, Way::Out(Some(vault))) if family != Family::Secrets => {
                 Some((*vault.pseudonym(kind, value)).to_owned())
             }
             _ => Some(format!("<{kind}>")),
@@ -71,14 +95,16 @@ impl Scanner {
     }
 }
 
-/// A text with edits that are in order and do not overlap.
-pub(crate) fn splice(text: &str, edits: &[Edit]) -> String {
-    let mut out = String::with_capacity(text.len() + edits.iter().map(|(_, mask)| mask.len()).sum::<usize>());
+/// A text with its hits carried out; those that change something do not overlap.
+pub(crate) fn splice(text: &str, hits: &[Hit]) -> String {
+    let mut out = String::with_capacity(text.len());
     let mut from = 0;
-    for (range, mask) in edits {
-        out.push_str(&text[from..range.start]);
-        out.push_str(mask);
-        from = range.end;
+    for hit in hits {
+        if let Some(mask) = &hit.text {
+            out.push_str(&text[from..hit.start]);
+            out.push_str(mask);
+            from = hit.end;
+        }
     }
     out.push_str(&text[from..]);
     out

@@ -1,5 +1,6 @@
 //! Detection: what in a text tells of a person, opens a door or steers a model, and what is done about it.
 
+pub mod body;
 pub mod decode;
 pub mod injection;
 mod machine;

@@ -1,0 +1,105 @@
+//! Where the text of an answer is, whatever its dialect.
+
+use crate::json::{self, Error, Event, Limits, Mode, Reader, Span, Str};
+use crate::request::{Form, Segment, SegmentKind, key_may_hide, kind_below, number_may_hide};
+
+const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
+
+/// A value that repeats the text around it, token by token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Where it stands.
+    pub(crate) value: Span,
+    /// The object whose text it repeats.
+    pub(crate) inside: Span,
+    /// What may stand there instead.
+    pub(crate) empty: &'static str,
+}
+
+/// An open container.
+#[derive(Clone, Copy)]
+struct Level {
+    kind: SegmentKind,
+    key: Option<Str>,
+    start: usize,
+    repeated: Option<(Span, &'static str)>,
+}
+
+/// The texts of an answer, and what repeats them.
+pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
+    let mut reader = Reader::new(body, LIMITS, Mode::Lenient);
+    let mut segments = Vec::new();
+    let mut dropped = Vec::new();
+    let mut levels: Vec<Level> = Vec::new();
+    let mut next = (SegmentKind::Text, None);
+    loop {
+        match reader.next()? {
+            Event::Key(key) => {
+                let level = levels.last().copied();
+                let around = level.map_or(SegmentKind::Text, |level| level.kind);
+                let name = json::unescape(reader.raw(key));
+                if *name == *b"logprobs" && around == SegmentKind::Text {
+                    let value = reader.skip_value()?;
+                    let empty = if body[value.start] == b'[' { "[]" } else { "null" };
+                    if let Some(level) = levels.last_mut() {
+                        level.repeated = Some((value, empty));
+                    }
+                    continue;
+                }
+                if key_may_hide(&name) {
+                    segments.push(Segment { string: key, kind: around, form: Form::Key, key: None });
+                }
+                let parent = level.and_then(|level| level.key).map(|parent| json::unescape(reader.raw(parent)));
+                next = (kind(&name, parent.as_deref(), around), Some(key));
+            }
+            Event::ObjectStart | Event::ArrayStart => {
+                if next.0 == SegmentKind::Media {
+                    next.0 = SegmentKind::Text;
+                }
+                levels.push(Level { kind: next.0, key: next.1, start: reader.event_start(), repeated: None });
+            }
+            Event::ObjectEnd | Event::ArrayEnd => {
+                if let Some(Level { start, repeated: Some((value, empty)), .. }) = levels.pop() {
+                    dropped.push(Dropped { value, inside: Span { start, end: reader.position() }, empty });
+                }
+                next = levels.last().map_or((SegmentKind::Text, None), |level| (level.kind, level.key));
+            }
+            Event::String(string) => {
+                let (kind, key) = next;
+                // What the upstream's machinery writes is no text of anybody.
+                if kind != SegmentKind::Other {
+                    segments.push(Segment { string, kind, form: Form::String, key });
+                }
+            }
+            Event::Number(number) => {
+                let (kind, key) = next;
+                if kind == SegmentKind::ToolArguments && number_may_hide(&body[number.start..number.end]) {
+                    let string = Str { start: number.start, end: number.end, escaped: false };
+                    segments.push(Segment { string, kind, form: Form::Number, key });
+                }
+            }
+            Event::Bool(_) | Event::Null => {}
+            Event::End => return Ok((segments, dropped)),
+        }
+    }
+}
+
+fn kind(key: &[u8], parent: Option<&[u8]>, around: SegmentKind) -> SegmentKind {
+    match (around, key) {
+        (
+            SegmentKind::Text,
+            b"object"
+            | b"model"
+            | b"system_fingerprint"
+            | b"service_tier"
+            | b"finish_reason"
+            | b"stop_reason"
+            | b"status"
+            | b"item_id"
+            | b"response_id"
+            | b"previous_response_id"
+            | b"obfuscation",
+        ) => SegmentKind::Other,
+        _ => kind_below(key, parent, around),
+    }
+}

@@ -1,0 +1,188 @@
+//! Whole bodies: every decoded string that a model or a user can read or write, redacted where it stands.
+//!
+//! The body is spliced, never written anew: key order and every byte beside a finding stay as they came.
+
+mod answer;
+mod leaves;
+mod redactor;
+
+use std::collections::BTreeMap;
+
+use super::mask::{Hit, Way};
+use super::pseudonym::Vault;
+use super::{Action, Decision, Rules, Scanner};
+use crate::request::{Form, Segment, SegmentKind, View};
+pub(crate) use answer::Dropped;
+pub(crate) use redactor::{Redactor, decoded};
+
+/// Something that was found in a body; never the value itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BodyFinding {
+    /// Which string of the body, counted in the order of the scan: for requests, the index in [`View::segments`].
+    pub segment: usize,
+    /// What that string is.
+    pub kind: SegmentKind,
+    /// The rule, for [`Rules::get`].
+    pub rule: u16,
+    /// First byte in the decoded string.
+    pub start: usize,
+    /// Behind the last byte.
+    pub end: usize,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+    /// What was done about it.
+    pub action: Action,
+}
+
+/// What became of a body.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BodyOutcome {
+    /// Whether it passes.
+    pub decision: Decision,
+    /// The body that passes; None if it passes byte for byte, or does not pass.
+    pub body: Option<Vec<u8>>,
+    /// What was found, in the order of the body.
+    pub findings: Vec<BodyFinding>,
+}
+
+impl BodyOutcome {
+    /// How many findings there are of each type.
+    #[must_use]
+    pub fn counts<'r>(&self, rules: &'r Rules) -> BTreeMap<&'r str, usize> {
+        counts(self.findings.iter().map(|finding| finding.rule), rules)
+    }
+}
+
+/// How many findings there are of each type.
+pub(crate) fn counts(found: impl Iterator<Item = u16>, rules: &Rules) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for rule in found.filter_map(|rule| rules.get(rule)) {
+        *counts.entry(rule.kind.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// Looks at every text of a request and redacts what the policy says.
+///
+/// `view` is what [`View::parse`] made of the same `body`: nothing is parsed twice but JSON inside strings. With a vault,
+/// the action "pseudonymise" is reversible, and placeholders that the caller wrote are escaped so that they come back as
+/// they are; without one it redacts.
+#[must_use]
+pub fn redact_request(scanner: &Scanner, body: &[u8], view: &View, vault: Option<&mut Vault>) -> BodyOutcome {
+    let mut redactor = Redactor::new(scanner, Way::Out(vault));
+    let mut pass = Pass::default();
+    pass.segments(&mut redactor, body, &view.segments);
+    pass.outcome(body)
+}
+
+/// Looks at every text of an answer that is not streamed, redacts what the policy says, and restores the pseudonyms of the
+/// request's vault, inside tool arguments too. `logprobs` of an answer that changes are taken out: they repeat the text.
+///
+/// An answer that is no JSON is taken for one text. With a vault, the action "pseudonymise" only reports here: the answer's
+/// own values would be pseudonymised and restored in the same breath.
+#[must_use]
+pub fn redact_response(scanner: &Scanner, body: &[u8], vault: Option<&Vault>) -> BodyOutcome {
+    let softened = vault.map(|_| scanner.for_answers());
+    let mut redactor = Redactor::new(softened.as_ref().unwrap_or(scanner), Way::Back(vault));
+    redact_answer(&mut redactor, body)
+}
+
+/// [`redact_response`] with a redactor that is there already.
+pub(crate) fn redact_answer(redactor: &mut Redactor<'_>, body: &[u8]) -> BodyOutcome {
+    let mut pass = Pass::default();
+    if let Ok((segments, dropped)) = answer::read(body) {
+        pass.segments(redactor, body, &segments);
+        pass.drop_all(&dropped);
+    } else {
+        let mut hits = redactor.text(&decoded(body), SegmentKind::Text);
+        pass.note(redactor, 0, SegmentKind::Text, &hits);
+        hits.retain(|hit| hit.text.is_some());
+        pass.edits.append(&mut hits);
+    }
+    pass.outcome(body)
+}
+
+/// One pass over a body.
+#[derive(Debug, Default)]
+struct Pass {
+    findings: Vec<BodyFinding>,
+    /// What changes in the body, as it is to stand there.
+    edits: Vec<Hit>,
+    blocked: bool,
+}
+
+impl Pass {
+    fn segments(&mut self, redactor: &mut Redactor<'_>, body: &[u8], segments: &[Segment]) {
+        for (index, segment) in segments.iter().enumerate() {
+            let mut hits = redactor.segment(body, segment, 0);
+            if hits.is_empty() {
+                continue;
+            }
+            self.note(redactor, index, segment.kind, &hits);
+            if self.blocked {
+                return;
+            }
+            hits.retain(|hit| hit.text.is_some());
+            redactor::lift(body, segment, &mut hits);
+            self.edits.append(&mut hits);
+        }
+    }
+
+    fn note(&mut self, redactor: &Redactor<'_>, segment: usize, kind: SegmentKind, hits: &[Hit]) {
+        self.blocked |= redactor.blocked;
+        for hit in hits {
+            if let Some(found) = hit.finding {
+                let (start, end) = (hit.start, hit.end);
+                let (rule, score, action) = (found.rule, found.score, found.action);
+                self.findings.push(BodyFinding { segment, kind, rule, start, end, score, action });
+            }
+        }
+    }
+
+    /// Takes `logprobs` out of objects that change.
+    fn drop_all(&mut self, dropped: &[Dropped]) {
+        let changed: Vec<usize> = self.edits.iter().map(|edit| edit.start).collect();
+        for Dropped { value, inside, empty } in dropped {
+            let first = changed.partition_point(|start| *start < inside.start);
+            if changed.get(first).is_some_and(|start| *start < inside.end) {
+                let text = Some((*empty).to_owned());
+                self.edits.push(Hit { start: value.start, end: value.end, finding: None, text });
+            }
+        }
+        self.edits.sort_by_key(|edit| edit.start);
+    }
+
+    fn outcome(self, body: &[u8]) -> BodyOutcome {
+        let Self { findings, edits, blocked } = self;
+        if blocked {
+            return BodyOutcome { decision: Decision::Blocked, body: None, findings };
+        }
+        if edits.is_empty() {
+            return BodyOutcome { decision: Decision::Allowed, body: None, findings };
+        }
+        BodyOutcome { decision: Decision::Transformed, body: Some(splice_bytes(body, &edits)), findings }
+    }
+}
+
+/// Bytes with edits that are in order and do not overlap.
+pub(crate) fn splice_bytes(bytes: &[u8], edits: &[Hit]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 64);
+    let mut from = 0;
+    for edit in edits {
+        if let Some(text) = &edit.text {
+            out.extend_from_slice(&bytes[from..edit.start]);
+            out.extend_from_slice(text.as_bytes());
+            from = edit.end;
+        }
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out
+}
+
+/// Whether a segment is a string whose content is replaced inside its quotes.
+pub(crate) fn is_quoted(segment: &Segment) -> bool {
+    segment.form != Form::Number
+}
+
+#[cfg(test)]
+mod tests;
