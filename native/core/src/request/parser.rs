@@ -329,12 +329,13 @@ impl Parser<'_> {
                     next = levels.last().copied().unwrap_or((kind, key));
                 }
                 Event::String(text) => self.push(text, next.0, next.1),
-                Event::Number(number) if next.0 == SegmentKind::ToolArguments => {
-                    if number_may_hide(&self.body[number.start..number.end]) {
-                        let string = Str { start: number.start, end: number.end, escaped: false };
-                        let (kind, key) = next;
-                        self.view.segments.push(Segment { string, kind, form: Form::Number, key });
-                    }
+                Event::Number(number)
+                    if next.0 == SegmentKind::ToolArguments
+                        && number_may_hide(&self.body[number.start..number.end]) =>
+                {
+                    let string = Str { start: number.start, end: number.end, escaped: false };
+                    let (kind, key) = next;
+                    self.view.segments.push(Segment { string, kind, form: Form::Number, key });
                 }
                 _ => {}
             }

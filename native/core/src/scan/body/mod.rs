@@ -119,9 +119,6 @@ impl Pass {
                 continue;
             }
             self.note(redactor, index, segment.kind, &hits);
-            if self.blocked {
-                return;
-            }
             hits.retain(|hit| hit.text.is_some());
             redactor::lift(body, segment, &mut hits);
             self.edits.append(&mut hits);

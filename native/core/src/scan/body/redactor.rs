@@ -119,8 +119,9 @@ impl<'a> Redactor<'a> {
         if hits.iter().any(|hit| hit.text.is_some()) {
             let text = Some(quoted(&splice(number, &hits)));
             hits.truncate(1);
-            hits.iter_mut()
-                .for_each(|hit| *hit = Hit { start: 0, end: number.len(), text: text.clone(), ..hit.clone() });
+            for hit in &mut hits {
+                *hit = Hit { start: 0, end: number.len(), text: text.clone(), ..hit.clone() };
+            }
         }
         hits
     }
@@ -136,7 +137,7 @@ impl<'a> Redactor<'a> {
             if nth > 0
                 && let Some(text) = &mut hits[last].text
             {
-                text.push_str(&format!("_{}", nth + 1));
+                text.extend(["_", &(nth + 1).to_string()]);
             }
         }
         hits

@@ -46,8 +46,8 @@ fn told(outcome: &BodyOutcome) -> &str {
 
 const MAIL: &str = "jane.doe@example.com";
 
-/// Every place of every API that a text can stand in.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of every place of every API that a text can stand in")]
 fn every_string_that_a_model_reads_is_looked_at() {
     let chat = |message: &str| (Kind::Chat, format!(r#"{{"messages":[{message}]}}"#));
     let user = |content: &str| chat(&format!(r#"{{"role":"user","content":{content}}}"#));
@@ -299,7 +299,7 @@ fn pseudonyms_go_out_and_values_come_back_at_every_depth() {
     let view = View::parse(body.as_bytes(), Kind::Chat, Limits::default()).unwrap();
     let outcome = redact_request(&scanner, body.as_bytes(), &view, Some(&mut vault));
     let sent = told(&outcome).to_owned();
-    assert!(!sent.contains("@") && !sent.contains("<PERSON_"), "{sent}");
+    assert!(!sent.contains('@') && !sent.contains("<PERSON_"), "{sent}");
     let quoted = vault.pseudonym("QUOTED", "say \"no\"\n");
     let echo: Value = serde_json::from_str(&sent).unwrap();
     let inner = json!({"echo": echo["messages"][0]["content"], "q": *quoted}).to_string();
