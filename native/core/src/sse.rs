@@ -51,6 +51,14 @@ impl Block<'_> {
         Some(Cow::Owned(joined))
     }
 
+    /// Where the data stand in [`Block::raw`], if they are one line.
+    #[must_use]
+    pub fn data_place(&self) -> Option<Range<usize>> {
+        let mut lines = self.lines.iter().filter(|line| line.kind == LineKind::Data);
+        let only = lines.next()?.span.clone();
+        lines.next().is_none().then_some(only)
+    }
+
     /// The last `event:` field.
     #[must_use]
     pub fn event(&self) -> Option<&[u8]> {

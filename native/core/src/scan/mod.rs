@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod decode;
+pub mod events;
 pub mod injection;
 mod machine;
 mod mask;

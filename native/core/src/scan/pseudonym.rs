@@ -166,13 +166,14 @@ enum Seen<'a> {
 pub struct Restorer {
     vault: Arc<Vault>,
     held: String,
+    restored: usize,
 }
 
 impl Restorer {
     /// A restorer at the start of a text.
     #[must_use]
     pub fn new(vault: Arc<Vault>) -> Self {
-        Self { vault, held: String::new() }
+        Self { vault, held: String::new(), restored: 0 }
     }
 
     /// Takes more text and appends what is certain.
@@ -190,6 +191,7 @@ impl Restorer {
                     out.push_str(&self.held[from..found]);
                     out.push_str(value);
                     (from, at) = (end, end);
+                    self.restored += 1;
                 }
                 Seen::Cut => {
                     out.push_str(&self.held[from..found]);
@@ -213,6 +215,12 @@ impl Restorer {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// How many pseudonyms were replaced by their values.
+    #[must_use]
+    pub fn restored(&self) -> usize {
+        self.restored
     }
 }
 

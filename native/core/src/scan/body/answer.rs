@@ -50,7 +50,7 @@ pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
                     segments.push(Segment { string: key, kind: around, form: Form::Key, key: None });
                 }
                 let parent = level.and_then(|level| level.key).map(|parent| json::unescape(reader.raw(parent)));
-                next = (kind(&name, parent.as_deref(), around), Some(key));
+                next = (answer_kind(&name, parent.as_deref(), around), Some(key));
             }
             Event::ObjectStart | Event::ArrayStart => {
                 if next.0 == SegmentKind::Media {
@@ -84,7 +84,8 @@ pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
     }
 }
 
-fn kind(key: &[u8], parent: Option<&[u8]>, around: SegmentKind) -> SegmentKind {
+/// What the strings of an answer are under a key, as [`kind_below`] tells it for requests.
+pub(crate) fn answer_kind(key: &[u8], parent: Option<&[u8]>, around: SegmentKind) -> SegmentKind {
     match (around, key) {
         (
             SegmentKind::Text,

@@ -12,8 +12,10 @@ use super::mask::{Hit, Way};
 use super::pseudonym::Vault;
 use super::{Action, Decision, Rules, Scanner};
 use crate::request::{Form, Segment, SegmentKind, View};
-pub(crate) use answer::Dropped;
-pub(crate) use redactor::{Redactor, decoded};
+use answer::Dropped;
+pub(crate) use answer::answer_kind;
+pub(crate) use redactor::Redactor;
+use redactor::decoded;
 
 /// Something that was found in a body; never the value itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,19 +89,26 @@ pub fn redact_response(scanner: &Scanner, body: &[u8], vault: Option<&Vault>) ->
     redact_answer(&mut redactor, body)
 }
 
-/// [`redact_response`] with a redactor that is there already.
-pub(crate) fn redact_answer(redactor: &mut Redactor<'_>, body: &[u8]) -> BodyOutcome {
+fn redact_answer(redactor: &mut Redactor<'_>, body: &[u8]) -> BodyOutcome {
     let mut pass = Pass::default();
-    if let Ok((segments, dropped)) = answer::read(body) {
-        pass.segments(redactor, body, &segments);
-        pass.drop_all(&dropped);
-    } else {
+    if !pass.answer(redactor, body, &|_| true) {
         let mut hits = redactor.text(&decoded(body), SegmentKind::Text);
         pass.note(redactor, 0, SegmentKind::Text, &hits);
         hits.retain(|hit| hit.text.is_some());
         pass.edits.append(&mut hits);
     }
     pass.outcome(body)
+}
+
+/// What is found in the strings of a JSON answer that `wanted` accepts, and what changes where.
+pub(crate) fn answer_hits(
+    redactor: &mut Redactor<'_>,
+    body: &[u8],
+    wanted: &dyn Fn(&Segment) -> bool,
+) -> (Vec<BodyFinding>, Vec<Hit>) {
+    let mut pass = Pass::default();
+    pass.answer(redactor, body, wanted);
+    (pass.findings, pass.edits)
 }
 
 /// One pass over a body.
@@ -112,6 +121,17 @@ struct Pass {
 }
 
 impl Pass {
+    /// False if the body is no JSON.
+    fn answer(&mut self, redactor: &mut Redactor<'_>, body: &[u8], wanted: &dyn Fn(&Segment) -> bool) -> bool {
+        let Ok((mut segments, dropped)) = answer::read(body) else {
+            return false;
+        };
+        segments.retain(wanted);
+        self.segments(redactor, body, &segments);
+        self.drop_all(&dropped);
+        true
+    }
+
     fn segments(&mut self, redactor: &mut Redactor<'_>, body: &[u8], segments: &[Segment]) {
         for (index, segment) in segments.iter().enumerate() {
             let mut hits = redactor.segment(body, segment, 0);
@@ -182,4 +202,4 @@ pub(crate) fn is_quoted(segment: &Segment) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
