@@ -1,6 +1,11 @@
 //! Shapes that code tells better than an expression, each a function from a position to a verdict.
 
 mod email;
+mod infix;
+mod jwt;
+mod pem;
+mod secret;
+mod url_credentials;
 
 use super::window::{Verdict, Window};
 
@@ -17,12 +22,36 @@ pub enum Trigger {
     Colon,
     /// The start of an alphanumeric run that holds a digit (see [`super::rules::Start::Number`]).
     Number,
+    /// The start of a token that one of the rule's context words precedes (see [`super::rules::Start::Token`]).
+    Token,
     /// One of these, which need not be letters.
     Literals(&'static [&'static str]),
 }
 
 /// All matchers by the names that rules use.
-pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[("email", Trigger::At, email::email)];
+pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
+    ("attached-secret", Trigger::Number, secret::attached),
+    ("email", Trigger::At, email::email),
+    (
+        "entra-secret",
+        Trigger::Literals(&["0Q~", "1Q~", "2Q~", "3Q~", "4Q~", "5Q~", "6Q~", "7Q~", "8Q~", "9Q~"]),
+        infix::entra,
+    ),
+    ("jwt", Trigger::Literals(&["eyJ"]), jwt::jwt),
+    (
+        "mailchimp-key",
+        Trigger::Literals(&["-us1", "-us2", "-us3", "-us4", "-us5", "-us6", "-us7", "-us8", "-us9"]),
+        infix::mailchimp,
+    ),
+    ("maxmind-key", Trigger::Literals(&["_mmk"]), infix::maxmind),
+    ("named-secret", Trigger::Token, secret::named),
+    ("openai-key", Trigger::Literals(&["T3BlbkFJ"]), infix::openai),
+    ("password", Trigger::Literals(&["assw", "pwd"]), secret::password),
+    ("pem", Trigger::Literals(&["-----BEGIN "]), pem::pem),
+    ("terraform-token", Trigger::Literals(&[".atlasv1."]), infix::terraform),
+    ("url-credentials", Trigger::At, url_credentials::url_credentials),
+    ("vendor-secret", Trigger::Token, secret::vendor),
+];
 
 /// The matcher of a name.
 #[must_use]

@@ -197,6 +197,8 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             Trigger::At => Starts::At,
             Trigger::Colon => Starts::Colon,
             Trigger::Number => Starts::Number,
+            Trigger::Token if spec.context.is_empty() => return Err("its matcher needs context words".into()),
+            Trigger::Token => Starts::Token,
             Trigger::Literals(texts) => Starts::Literals {
                 texts: texts.iter().map(|text| (*text).to_owned()).collect(),
                 folded: spec.ignore_case,

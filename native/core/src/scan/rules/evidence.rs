@@ -43,7 +43,7 @@ pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
     let Some(value) = window.text.get(found.start..found.end) else { return Verdict::No };
     if value.len() < rule.min_len
         || (rule.entropy > 0.0 && entropy(value) < rule.entropy)
-        || (rule.stoplist && stoplist::is_placeholder(value))
+        || (rule.stoplist && (stoplist::is_placeholder(value) || stoplist::is_digest_mark(window.context(found.start))))
     {
         return Verdict::No;
     }
@@ -89,7 +89,7 @@ fn score(rule: &Rule, window: &Window<'_>, from: usize, value: &[u8], shape: f32
     let valid = || rule.validator.is_some_and(|check| check(value));
     let likely = || rule.context.as_ref().is_some_and(|words| words.is_match(window.context(from)));
     match rule.require {
-        Require::None => Some(shape),
+        Require::None => Some(if valid() { shape.max(0.98) } else { shape }),
         Require::Context => likely().then_some(shape),
         Require::Validator => valid().then_some(shape),
         Require::Both => (valid() && likely()).then_some(shape),

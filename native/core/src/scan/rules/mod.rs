@@ -19,7 +19,9 @@ pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 /// The packs that every scanner has.
 const BUILTIN: &[(&str, &str)] = &[
     ("pii.toml", include_str!("../../../../../config/rules/pii.toml")),
-    ("secrets.toml", include_str!("../../../../../config/rules/secrets.toml")),
+    ("secrets-distinctive.toml", include_str!("../../../../../config/rules/secrets-distinctive.toml")),
+    ("secrets-keyword.toml", include_str!("../../../../../config/rules/secrets-keyword.toml")),
+    ("secrets-structural.toml", include_str!("../../../../../config/rules/secrets-structural.toml")),
 ];
 
 static SHARED: LazyLock<Arc<Rules>> = LazyLock::new(|| match Rules::load(Vec::new()) {

@@ -1,12 +1,21 @@
 //! Checks that a value of the right shape must pass: check digits, ranges, lengths.
 
+pub(crate) mod base64;
+mod github_crc32;
 mod luhn;
 
 /// Says whether a value passes. It gets the value as it stands in the normalised text, separators included.
 pub type Validator = fn(&[u8]) -> bool;
 
 /// All checks by the names that rules use.
-pub const VALIDATORS: &[(&str, Validator)] = &[("luhn", luhn::luhn)];
+pub const VALIDATORS: &[(&str, Validator)] = &[
+    ("basic-credentials", base64::basic_credentials),
+    ("github-crc32", github_crc32::github_crc32),
+    ("luhn", luhn::luhn),
+    ("mixed", super::stoplist::randomness::is_mixed),
+    ("password", super::stoplist::is_plausible_password),
+    ("random", super::stoplist::randomness::is_random),
+];
 
 /// The check of a name.
 #[must_use]

@@ -1,0 +1,169 @@
+//! Secrets that have no shape of their own: what they are called tells, and that nobody would say them.
+
+mod naming;
+mod password;
+mod words;
+
+use super::super::stoplist::is_placeholder;
+use super::super::stoplist::randomness::{Shape, is_uuid};
+use super::super::window::{Match, Verdict, Window};
+use naming::{Naming, naming};
+
+pub(super) use password::password;
+
+const VALUE_MAX: usize = 2048;
+
+/// A generated value behind a name such as `api_key` or in a sentence on a token.
+pub(super) fn named(window: &Window<'_>, at: usize) -> Verdict {
+    let start = widen(window, at);
+    let naming = naming(window, start);
+    if naming == Naming::None {
+        return Verdict::No;
+    }
+    let end = match value_end(window, start, naming) {
+        Ok(end) => end,
+        Err(verdict) => return verdict,
+    };
+    let value = &window.text[start..end];
+    let shape = Shape::of(value);
+    let generated = |least: usize, surprise: f32| {
+        value.len() >= least
+            && shape.letters > 1
+            && (shape.surprise >= surprise || shape.is_dense())
+            && !is_listing(value)
+    };
+    let hex = |least: usize| shape.is_hex() && value.len() >= least;
+    let number = shape.digits == value.len() && (24..=100).contains(&value.len());
+    let score = match naming {
+        Naming::None => None,
+        Naming::Assigned if hex(16) || number || is_uuid(value) => Some(0.75),
+        Naming::Assigned => generated(10, 1.5).then_some(0.8),
+        Naming::Adjacent if hex(20) || number || is_uuid(value) => Some(0.7),
+        Naming::Adjacent => generated(12, 3.0).then_some(0.75),
+        Naming::Mentioned if hex(28) => Some(0.5),
+        Naming::Mentioned => (shape.surprise >= 4.0 && generated(14, 4.0)).then_some(0.6),
+    };
+    score.map_or(Verdict::No, |score| Verdict::Match(Match { start, end, score }))
+}
+
+/// A generated value near the name of a service (the context words of the rule).
+pub(super) fn vendor(window: &Window<'_>, at: usize) -> Verdict {
+    let start = widen(window, at);
+    let end = match value_end(window, start, Naming::Adjacent) {
+        Ok(end) => end,
+        Err(verdict) => return verdict,
+    };
+    let value = &window.text[start..end];
+    let shape = Shape::of(value);
+    let generated = shape.letters > 1 && value.len() >= 14 && shape.surprise >= 4.0 && !is_listing(value);
+    if generated || is_uuid(value) || (shape.is_hex() && value.len() >= 24) {
+        Verdict::Match(Match { start, end, score: 0.6 })
+    } else {
+        Verdict::No
+    }
+}
+
+/// A generated value that hangs on a name: `service-secret-0c2c...`, `token_51f6...`.
+pub(super) fn attached(window: &Window<'_>, at: usize) -> Verdict {
+    const LEAST: usize = 16;
+    if !window.before(at).is_some_and(|byte| matches!(byte, b'-' | b'_' | b'.')) {
+        return Verdict::No;
+    }
+    let (end, open) = window.run(at, VALUE_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if open || window.unknown(end + 1) {
+        return Verdict::More;
+    }
+    let value = &window.text[at..end];
+    let shape = Shape::of(value);
+    let generated = value.len() >= LEAST && shape.letters > 1 && shape.surprise >= 4.0 && !is_listing(value);
+    let fits = is_uuid(value) || generated || (shape.is_hex() && value.len() >= 24);
+    if !fits
+        || window.get(end).is_some_and(|byte| matches!(byte, b'(' | b'@' | b'_' | b'.' | b'/'))
+        || is_placeholder(value)
+    {
+        return Verdict::No;
+    }
+    if naming::names_secret(window, at - 1) {
+        Verdict::Match(Match { start: at, end, score: 0.6 })
+    } else {
+        Verdict::No
+    }
+}
+
+/// Base64 may begin with a sign, which begins no token.
+fn widen(window: &Window<'_>, at: usize) -> usize {
+    let signs =
+        window.text[at.saturating_sub(3)..at].iter().rev().take_while(|byte| matches!(byte, b'+' | b'/')).count();
+    let start = at - signs;
+    let free = window
+        .before(start)
+        .is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'"' | b'\'' | b'`' | b'=' | b':'));
+    if signs < 3 && free { start } else { at }
+}
+
+fn is_value(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'/' | b'=' | b'.' | b'~' | b'-')
+}
+
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b':' | b'|')
+}
+
+/// Where the value ends that starts here, or why there is none.
+fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize, Verdict> {
+    let text = window.text;
+    if window.before(start).is_some_and(|byte| matches!(byte, b'.' | b'/' | b'+' | b'@' | b'#' | b'$' | b'&' | b'%')) {
+        return Err(Verdict::No);
+    }
+    let quote = window.before(start).filter(|byte| naming == Naming::Assigned && matches!(byte, b'"' | b'\''));
+    let accept = |byte: u8| is_value(byte) || (quote.is_some() && is_mark(byte));
+    let (mut end, open) = window.run(start, VALUE_MAX, accept);
+    if open {
+        return Err(Verdict::More);
+    }
+    if end - start >= VALUE_MAX {
+        return Err(Verdict::No);
+    }
+    if window.unknown(end + 2) {
+        return Err(Verdict::More);
+    }
+    let called = window.get(end).is_some_and(|byte| matches!(byte, b'(' | b'@'));
+    let scheme = text[end..].starts_with(b"://") || text[start..end].windows(3).any(|three| three == b"://");
+    if called || scheme {
+        return Err(Verdict::No);
+    }
+    // `a=b`: the value is what follows, and is asked about by itself.
+    let sign = text[start..end].iter().position(|byte| *byte == b'=').map_or(end, |sign| start + sign);
+    if text[sign..end].iter().any(u8::is_ascii_alphanumeric) {
+        return Err(Verdict::No);
+    }
+    // Cut short in the text: `ops_eyJ..`.
+    if text[start..end].ends_with(b"..") {
+        return Err(Verdict::No);
+    }
+    while end > start && matches!(text[end - 1], b'.' | b'-' | b'~' | b':' | b'?' | b'!' | b',') {
+        end -= 1;
+    }
+    if end - start < 8 || is_placeholder(&text[start..end]) {
+        return Err(Verdict::No);
+    }
+    Ok(end)
+}
+
+/// Paths, versions, dates and names with dots and dashes: the greater part is words or numbers.
+fn is_listing(value: &[u8]) -> bool {
+    let (mut parts, mut plain, mut all) = (0usize, 0usize, 0usize);
+    for part in value.split(|byte| !byte.is_ascii_alphanumeric()).filter(|part| !part.is_empty()) {
+        parts += 1;
+        all += part.len();
+        let shape = Shape::of(part);
+        if (part.len() < 8 && shape.surprise < 3.0) || (shape.surprise < 0.5 && !(shape.is_dense() && part.len() >= 14))
+        {
+            plain += part.len();
+        }
+    }
+    parts > 1 && 2 * plain > all
+}
+
+#[cfg(test)]
+mod tests;
