@@ -18,6 +18,7 @@ pub(super) enum Naming {
 
 const NAME_MAX: usize = 48;
 const GAP_MAX: usize = 16;
+const DASHES_MAX: usize = 3;
 
 /// Reads the text before a value backwards.
 pub(super) fn naming(window: &Window<'_>, at: usize) -> Naming {
@@ -31,6 +32,7 @@ pub(super) fn naming(window: &Window<'_>, at: usize) -> Naming {
     let parts = Parts::of(name);
     match parts.kind() {
         Kind::Public => return Naming::None,
+        Kind::Secret if is_public_thing(before, name) => return Naming::None,
         Kind::Secret if gap.sign != Sign::None => return Naming::Assigned,
         Kind::Secret if gap.lines == 0 => return Naming::Adjacent,
         Kind::Secret => return Naming::Mentioned,
@@ -43,6 +45,16 @@ pub(super) fn naming(window: &Window<'_>, at: usize) -> Naming {
         return Naming::None;
     }
     mention(before, name.len())
+}
+
+/// `public key`, `primary key`: the word before the name makes the difference.
+fn is_public_thing(before: &[u8], name: &[u8]) -> bool {
+    let rest = &before[..before.len() - name.len()];
+    let rest = rest.strip_suffix(b" ").unwrap_or_default();
+    is_one_of(
+        last_name(rest),
+        &["public", "primary", "foreign", "partition", "sort", "cache", "object", "idempotency", "ssh"],
+    )
 }
 
 /// Whether the name that ends at a position is that of a secret.
@@ -69,6 +81,7 @@ fn mention(before: &[u8], skip: usize) -> Naming {
         let parts = Parts::of(name);
         match parts.kind() {
             Kind::Public => return Naming::None,
+            Kind::Secret if is_public_thing(rest, name) => return Naming::None,
             Kind::Secret if direct => return Naming::Adjacent,
             Kind::Secret if !WEAK_WORDS.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes())) => {
                 return Naming::Mentioned;
@@ -104,9 +117,11 @@ struct Gap {
 /// What stands between a name and its value: quotes, blanks, and what assigns.
 fn gap(context: &[u8]) -> Option<Gap> {
     let mut gap = Gap { len: 0, sign: Sign::None, lines: 0 };
+    let mut dashes = 0;
     for byte in context.iter().rev() {
         match byte {
-            b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'*' | b'-' | b'\r' => {}
+            b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'*' | b'\r' => {}
+            b'-' if dashes < DASHES_MAX => dashes += 1,
             b'\n' => gap.lines += 1,
             b'=' if gap.sign == Sign::None => gap.sign = Sign::Equals,
             b':' if gap.sign == Sign::None => gap.sign = Sign::Colon,

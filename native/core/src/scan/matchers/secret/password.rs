@@ -152,7 +152,7 @@ fn plausible(value: &[u8], quoted: bool, spoken: bool) -> bool {
     }
     let mixed = shape.letters > 0 && shape.digits > 0;
     if quoted {
-        return (mixed && (inner > 0 || shape.surprise > -2.0))
+        return (mixed && (inner > 0 || shape.surprise > -4.0))
             || (shape.letters > 2 && inner > 0)
             || shape.surprise >= 3.0;
     }
