@@ -55,6 +55,8 @@ const PLACEHOLDER_WORDS: &[&str] = &[
 /// Sequences that people type instead of a value: they say something of short values only.
 const SEQUENCES: &[&str] = &["abcdef", "123456", "012345", "qwerty", "deadbeef"];
 const SHORT: usize = 20;
+/// A value that is longer than this holds any word by chance.
+const LONG: usize = 200;
 
 /// Starts of values that are public by design: digests of packages, keys that are meant to be shared, encoded pictures.
 const PUBLIC_STARTS: &[&[u8]] = &[
@@ -94,7 +96,7 @@ pub fn is_placeholder(value: &[u8]) -> bool {
         || is_template(value)
         || is_monotonous(value)
         || PUBLIC_STARTS.iter().any(|start| value.starts_with(start))
-        || PLACEHOLDER_WORDS.iter().any(|word| holds(value, word.as_bytes()))
+        || (value.len() <= LONG && PLACEHOLDER_WORDS.iter().any(|word| holds(value, word.as_bytes())))
         || (value.len() <= SHORT && SEQUENCES.iter().any(|word| holds(value, word.as_bytes())))
 }
 
@@ -149,7 +151,7 @@ pub fn is_template(value: &[u8]) -> bool {
         || (value.first() == Some(&b'<') && value.last() == Some(&b'>'))
         || (value.first() == Some(&b'{') && value.last() == Some(&b'}'))
         || (value.first() == Some(&b'%') && value.last() == Some(&b'%'))
-        || value.windows(3).any(|three| three == b"...")
+        || (value.len() <= LONG && value.windows(3).any(|three| three == b"..."))
 }
 
 /// One character over and over (`xxxx`, `****`), or a sequence (`abcd`, `1234`), for the greater part of the value.

@@ -162,7 +162,7 @@ fn is_listing(value: &[u8]) -> bool {
             plain += part.len();
         }
     }
-    parts > 1 && 2 * plain > all
+    parts > 1 && 2 * plain > all && Shape::of(value).surprise < 6.0
 }
 
 #[cfg(test)]

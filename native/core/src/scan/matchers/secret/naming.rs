@@ -222,7 +222,7 @@ impl<'a> Parts<'a> {
 
 /// Names that are written in one: `geocodifytoken`, `adminpassword`, `OPENAIKEY`.
 fn ends_with_secret(part: &[u8]) -> bool {
-    ["token", "secret", "apikey", "secretkey", "accesskey", "privatekey", "password", "passwd"]
+    ["token", "secret", "access", "apikey", "secretkey", "accesskey", "privatekey", "password", "passwd"]
         .iter()
         .any(|word| part.len() > word.len() && part[part.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes()))
 }
