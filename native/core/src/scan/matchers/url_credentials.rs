@@ -38,7 +38,8 @@ pub(super) fn url_credentials(window: &Window<'_>, at: usize) -> Verdict {
         .iter()
         .position(|byte| matches!(byte, b'/' | b'?'))
         .is_some_and(|slash| password[..slash].iter().all(u8::is_ascii_digit));
-    if password.len() < 4 || path || is_placeholder(password) || is_dull(password) {
+    let odd = colon == 0 && password.contains(&b':');
+    if password.len() < 4 || path || odd || is_placeholder(password) || is_dull(password) {
         return Verdict::No;
     }
     Verdict::Match(Match { start, end: at, score: 0.9 })

@@ -12,6 +12,8 @@ use naming::{Naming, naming};
 pub(super) use password::password;
 
 const VALUE_MAX: usize = 2048;
+/// A longer value that ends like the name of a secret does so by chance.
+const NAME_MAX: usize = 32;
 
 /// A generated value behind a name such as `api_key` or in a sentence on a token.
 pub(super) fn named(window: &Window<'_>, at: usize) -> Verdict {
@@ -41,7 +43,7 @@ pub(super) fn named(window: &Window<'_>, at: usize) -> Verdict {
         Naming::Adjacent if hex(20) || number || is_uuid(value) => Some(0.7),
         Naming::Adjacent => generated(12, 3.0).then_some(0.75),
         Naming::Mentioned if hex(28) => Some(0.5),
-        Naming::Mentioned => (shape.surprise >= 4.0 && generated(14, 4.0)).then_some(0.6),
+        Naming::Mentioned => (shape.surprise >= 5.0 && generated(14, 5.0)).then_some(0.6),
     };
     score.map_or(Verdict::No, |score| Verdict::Match(Match { start, end, score }))
 }
@@ -55,8 +57,9 @@ pub(super) fn vendor(window: &Window<'_>, at: usize) -> Verdict {
     };
     let value = &window.text[start..end];
     let shape = Shape::of(value);
-    let generated = shape.letters > 1 && value.len() >= 14 && shape.surprise >= 4.0 && !is_listing(value);
-    if generated || is_uuid(value) || (shape.is_hex() && value.len() >= 24) {
+    let least = if shape.is_hex() { 24 } else { 14 };
+    let generated = shape.letters > 1 && value.len() >= least && shape.surprise >= 4.0 && !is_listing(value);
+    if generated || is_uuid(value) || (shape.is_hex() && value.len() >= least) {
         Verdict::Match(Match { start, end, score: 0.6 })
     } else {
         Verdict::No
@@ -144,7 +147,8 @@ fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize,
     while end > start && matches!(text[end - 1], b'.' | b'-' | b'~' | b':' | b'?' | b'!' | b',') {
         end -= 1;
     }
-    if end - start < 8 || is_placeholder(&text[start..end]) {
+    let value = &text[start..end];
+    if value.len() < 8 || is_placeholder(value) || (value.len() < NAME_MAX && naming::is_secret_name(value)) {
         return Err(Verdict::No);
     }
     Ok(end)

@@ -60,7 +60,12 @@ fn is_public_thing(before: &[u8], name: &[u8]) -> bool {
 /// Whether the name that ends at a position is that of a secret.
 pub(super) fn names_secret(window: &Window<'_>, end: usize) -> bool {
     let name = last_name(window.context(end));
-    !name.is_empty() && matches!(Parts::of(name).kind(), Kind::Secret)
+    !name.is_empty() && is_secret_name(name)
+}
+
+/// Whether a name is that of a secret: `buildToken`, `API_KEY`, `Ed25519PrivateKey`.
+pub(super) fn is_secret_name(name: &[u8]) -> bool {
+    matches!(Parts::of(name).kind(), Kind::Secret)
 }
 
 /// Goes on over the words before the one beside the value.
@@ -125,6 +130,8 @@ fn gap(context: &[u8]) -> Option<Gap> {
             b'\n' => gap.lines += 1,
             b'=' if gap.sign == Sign::None => gap.sign = Sign::Equals,
             b':' if gap.sign == Sign::None => gap.sign = Sign::Colon,
+            // A path in a programming language: `Secrets::Value`.
+            b':' if gap.len > 0 && context.get(context.len() - gap.len) == Some(&b':') => return None,
             b'=' | b':' => {}
             b'>' => gap.sign = Sign::Arrow,
             b',' | b'(' | b'[' | b'{' | b'|' => gap.sign = Sign::Opens,

@@ -11,6 +11,7 @@ const LEAST: usize = 6;
 /// Words that are values in code and prose, not passwords.
 const NOT_PASSWORDS: &[&str] = &[
     "user", "test", "admin", "secret", "null", "none", "true", "false", "pass", "default", "hidden", "empty", "string",
+    "abc123", "p@ss", "pa$$", "passw0rd", "letmein", "welcome1", "hunter2",
 ];
 
 /// The value behind `assw` (password, passwd) or `pwd`, in an assignment or after "is".
@@ -104,6 +105,10 @@ fn joint(window: &Window<'_>, from: usize) -> Result<Joint, Verdict> {
                 continue;
             }
             _ if signs > 0 || spoken => break,
+            // `machine host login joe password ...` as in .netrc.
+            _ if at == from + 1 && quotes == 0 && window.context(from).windows(7).any(|part| part == b" login ") => {
+                break;
+            }
             _ => return Err(Verdict::No),
         }
         at += 1;

@@ -26,7 +26,7 @@ pub(super) const TAILS: &[&str] = &[
 /// A name with one of these parts is that of something public.
 #[rustfmt::skip]
 pub(super) const PUBLIC_WORDS: &[&str] = &[
-    "public", "pub", "id", "ids", "sha", "sha1", "sha256", "sha384", "sha512", "md5", "crc32", "hash", "hashes",
+    "public", "pub", "recv", "keyserver", "gpg", "id", "ids", "sha", "sha1", "sha256", "sha384", "sha512", "md5", "crc32", "hash", "hashes",
     "digest", "checksum", "checksums", "fingerprint", "commit", "revision", "rev", "integrity", "etag", "uuid",
     "guid", "idempotency", "cache", "primary", "foreign", "partition", "sort", "index", "object", "url", "uri",
     "path", "file", "filename", "name", "type", "length", "len", "size", "version", "count", "h1", "base64", "ssh",
