@@ -1,8 +1,9 @@
+# ruff: noqa: INP001 -- run by path, not part of a package
 """Measure the secret rules on the detection corpora.
 
-The folder with the corpora comes from the environment variable TOLLHOUSE_CORPORA. A record belongs to the held-out part when
-the SHA-1 of its id is divisible by five; those texts are for measuring only. With --misses the missed and the wrongly found
-values of the other part are listed.
+The folder with the corpora comes from the environment variable TOLLHOUSE_CORPORA. A record belongs to the held-out part
+when the SHA-1 of its id is divisible by five; those texts are for measuring only. With --misses the missed and the
+wrongly found values of the other part are listed.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class Tally:
         )
 
 
+def say(*parts: object) -> None:
+    """Write one line."""
+    sys.stdout.write(" ".join(map(str, parts)) + "\n")
+
+
 def read(path: pathlib.Path) -> Iterator[Record]:
     """Yield the records of one file; a conversation is one text."""
     for line in path.read_text().splitlines():
@@ -136,7 +142,7 @@ def count(tally: Tally, record: Record, findings: list[Finding]) -> bool:
 
 def report(name: str, pairs: list[tuple[Record, list[Finding]]], *, misses: bool) -> None:
     """Print the figures of one part."""
-    print(f"== {name}")
+    say(f"== {name}")
     secret = [pair for pair in pairs if pair[0].label == "secret"]
     groups: dict[str, Tally] = collections.defaultdict(Tally)
     for record, findings in secret:
@@ -148,24 +154,26 @@ def report(name: str, pairs: list[tuple[Record, list[Finding]]], *, misses: bool
         for key in ("all secrets", record.file, *([f"  {group}"] if group else [])):
             complete = count(groups[key], record, findings)
         if misses and not complete:
-            print("missed", record.id, record.rule, [record.text[a:b][:80] for a, b in record.spans])
-            print("      ", repr(record.text[max(0, record.spans[0][0] - 60) : record.spans[0][1] + 20][:220]))
-            print("      ", [(f.rule, record.text[f.start : f.end][:60]) for f in findings])
+            say("missed", record.id, record.rule, [record.text[a:b][:80] for a, b in record.spans])
+            say("      ", repr(record.text[max(0, record.spans[0][0] - 60) : record.spans[0][1] + 20][:220]))
+            say("      ", [(f.rule, record.text[f.start : f.end][:60]) for f in findings])
     for key in sorted(groups):
-        print(groups[key].row(key))
+        say(groups[key].row(key))
     negatives = [(record, findings) for record, findings in pairs if record.label in {"benign", "rule_negative"}]
     for file in sorted({record.file for record, _ in negatives}):
         of_file = [(record, findings) for record, findings in negatives if record.file == file]
         flagged = [(record, findings) for record, findings in of_file if findings]
-        print(f"{file:44} {len(of_file):5} texts without a secret, flagged {len(flagged)}")
+        say(f"{file:44} {len(of_file):5} texts without a secret, flagged {len(flagged)}")
         if misses:
             for record, findings in flagged:
                 for finding in findings:
                     around = record.text[max(0, finding.start - 50) : finding.end + 10]
-                    print("  wrong", finding.rule, repr(record.text[finding.start : finding.end][:80]), repr(around[:160]))
-    print(records_row(pairs))
+                    say(
+                        "  wrong", finding.rule, repr(record.text[finding.start : finding.end][:80]), repr(around[:160])
+                    )
+    say(records_row(pairs))
     by_rule = collections.Counter(finding.rule for _, findings in negatives for finding in findings)
-    print("rules that fire without a secret:", dict(by_rule.most_common(12)))
+    say("rules that fire without a secret:", dict(by_rule.most_common(12)))
 
 
 def records_row(pairs: Iterable[tuple[Record, list[Finding]]]) -> str:
@@ -182,7 +190,10 @@ def records_row(pairs: Iterable[tuple[Record, list[Finding]]]) -> str:
             benign += 1
             benign_wrong += bool(findings)
     rows = []
-    for name, wrong in (("benign texts", benign_wrong), ("benign texts and rules' negatives", benign_wrong + negative_wrong)):
+    for name, wrong in (
+        ("benign texts", benign_wrong),
+        ("benign texts and rules' negatives", benign_wrong + negative_wrong),
+    ):
         recall, precision = hits / max(1, hits + misses), hits / max(1, hits + wrong)
         f1 = 2 * recall * precision / max(1e-9, recall + precision)
         rows.append(f"records, against {name}: recall {recall:.3f} precision {precision:.3f} F1 {f1:.3f}")
@@ -197,10 +208,15 @@ def main() -> int:
     options = parser.parse_args()
     folder = os.environ.get("TOLLHOUSE_CORPORA")
     if not folder:
-        print("TOLLHOUSE_CORPORA is not set: there is nothing to measure on", file=sys.stderr)
+        sys.stderr.write("TOLLHOUSE_CORPORA is not set: there is nothing to measure on" + "\n")
         return 0
     root = pathlib.Path(folder)
-    records = [r for name in ("secrets", "benign", "chat") for path in sorted((root / name).glob("*.jsonl")) for r in read(path)]
+    records = [
+        r
+        for name in ("secrets", "benign", "chat")
+        for path in sorted((root / name).glob("*.jsonl"))
+        for r in read(path)
+    ]
     pairs = list(zip(records, scan(records), strict=True))
     report("development", [pair for pair in pairs if not pair[0].held_out], misses=options.misses)
     report("held out", [pair for pair in pairs if pair[0].held_out], misses=False)
