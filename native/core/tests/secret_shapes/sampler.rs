@@ -109,7 +109,7 @@ fn class<'a>(mut rest: &'a [u8], random: &mut Random, out: &mut String) -> &'a [
         }
     }
     let mut plain: Vec<u8> = if negated {
-        (b'0'..=b'z').filter(|byte| byte.is_ascii_alphanumeric()).collect()
+        (b'0'..=b'z').filter(u8::is_ascii_alphanumeric).collect()
     } else {
         members.iter().copied().filter(u8::is_ascii_alphanumeric).collect()
     };
