@@ -16,7 +16,7 @@ EXTENSION := $(wildcard native/python/tollhouse/_native*.so)
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find native/core native/binding -name '*.rs' -o -name Cargo.toml)
 NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node/node_modules/.installed)
 
-.PHONY: help serve test test-quick lint fmt bench wheel lock clean system FORCE
+.PHONY: help serve test test-quick lint fmt bench fuzz wheel lock clean system FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,13 @@ bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency
 	@scripts/system-packages.sh nginx:nginx
 	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
 
+fuzz: ## Look for splits of a text or stream that change what comes out (FUZZ=seconds per target; needs nightly Rust)
+	@$(RUST) cargo fuzz --version >/dev/null 2>&1 || { \
+		echo "error: cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2; exit 1; }
+	@for target in scan_split events_split; do \
+		$(RUST) cargo +nightly fuzz run --fuzz-dir native/fuzz $$target -- -max_total_time=$(or $(FUZZ),60) -max_len=2048; \
+	done
+
 wheel: $(VENV)/.runtime ## Build dist/*.whl
 	@$(RUST) $(BIN)/maturin build --release --locked --out dist
 
@@ -72,7 +79,7 @@ lock: ## Write the locks in requirements/ anew (LOCK=--upgrade moves every versi
 
 clean: ## Remove everything that was built or installed; state in .tollhouse stays
 	@rm -rf $(VENV) target dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
-		.hypothesis .benchmarks tests/clients/node/node_modules native/python/tollhouse/_native*.so
+		.hypothesis .benchmarks tests/clients/node/node_modules native/python/tollhouse/_native*.so native/fuzz/target
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps: a second start finds them newer than what they are made from and does nothing.

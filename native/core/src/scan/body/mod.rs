@@ -14,8 +14,8 @@ use super::{Action, Decision, Rules, Scanner};
 use crate::request::{Form, Segment, SegmentKind, View};
 use answer::Dropped;
 pub(crate) use answer::answer_kind;
-pub(crate) use redactor::Redactor;
 use redactor::decoded;
+pub(crate) use redactor::{Redactor, escaped};
 
 /// Something that was found in a body; never the value itself.
 #[derive(Clone, Copy, Debug, PartialEq)]

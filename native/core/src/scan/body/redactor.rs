@@ -176,7 +176,11 @@ fn needs_escape(text: &str) -> bool {
     text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))
 }
 
-fn escaped(text: &str) -> String {
+/// A text as it stands in a JSON string.
+pub(crate) fn escaped(text: &str) -> String {
+    if !needs_escape(text) {
+        return text.to_owned();
+    }
     let mut out = Vec::with_capacity(text.len() + 8);
     push_escaped(&mut out, text);
     String::from_utf8_lossy(&out).into_owned()

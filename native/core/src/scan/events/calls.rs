@@ -130,12 +130,12 @@ impl EventRedactor {
                 edits.push(replaced(slot.start, slot.end, &text.unwrap_or_default()));
             }
             edits.sort_by_key(|edit| edit.start);
-            self.write(&event, &edits, out);
+            self.write(event.as_ref(), &edits, out);
         }
         for (call, text) in texts {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 let event = call_event(self.shape, call.owner, call.path, &text);
-                self.write(&event, &[], out);
+                self.write(event.as_ref(), &[], out);
             }
         }
         Ok(())

@@ -8,8 +8,10 @@ use crate::scan::mask::Hit;
 use crate::scan::{Blocked, Finding, Restorer, Scanner, Stream, Vault};
 
 /// An event that a rest can go out in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Template {
+    /// There is one; its room outlives it.
+    pub(super) is_set: bool,
     pub(super) event: Wire,
     /// Where in its data the text stands.
     pub(super) start: usize,
@@ -45,8 +47,8 @@ pub(super) struct Channel {
     pub(super) ready: String,
     passed: String,
     told: usize,
-    /// The last event of this text, kept while something of it is held back.
-    pub(super) template: Option<Template>,
+    /// The last event of this text, if something of it is held back.
+    pub(super) template: Template,
 }
 
 impl Channel {
@@ -61,7 +63,7 @@ impl Channel {
             ready: String::new(),
             passed: String::new(),
             told: 0,
-            template: None,
+            template: Template::default(),
         }
     }
 

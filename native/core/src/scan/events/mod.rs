@@ -17,7 +17,8 @@ use std::sync::Arc;
 use self::calls::{Call, Held};
 use self::channel::{Channel, Wire};
 use self::parse::{Parsed, Shape};
-use self::wire::replaced;
+use self::texts::Taken;
+use self::wire::{WireRef, replaced};
 use super::body::counts;
 use super::{Action, Decision, Finding, Rules, Scanner, Vault};
 use crate::json::Span;
@@ -87,6 +88,8 @@ pub struct EventRedactor {
     limits: Limits,
     framer: Framer,
     parsed: Parsed,
+    /// The pieces of the present event; here to keep their room.
+    taken: Vec<Taken>,
     /// What the last event looked like that looked like anything.
     shape: Shape,
     texts: Vec<Channel>,
@@ -126,6 +129,7 @@ impl EventRedactor {
             limits,
             framer: Framer::new(),
             parsed: Parsed::default(),
+            taken: Vec::new(),
             shape: Shape::Other,
             texts: Vec::new(),
             calls: Vec::new(),
@@ -241,7 +245,9 @@ impl EventRedactor {
 
     fn event(&mut self, arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
         let Arrival { parsed, data, .. } = *arrival;
-        let taken = self.take_texts(arrival, out)?;
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.clear();
+        self.take_texts(arrival, &mut taken, out)?;
         let (slots, waits) = self.take_calls(arrival);
         let mut edits = if parsed.has_rest { self.rest(arrival)? } else { Vec::new() };
         self.finish_texts(|text| parsed.ends(text.owner), out)?;
@@ -253,6 +259,7 @@ impl EventRedactor {
             edits.extend(places.map(|slot| replaced(slot.start, slot.end, "")));
             self.give(arrival, &taken, &mut edits);
         }
+        self.taken = taken;
         edits.sort_by_key(|edit| edit.start);
         edits.dedup_by_key(|edit| edit.start);
         self.flush_texts(|text| parsed.ends(text.owner), out);
@@ -266,8 +273,10 @@ impl EventRedactor {
         if edits.is_empty() && !(self.renumbers && parsed.sequence.is_some()) {
             self.sequence = parsed.sequence.and_then(|span| number(data, span)).or(self.sequence);
             self.pass(arrival.block, arrival.is_last, out);
+        } else if let Some(event) = WireRef::new(arrival.block, data, parsed.sequence) {
+            self.write(event, &edits, out);
         } else {
-            self.write(&arrival.wire(), &edits, out);
+            self.write(arrival.wire().as_ref(), &edits, out);
         }
         Ok(())
     }

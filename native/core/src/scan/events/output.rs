@@ -1,7 +1,7 @@
 //! What goes out.
 
-use super::channel::Wire;
 use super::parse::Shape;
+use super::wire::WireRef;
 use super::{EventFinding, EventRedactor, Stop, number};
 use crate::request::SegmentKind;
 use crate::scan::body::Redactor;
@@ -22,8 +22,8 @@ impl EventRedactor {
     }
 
     /// An event that was changed or made.
-    pub(super) fn write(&mut self, event: &Wire, edits: &[Hit], out: &mut Vec<u8>) {
-        let told = event.sequence.and_then(|span| number(&event.data, span));
+    pub(super) fn write(&mut self, event: WireRef<'_>, edits: &[Hit], out: &mut Vec<u8>) {
+        let told = event.sequence.and_then(|span| number(event.data, span));
         let sequence = match self.sequence.filter(|_| self.renumbers) {
             Some(last) => told.map(|_| last + 1),
             None => told,

@@ -11,6 +11,7 @@ use crate::scan::body::{Redactor, answer_hits};
 use crate::scan::mask::{Hit, Way};
 
 /// A piece that was fed.
+#[derive(Debug)]
 pub(super) struct Taken {
     /// Where it stands.
     pub(super) start: usize,
@@ -23,8 +24,12 @@ pub(super) struct Taken {
 
 impl EventRedactor {
     /// Feeds the pieces of an event to their texts.
-    pub(super) fn take_texts(&mut self, arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Result<Vec<Taken>, Stop> {
-        let mut all = Vec::new();
+    pub(super) fn take_texts(
+        &mut self,
+        arrival: &Arrival<'_>,
+        all: &mut Vec<Taken>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
         for piece in arrival.parsed.pieces.iter().filter(|piece| !piece.is_call) {
             self.has_streamed = true;
             let at = self.text(piece, arrival.data)?;
@@ -35,14 +40,14 @@ impl EventRedactor {
             let (start, end) = (piece.string.start, piece.string.end);
             let Ok(same) = fed else {
                 if arrival.parsed.is_pure() {
-                    self.texts[at].template = Some(template(arrival, start, end));
+                    set_template(&mut self.texts[at].template, arrival, start, end);
                 }
                 self.flush(at, out);
                 return Err(Stop::Blocked);
             };
             all.push(Taken { start, end, at, same: same.then_some(self.texts[at].ready.len()) });
         }
-        Ok(all)
+        Ok(())
     }
 
     /// The texts that end here are complete.
@@ -76,7 +81,7 @@ impl EventRedactor {
             && parsed.is_pure()
             && self.texts[*at].is_held()
         {
-            self.texts[*at].template = Some(template(arrival, *start, *end));
+            set_template(&mut self.texts[*at].template, arrival, *start, *end);
         }
     }
 
@@ -141,19 +146,24 @@ impl EventRedactor {
             return;
         }
         self.renumbers = true;
-        if let Some(mut template) = self.texts[at].template.take() {
-            let edits = template.with(&ready).to_vec();
-            self.write(&template.event, &edits, out);
+        if self.texts[at].template.is_set {
+            let mut template = std::mem::take(&mut self.texts[at].template);
+            template.fill(&ready);
+            self.write(template.event.as_ref(), &template.edits, out);
         } else {
             let event = text_event(self.shape, &self.texts[at], &ready);
-            self.write(&event, &[], out);
+            self.write(event.as_ref(), &[], out);
         }
     }
 }
 
-fn template(arrival: &Arrival<'_>, start: usize, end: usize) -> Template {
-    let edits = arrival.parsed.logprobs.iter().map(|(_, value)| nothing(*value, arrival.data)).collect();
-    Template { event: arrival.wire(), start, end, edits }
+fn set_template(template: &mut Template, arrival: &Arrival<'_>, start: usize, end: usize) {
+    let Arrival { block, data, parsed, .. } = *arrival;
+    template.is_set = true;
+    template.event.set(block, data, parsed.sequence);
+    (template.start, template.end) = (start, end);
+    template.edits.clear();
+    template.edits.extend(parsed.logprobs.iter().map(|(_, value)| nothing(*value, data)));
 }
 
 /// Token probabilities repeat the text: they go with it.

@@ -3,44 +3,36 @@
 use super::channel::{Channel, Template, Wire};
 use super::parse::{FUNCTION_CALL, Shape};
 use crate::json::Span;
-use crate::request::push_escaped;
+use crate::scan::body::escaped;
 use crate::scan::mask::Hit;
 use crate::sse::Block;
 
-impl Wire {
-    /// An event with its data; data of several lines become one, as line ends in JSON are but space.
-    pub(super) fn new(block: &Block<'_>, data: &[u8], sequence: Option<Span>) -> Self {
-        let raw = block.raw();
-        if let Some(place) = block.data_place() {
-            let tail = raw[place.end..].trim_ascii_end();
-            return Self { head: raw[..place.start].to_vec(), data: data.to_vec(), tail: tail.to_vec(), sequence };
-        }
-        let mut head = Vec::new();
-        if let Some(name) = block.event() {
-            head.extend_from_slice(b"event: ");
-            head.extend_from_slice(name);
-            head.push(b'\n');
-        }
-        head.extend_from_slice(b"data: ");
-        let data = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
-        Self { head, data, tail: Vec::new(), sequence }
-    }
+/// One event where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct WireRef<'a> {
+    head: &'a [u8],
+    pub(super) data: &'a [u8],
+    tail: &'a [u8],
+    pub(super) sequence: Option<Span>,
+}
 
-    /// An event made of nothing but its data.
-    fn made(name: &str, data: Vec<u8>) -> Self {
-        let head = if name.is_empty() { "data: ".into() } else { format!("event: {name}\ndata: ") };
-        Self { head: head.into_bytes(), data, tail: Vec::new(), sequence: None }
+impl<'a> WireRef<'a> {
+    /// An event with its data, if those are one line.
+    pub(super) fn new(block: &'a Block<'a>, data: &'a [u8], sequence: Option<Span>) -> Option<Self> {
+        let place = block.data_place()?;
+        let raw = block.raw();
+        Some(Self { head: &raw[..place.start], data, tail: raw[place.end..].trim_ascii_end(), sequence })
     }
 
     /// Writes the event with edits, in order, and in place of its own number perhaps another.
-    pub(super) fn write(&self, edits: &[Hit], number: Option<u64>, out: &mut Vec<u8>) {
+    pub(super) fn write(self, edits: &[Hit], number: Option<u64>, out: &mut Vec<u8>) {
         let number = self.sequence.zip(number).map(|(span, number)| Hit {
             start: span.start,
             end: span.end,
             finding: None,
             text: Some(number.to_string()),
         });
-        out.extend_from_slice(&self.head);
+        out.extend_from_slice(self.head);
         let mut from = 0;
         let before = number.as_ref().map_or(0, |number| edits.partition_point(|edit| edit.start < number.start));
         for edit in edits[..before].iter().chain(&number).chain(&edits[before..]) {
@@ -51,18 +43,56 @@ impl Wire {
             }
         }
         out.extend_from_slice(&self.data[from..]);
-        out.extend_from_slice(&self.tail);
+        out.extend_from_slice(self.tail);
         out.extend_from_slice(b"\n\n");
     }
 }
 
+impl Wire {
+    /// An event with its data; data of several lines become one, as line ends in JSON are but space.
+    pub(super) fn new(block: &Block<'_>, data: &[u8], sequence: Option<Span>) -> Self {
+        let mut wire = Self::default();
+        wire.set(block, data, sequence);
+        wire
+    }
+
+    /// Makes this that event; the room for it is kept.
+    pub(super) fn set(&mut self, block: &Block<'_>, data: &[u8], sequence: Option<Span>) {
+        self.head.clear();
+        self.data.clear();
+        self.tail.clear();
+        self.sequence = sequence;
+        if let Some(event) = WireRef::new(block, data, sequence) {
+            self.head.extend_from_slice(event.head);
+            self.data.extend_from_slice(event.data);
+            self.tail.extend_from_slice(event.tail);
+            return;
+        }
+        if let Some(name) = block.event() {
+            self.head.extend_from_slice(b"event: ");
+            self.head.extend_from_slice(name);
+            self.head.push(b'\n');
+        }
+        self.head.extend_from_slice(b"data: ");
+        self.data.extend(data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+    }
+
+    pub(super) fn as_ref(&self) -> WireRef<'_> {
+        WireRef { head: &self.head, data: &self.data, tail: &self.tail, sequence: self.sequence }
+    }
+
+    /// An event made of nothing but its data.
+    fn made(name: &str, data: Vec<u8>) -> Self {
+        let head = if name.is_empty() { "data: ".into() } else { format!("event: {name}\ndata: ") };
+        Self { head: head.into_bytes(), data, tail: Vec::new(), sequence: None }
+    }
+}
+
 impl Template {
-    /// The edits that put a text into it.
-    pub(super) fn with(&mut self, text: &str) -> &[Hit] {
-        self.edits.retain(|edit| edit.start != self.start);
+    /// Puts a text into it.
+    pub(super) fn fill(&mut self, text: &str) {
         self.edits.push(replaced(self.start, self.end, text));
         self.edits.sort_by_key(|edit| edit.start);
-        &self.edits
     }
 }
 
@@ -108,10 +138,4 @@ fn chunk(index: u64, inside: &str) -> Wire {
         r#"{{"object":"chat.completion.chunk","choices":[{{"index":{index},{inside},"finish_reason":null}}]}}"#
     );
     Wire::made("", data.into_bytes())
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 8);
-    push_escaped(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
 }
