@@ -1,3 +1,5 @@
+use std::sync::{Arc, LazyLock};
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -5,8 +7,8 @@ use crate::json::Limits;
 use crate::request::Kind;
 use crate::scan::{Policy, RuleSpec, Rules};
 
-/// The built-in rules, and two whose matches are told by their context and checksum.
-pub(crate) fn scanner(policy: &Policy) -> Scanner {
+/// The built-in rules, and two whose matches are told by their context and checksum; loaded once.
+static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     let rule = |text: &str| -> RuleSpec { toml::from_str(text).unwrap() };
     let extra = vec![
         rule(
@@ -28,7 +30,11 @@ pub(crate) fn scanner(policy: &Policy) -> Scanner {
             context = ["pass_phrase"]"#,
         ),
     ];
-    Scanner::new(Rules::load(extra).unwrap(), policy)
+    Rules::load(extra).unwrap()
+});
+
+pub(crate) fn scanner(policy: &Policy) -> Scanner {
+    Scanner::new(Arc::clone(&RULES), policy)
 }
 
 fn only_pii(action: Action) -> Policy {
