@@ -5,6 +5,7 @@ use super::normalise::Normalised;
 use super::policy::Action;
 use super::prefilter::{self, Candidate, Scratch};
 use super::rules::{Rules, judge};
+use super::views::{self, Seen, View};
 use super::window::{Verdict, Window};
 
 /// A chain of overlapping matches is settled at this length, whatever follows.
@@ -26,10 +27,17 @@ impl Found {
     }
 }
 
-/// A rule that could not decide yet.
+/// What is asked about a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Rule(u16),
+    View(View),
+}
+
+/// A question that could not be answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    rule: u16,
+    question: Question,
     at: usize,
     /// No match of it starts earlier.
     hold: usize,
@@ -44,12 +52,22 @@ pub(crate) struct Machine {
     /// Matches that are not settled, by start.
     open: Vec<Found>,
     scratch: Scratch,
+    /// A view of a view is one deeper.
+    depth: u8,
+    /// Up to here what is spelled out has been put together.
+    spelled: usize,
 }
 
 impl Machine {
+    /// For a view of that depth.
+    pub(crate) fn at_depth(depth: u8) -> Self {
+        Self { depth, ..Self::default() }
+    }
+
     /// Forgets the text, and keeps what memory it has.
     pub(crate) fn reset(&mut self) {
         self.next = 0;
+        self.spelled = 0;
         self.pending.clear();
         self.open.clear();
     }
@@ -62,28 +80,65 @@ impl Machine {
         base: usize,
         settled: &mut Vec<Found>,
     ) -> usize {
-        let Scanner { rules, actions } = scanner;
-        let Self { next, pending, open, scratch } = self;
-        pending.retain(|waiting| ask(rules, window, base, waiting.rule, waiting.at, open));
-        let from = *next - base;
-        let to = prefilter::candidates(rules, window, from, scratch, |candidate| {
-            each_rule(rules, window, candidate, |rule, at| {
-                if actions.get(usize::from(rule)).is_some_and(|action| *action != Action::Allow)
-                    && ask(rules, window, base, rule, base + at, open)
-                {
-                    let hold = if rules.at(rule).reaches_back { prefilter::run_start(window.text, at) } else { at };
-                    // What is not settled is looked at again, and may be waited for already.
-                    if pending.iter().any(|waiting| waiting.rule == rule && waiting.at == base + at) {
-                        return;
-                    }
-                    pending.push(Pending { rule, at: base + at, hold: base + hold });
+        let Scanner { rules, actions, .. } = scanner;
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|waiting| self.ask(scanner, window, base, waiting.question, waiting.at));
+        let from = self.next - base;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let to = prefilter::candidates(rules, window, from, &mut scratch, |candidate| {
+            let mut ask = |question, at: usize| {
+                let wanted = match question {
+                    Question::Rule(rule) => actions.get(usize::from(rule)).is_some_and(|it| *it != Action::Allow),
+                    Question::View(_) => self.depth < views::DEPTH,
+                };
+                // What is not settled is looked at again, and may be waited for already.
+                let waits = |waiting: &Pending| waiting.question == question && waiting.at == base + at;
+                if wanted && !pending.iter().any(waits) && self.ask(scanner, window, base, question, base + at) {
+                    let hold = if question.reaches_back(rules) {
+                        prefilter::run_start(window.text, at)
+                    } else {
+                        prefilter::sign_start(window.text, at)
+                    };
+                    pending.push(Pending { question, at: base + at, hold: base + hold });
                 }
-            });
+            };
+            each_question(rules, window, candidate, &mut ask);
         });
-        *next = base + to;
-        let decided = pending.iter().map(|waiting| waiting.hold).min().unwrap_or(*next).min(*next);
+        self.scratch = scratch;
+        self.next = base + to;
+        let decided = pending.iter().map(|waiting| waiting.hold).min().unwrap_or(self.next).min(self.next);
+        self.pending = pending;
         self.settle(rules, actions, if window.at_end { usize::MAX } else { decided }, settled);
         self.open.first().map_or(decided, |found| found.start.min(decided))
+    }
+
+    /// Whether the answer has to wait; what is found is taken down.
+    fn ask(&mut self, scanner: &Scanner, window: &Window<'_>, base: usize, question: Question, at: usize) -> bool {
+        let mut open = |found: Found| {
+            self.open.push(Found { start: base + found.start, end: base + found.end, ..found });
+        };
+        match question {
+            Question::Rule(rule) => match judge(scanner.rules.at(rule), window, at - base) {
+                Verdict::No => return false,
+                Verdict::More => return true,
+                Verdict::Match(found) => {
+                    open(Found { start: found.start, end: found.end, rule, score: found.score });
+                }
+            },
+            // Within what was put together there is nothing to begin with.
+            Question::View(View::Spelled) if at < self.spelled => return false,
+            Question::View(view) => match views::look(scanner, window, at - base, view, self.depth) {
+                Seen::No => return false,
+                Seen::More => return true,
+                Seen::Found { found, end } => {
+                    found.into_iter().for_each(open);
+                    if view == View::Spelled {
+                        self.spelled = base + end;
+                    }
+                }
+            },
+        }
+        false
     }
 
     /// Closes every chain of overlapping matches that nothing can join any more.
@@ -120,32 +175,31 @@ impl Machine {
     }
 }
 
-/// Whether the answer has to wait; a match is taken down.
-fn ask(rules: &Rules, window: &Window<'_>, base: usize, rule: u16, at: usize, open: &mut Vec<Found>) -> bool {
-    match judge(rules.at(rule), window, at - base) {
-        Verdict::No => false,
-        Verdict::More => true,
-        Verdict::Match(found) => {
-            open.push(Found { start: base + found.start, end: base + found.end, rule, score: found.score });
-            false
+impl Question {
+    fn reaches_back(self, rules: &Rules) -> bool {
+        match self {
+            Self::Rule(rule) => rules.at(rule).reaches_back,
+            Self::View(view) => view == View::Marked,
         }
     }
 }
 
-fn each_rule(rules: &Rules, window: &Window<'_>, candidate: Candidate, mut ask: impl FnMut(u16, usize)) {
+fn each_question(rules: &Rules, window: &Window<'_>, candidate: Candidate, ask: &mut impl FnMut(Question, usize)) {
+    let mut rule = |rule, at| ask(Question::Rule(rule), at);
     match candidate {
-        Candidate::At(at) => rules.at.iter().for_each(|rule| ask(*rule, at)),
-        Candidate::Colon(at) => rules.colon.iter().for_each(|rule| ask(*rule, at)),
-        Candidate::Number(at) => rules.number.iter().for_each(|rule| ask(*rule, at)),
-        Candidate::Literal(at, rule) => ask(rule, at),
+        Candidate::At(at) => rules.at.iter().for_each(|it| rule(*it, at)),
+        Candidate::Colon(at) => rules.colon.iter().for_each(|it| rule(*it, at)),
+        Candidate::Number(at) => rules.number.iter().for_each(|it| rule(*it, at)),
+        Candidate::Literal(at, it) => rule(it, at),
+        Candidate::View(at, view) => ask(Question::View(view), at),
         Candidate::Token(at) => {
             if let Some(words) = &rules.token_words {
                 let mut asked: Vec<u16> = Vec::new();
                 for hit in words.find_overlapping_iter(window.context(at)) {
-                    for rule in &rules.by_word[hit.pattern().as_usize()] {
-                        if !asked.contains(rule) {
-                            asked.push(*rule);
-                            ask(*rule, at);
+                    for it in &rules.by_word[hit.pattern().as_usize()] {
+                        if !asked.contains(it) {
+                            asked.push(*it);
+                            rule(*it, at);
                         }
                     }
                 }

@@ -44,7 +44,7 @@ impl Scanner {
     #[must_use]
     pub fn for_answers(&self) -> Self {
         let soften = |action: &Action| if *action == Action::Pseudonymise { Action::Flag } else { *action };
-        Self { rules: self.rules.clone(), actions: self.actions.iter().map(soften).collect() }
+        Self { actions: self.actions.iter().map(soften).collect(), ..self.clone() }
     }
 
     /// The findings of a text and the pseudonyms beside them, by start.

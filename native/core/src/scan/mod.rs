@@ -15,12 +15,14 @@ pub mod rules;
 pub mod stoplist;
 mod stream;
 pub mod validators;
+mod views;
 mod whole;
 pub mod window;
 mod writer;
 
 use std::sync::Arc;
 
+pub use injection::Channel;
 pub use policy::{Action, Decision, Family, Policy};
 pub use pseudonym::{Restorer, Vault};
 pub use rules::{Rule, RuleError, RuleSpec, Rules};
@@ -57,14 +59,26 @@ pub struct Outcome {
 pub struct Scanner {
     rules: Arc<Rules>,
     actions: Arc<[Action]>,
+    /// The rule for injections, unless they are allowed.
+    document: Option<u16>,
+    channel: Channel,
 }
 
 impl Scanner {
     /// A scanner for these rules under this policy.
     #[must_use]
     pub fn new(rules: Arc<Rules>, policy: &Policy) -> Self {
-        let actions = rules.iter().map(|rule| policy.action(rule.family, &rule.kind, &rule.id)).collect();
-        Self { rules, actions }
+        let actions: Arc<[Action]> =
+            rules.iter().map(|rule| policy.action(rule.family, &rule.kind, &rule.id)).collect();
+        let document =
+            rules.document.filter(|rule| actions.get(usize::from(*rule)).is_some_and(|it| *it != Action::Allow));
+        Self { rules, actions, document, channel: Channel::User }
+    }
+
+    /// The same for text of another origin: of a tool's output less is believed.
+    #[must_use]
+    pub fn for_channel(&self, channel: Channel) -> Self {
+        Self { channel, ..self.clone() }
     }
 
     /// The rules.

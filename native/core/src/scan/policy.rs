@@ -121,14 +121,16 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The action for one rule.
+    /// The action for one rule. Of an attack nothing can be replaced: where that is asked for, it is blocked.
     #[must_use]
     pub fn action(&self, family: Family, kind: &str, rule: &str) -> Action {
         let named = |name: &str| self.overrides.iter().rev().find(|(key, _)| key == name).map(|(_, action)| *action);
-        named(rule).or_else(|| named(kind)).unwrap_or(match family {
+        let action = named(rule).or_else(|| named(kind)).unwrap_or(match family {
             Family::Pii => self.pii,
             Family::Secrets => self.secrets,
             Family::Injection => self.injection,
-        })
+        });
+        let replaces = matches!(action, Action::Redact | Action::Pseudonymise);
+        if family == Family::Injection && replaces { Action::Block } else { action }
     }
 }

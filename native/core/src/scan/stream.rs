@@ -1,5 +1,6 @@
 //! Text that comes in pieces: the same findings as for the whole, and nothing of a match ever leaves.
 
+use super::injection::{self, Accumulator};
 use super::machine::{Found, Machine};
 use super::normalise::{Normalised, Normaliser};
 use super::policy::Decision;
@@ -27,11 +28,15 @@ pub struct Stream {
     base: usize,
     writer: Writer,
     settled: Vec<Found>,
+    /// Judges the text as a whole, if injections matter.
+    injection: Option<Accumulator<'static>>,
 }
 
 impl Stream {
     pub(crate) fn new(scanner: Scanner) -> Self {
+        let injection = scanner.document.map(|_| injection::shared().accumulator(scanner.channel));
         Self {
+            injection,
             scanner,
             machine: Machine::default(),
             normaliser: Normaliser::new(),
@@ -49,7 +54,9 @@ impl Stream {
     /// [`Blocked`] from the match on that blocks: nothing passes any more, but what is found behind it is still told.
     pub fn feed(&mut self, text: &str, out: &mut String) -> Result<(), Blocked> {
         self.raw.push_str(text);
+        let from = self.normal.end();
         self.normaliser.feed(text, &mut self.normal);
+        self.judge(from);
         self.advance(false, out)
     }
 
@@ -58,8 +65,16 @@ impl Stream {
     /// # Errors
     /// [`Blocked`] as for [`Stream::feed`].
     pub fn finish(&mut self, out: &mut String) -> Result<(), Blocked> {
+        let from = self.normal.end();
         self.normaliser.finish(&mut self.normal);
-        self.advance(true, out)
+        self.judge(from);
+        let passed = self.advance(true, out);
+        let verdict = self.injection.take().map(|judge| judge.finish(0)).filter(|verdict| verdict.hit);
+        let Some((verdict, rule)) = verdict.zip(self.scanner.document) else { return passed };
+        let found = Found { start: verdict.start, end: verdict.end, rule, score: verdict.score };
+        // Where it stood is not mapped any more, and nothing of it is replaced.
+        self.writer.take(&self.scanner, found.in_raw(&self.normal), &self.raw, self.base, out);
+        if self.writer.decision == Decision::Blocked { Err(Blocked) } else { Ok(()) }
     }
 
     /// What was found so far, by start. Positions are bytes of the whole text.
@@ -78,6 +93,12 @@ impl Stream {
     #[must_use]
     pub fn held(&self) -> usize {
         self.base + self.raw.len() - self.writer.sent
+    }
+
+    fn judge(&mut self, from: usize) {
+        if let Some(judge) = &mut self.injection {
+            judge.feed(self.normal.bytes().get(from - self.normal.start()..).unwrap_or_default());
+        }
     }
 
     fn advance(&mut self, at_end: bool, out: &mut String) -> Result<(), Blocked> {

@@ -31,12 +31,14 @@ pub(super) fn scan(scanner: &Scanner, text: &str) -> Outcome {
 fn scan_with(scanner: &Scanner, text: &str, machine: &mut Machine, settled: &mut Vec<Found>) -> Outcome {
     if identity_len(text) == text.len() {
         machine.advance(scanner, &Window { text: text.as_bytes(), at_end: true }, 0, settled);
+        settled.extend(scanner.injection(text.as_bytes()));
     } else {
         let mut normal = Normalised::new();
         let mut normaliser = Normaliser::new();
         normaliser.feed(text, &mut normal);
         normaliser.finish(&mut normal);
         machine.advance(scanner, &Window { text: normal.bytes(), at_end: true }, 0, settled);
+        settled.extend(scanner.injection(normal.bytes()));
         for found in settled.iter_mut() {
             *found = found.in_raw(&normal);
         }

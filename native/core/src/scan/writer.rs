@@ -17,7 +17,9 @@ impl Writer {
     /// Takes down a finding; `text` is what is kept of the whole, from `base` on. Behind one that blocks, nothing passes.
     pub(crate) fn take(&mut self, scanner: &Scanner, found: Found, text: &str, base: usize, out: &mut String) {
         let action = scanner.action(found.rule);
-        if action > Action::Flag {
+        // What a text as a whole amounts to is known when all of it has passed.
+        let is_whole = scanner.document == Some(found.rule);
+        if action > Action::Flag && !is_whole {
             self.pass(found.start, text, base, out);
         }
         if matches!(action, Action::Redact | Action::Pseudonymise) {

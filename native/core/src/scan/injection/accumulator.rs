@@ -3,7 +3,7 @@
 use super::{Channel, Detector, OVERLAP, SEGMENT, Verdict, with_hidden};
 
 /// Gathers a text up to the next segment border and judges segment by segment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Accumulator<'detector> {
     detector: &'detector Detector,
     channel: Channel,

@@ -13,6 +13,8 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+use std::sync::LazyLock;
+
 pub use accumulator::Accumulator;
 pub use gate::{Trigger, opens as gate_opens, triggers};
 
@@ -80,6 +82,12 @@ pub struct Detector {
     model: Model,
 }
 
+/// The detector that all scanners share.
+pub fn shared() -> &'static Detector {
+    static SHARED: LazyLock<Detector> = LazyLock::new(Detector::new);
+    &SHARED
+}
+
 impl Detector {
     /// # Panics
     ///
@@ -99,8 +107,8 @@ impl Detector {
     /// Judges a whole text, already normalised except for letter case. `hidden` counts the invisible characters that
     /// normalisation removed from it.
     #[must_use]
-    pub fn score(&self, text: &str, channel: Channel, hidden: usize) -> Verdict {
-        let text = text.as_bytes();
+    pub fn score<T: AsRef<[u8]> + ?Sized>(&self, text: &T, channel: Channel, hidden: usize) -> Verdict {
+        let text = text.as_ref();
         let mut verdict = Verdict::NONE;
         let mut done = 0;
         while done < text.len() {

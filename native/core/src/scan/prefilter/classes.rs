@@ -22,6 +22,8 @@ pub(super) struct Masks {
     pub(super) at: u64,
     /// `:`
     pub(super) colon: u64,
+    /// A grave accent or `*`.
+    pub(super) mark: u64,
     /// Where one of the [`Heads`] could begin.
     pub(super) heads: u64,
 }
@@ -109,6 +111,7 @@ fn scalar(heads: &Heads, block: &[u8; WIDE]) -> Masks {
         masks.token |= bit(TOKEN);
         masks.at |= u64::from(*byte == b'@') << i;
         masks.colon |= bit(COLON);
+        masks.mark |= u64::from(matches!(*byte, b'`' | b'*')) << i;
         masks.heads |= u64::from(heads.admits([*byte, *second, *third])) << i;
     }
     masks
@@ -151,8 +154,8 @@ mod avx2 {
     //! Comparisons of 32 bytes at a time. Nothing here reads memory through a pointer of its own making.
 
     use std::arch::x86_64::{
-        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setr_epi64x,
-        _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+        _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
     };
 
     use super::{ALNUM, BLOCK, HEAD, HIGH, Heads, LOW, Masks, TOKEN, WIDE, each_block};
@@ -222,7 +225,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn half_masks(tables: &Tables, bytes: [__m256i; HEAD]) -> [u64; 6] {
+    fn half_masks(tables: &Tables, bytes: [__m256i; HEAD]) -> [u64; 7] {
         let classes = _mm256_and_si256(low(tables.low, bytes[0]), high(tables.high, bytes[0]));
         // The mask of a single bit is taken from the top of its byte.
         let none = |wanted: u8| _mm256_cmpeq_epi8(_mm256_and_si256(classes, splat(wanted)), splat(0));
@@ -238,6 +241,7 @@ mod avx2 {
             bits(_mm256_cmpeq_epi8(bytes[0], splat(b'@'))),
             bits(_mm256_slli_epi16::<6>(classes)),
             bits(_mm256_cmpeq_epi8(admitted, splat(0))) ^ ALL,
+            bits(_mm256_or_si256(_mm256_cmpeq_epi8(bytes[0], splat(b'`')), _mm256_cmpeq_epi8(bytes[0], splat(b'*')))),
         ]
     }
 
@@ -256,7 +260,15 @@ mod avx2 {
         let low = half_masks(tables, [at(0), at(1), at(2)]);
         let high = half_masks(tables, [at(32), at(33), at(34)]);
         let join = |i: usize| low[i] | high[i] << 32;
-        Masks { digits: join(0), alnum: join(1), token: join(2), at: join(3), colon: join(4), heads: join(5) }
+        Masks {
+            digits: join(0),
+            alnum: join(1),
+            token: join(2),
+            at: join(3),
+            colon: join(4),
+            heads: join(5),
+            mark: join(6),
+        }
     }
 
     const _: () = assert!(BLOCK == 64 && WIDE - 32 == 32 + HEAD - 1, "two halves, each with what follows it");
@@ -276,6 +288,7 @@ mod tests {
             assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
             assert_eq!(masks.token == 1, byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte), "{byte}");
             assert_eq!(masks.colon == 1, byte == b':', "{byte}");
+            assert_eq!(masks.mark == 1, b"`*".contains(&byte), "{byte}");
         }
     }
 

@@ -12,6 +12,7 @@ use classes::{BLOCK, Masks};
 use spots::Spots;
 
 use super::rules::Rules;
+use super::views::View;
 use super::window::{LONG_TOKEN, REACH, Window};
 
 /// Blocks that are classed before they are looked at: their masks stay in the nearest cache.
@@ -30,15 +31,14 @@ pub(crate) enum Candidate {
     Token(usize),
     /// A literal of a rule.
     Literal(usize, u16),
+    /// Something that may read differently.
+    View(usize, View),
 }
 
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
 #[must_use]
 pub const fn breaks(byte: u8) -> bool {
-    matches!(
-        byte,
-        0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|' | b'`'
-    )
+    matches!(byte, 0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|')
 }
 
 /// Where the run that a position belongs to begins, at most [`REACH`] bytes earlier.
@@ -46,6 +46,16 @@ pub(crate) fn run_start(text: &[u8], at: usize) -> usize {
     let least = at.saturating_sub(REACH);
     let mut start = at.min(text.len());
     while start > least && !breaks(text[start - 1]) {
+        start -= 1;
+    }
+    start
+}
+
+/// Where a number starts with the plus sign and the parenthesis before its first digit.
+pub(crate) fn sign_start(text: &[u8], at: usize) -> usize {
+    let least = at.saturating_sub(3);
+    let mut start = at.min(text.len());
+    while start > least && matches!(text[start - 1], b'+' | b'(') {
         start -= 1;
     }
     start
@@ -81,6 +91,7 @@ pub(crate) fn candidates(
 
 fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
     let mut before = Masks::default();
+    let edge = spots.edge();
     for (i, block) in masks.iter().enumerate().take(PIECE) {
         let at = start + i * BLOCK;
         let next = masks.get(i + 1).copied().unwrap_or_default();
@@ -98,8 +109,9 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
                 // Most numbers stand alone and are short: a year, a count.
                 let ahead = (token >> bit).trailing_ones();
                 let behind = (before_token << (63 - bit) << 1).leading_ones();
-                if near >= 5 || ahead + behind >= spots::QUAD_MIN {
-                    spots.digits(at + bit as usize, near, found);
+                let here = at + bit as usize;
+                if near >= 5 || ahead + behind >= spots::QUAD_MIN || here >= edge {
+                    spots.digits(here, near, found);
                 }
             }
         }
@@ -114,6 +126,16 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
             let here = at + heads.trailing_zeros() as usize;
             heads &= heads - 1;
             rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
+        }
+        let mut marks = block.mark;
+        while marks != 0 {
+            spots.single(Candidate::View(at + marks.trailing_zeros() as usize, View::Marked), found);
+            marks &= marks - 1;
+        }
+        let mut spelled = starts_of_spelled(wide(block.alnum, next.alnum), before.alnum);
+        while spelled != 0 {
+            spots.spelled(at + spelled.trailing_zeros() as usize, found);
+            spelled &= spelled - 1;
         }
         let mut ats = block.at;
         while ats != 0 {
@@ -151,6 +173,15 @@ fn starts_of_runs(mut run: u128) -> u64 {
     run &= run >> 8;
     let run = low(run);
     run & !(run << 1)
+}
+
+/// The bits of the first block from which letters or digits and other bytes take turns, seven bytes in all.
+fn starts_of_spelled(alnum: u128, before: u64) -> u64 {
+    let turns = alnum ^ alnum >> 1;
+    let mut run = turns & turns >> 1;
+    run &= run >> 2;
+    run &= turns >> 4 & turns >> 5;
+    low(run & alnum & !(alnum << 1 | u128::from(before >> 63)))
 }
 
 const _: () = assert!(LONG_TOKEN == 16, "one, two, four and eight bytes more than one");

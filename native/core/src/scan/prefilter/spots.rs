@@ -4,9 +4,10 @@
 //! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
-use super::{Candidate, breaks};
+use super::{Candidate, breaks, sign_start};
 use crate::scan::rules::Literals;
 use crate::scan::rules::shape::is_token;
+use crate::scan::views::View;
 use crate::scan::window::{REACH, Window};
 
 /// The shortest dotted quad.
@@ -59,6 +60,11 @@ impl<'a> Spots<'a> {
         self.window.text
     }
 
+    /// From here on a number may still grow with what follows.
+    pub(super) fn edge(&self) -> usize {
+        if self.window.at_end { usize::MAX } else { self.window.text.len().saturating_sub(NEAR) }
+    }
+
     /// Whether anything can still be settled.
     pub(super) fn is_open(&self) -> bool {
         self.settled == self.frontier
@@ -70,17 +76,41 @@ impl<'a> Spots<'a> {
         }
         // What could be the beginning of a number is asked about again when the number has come.
         let text = self.window.text;
-        let mut at = self.settled;
-        while at > self.from && matches!(text[at - 1], b'+' | b'(') {
-            at -= 1;
+        let mut at = sign_start(text, self.settled);
+        at = self.short_word_before(at).unwrap_or(at);
+        // Single characters with others between them, too few yet to be told from words.
+        let single = |at: usize| {
+            at >= 2
+                && !is_alnum(text[at - 1])
+                && is_alnum(text[at - 2])
+                && !at.checked_sub(3).is_some_and(|i| is_alnum(text[i]))
+        };
+        for _ in 0..4 {
+            if single(at) {
+                at -= 2;
+            }
         }
-        self.short_word_before(at).map_or(at, |word| word.max(self.from))
+        at.max(self.from)
     }
 
     pub(super) fn single(&mut self, candidate: Candidate, found: &mut impl FnMut(Candidate)) {
-        let (Candidate::At(at) | Candidate::Colon(at)) = candidate else { return };
+        let (Candidate::At(at) | Candidate::Colon(at) | Candidate::View(at, _)) = candidate else { return };
         if at < self.settled {
             found(candidate);
+        }
+    }
+
+    /// Single characters with other bytes between them begin here, or go on.
+    pub(super) fn spelled(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        let text = self.window.text;
+        let separator = text.get(at + 1);
+        // Behind another one with the same separator it is the middle of what begins there.
+        let goes_on = at >= 2
+            && is_alnum(text[at - 2])
+            && text.get(at - 1) == separator
+            && !at.checked_sub(3).is_some_and(|i| is_alnum(text[i]));
+        if at < self.settled && !goes_on {
+            found(Candidate::View(at, View::Spelled));
         }
     }
 
@@ -129,6 +159,9 @@ impl<'a> Spots<'a> {
             }
             self.searched = end;
         }
+        if at < self.frontier && !self.window.before(at).is_some_and(is_token) {
+            found(Candidate::View(at, View::Encoded));
+        }
         if at >= self.settled || at < self.token_end || (at > self.from && is_token(self.window.text[at - 1])) {
             return;
         }
@@ -161,6 +194,15 @@ impl<'a> Spots<'a> {
     /// Whether what reads like one number from here on has enough digits. None: it depends on what follows.
     fn span(&self, start: usize) -> Option<bool> {
         let text = self.window.text;
+        // A run of letters and digits by itself: few digits in eight bytes, or fewer in a long one, as base58 has them.
+        let (end, open) = self.window.run(start, RUN_MAX, is_alnum);
+        let digits = text[start..end].iter().filter(|byte| byte.is_ascii_digit()).count();
+        if (end - start >= 8 && digits >= 4) || end - start >= 24 {
+            return Some(true);
+        }
+        if open {
+            return None;
+        }
         let stop = start + SPAN_MAX;
         let (mut digits, mut dots, mut gap, mut at) = (0, 0, 0, start);
         while at < stop {
@@ -188,8 +230,7 @@ impl<'a> Spots<'a> {
             }
             at += 1;
         }
-        // A long run of letters with few digits in it, as base58 has them.
-        Some(text.get(start..start + 24).is_some_and(|run| run.iter().all(|byte| is_alnum(*byte))))
+        Some(false)
     }
 
     /// Asks about every token that starts in the first [`REACH`] bytes of the run of tokens' bytes around a position.

@@ -19,6 +19,8 @@ const DEFAULT_MAX_LEN: usize = 256;
 pub(crate) enum Value {
     Expressions(Box<Expressions>),
     Matcher(Matcher),
+    /// The text as a whole.
+    Document,
 }
 
 /// A value, what precedes it and what must follow.
@@ -65,6 +67,8 @@ pub struct Rules {
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     pub(crate) number: Vec<u16>,
+    /// The rule of the detector of injections.
+    pub(crate) document: Option<u16>,
     pub(crate) token_words: Option<AhoCorasick>,
     /// For each context word of token rules: the rules to try.
     pub(crate) by_word: Vec<Vec<u16>>,
@@ -143,6 +147,7 @@ enum Starts {
     Colon,
     Number,
     Token,
+    Document,
     Literals { texts: Vec<String>, folded: bool, in_token: bool },
 }
 
@@ -207,6 +212,15 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
         };
         return Ok((Value::Matcher(matcher), starts, trigger != Trigger::Number));
     }
+    if spec.start == Start::Document {
+        let bare = spec.regex.is_none() && spec.lead.is_none() && spec.trail.is_none() && spec.literals.is_empty();
+        let injection = spec.family == Some(Family::Injection);
+        return if builtin && bare && injection {
+            Ok((Value::Document, Starts::Document, false))
+        } else {
+            Err("the document as a whole is the built-in detector's".into())
+        };
+    }
     let pattern = match (&spec.regex, spec.literals.as_slice()) {
         (Some(pattern), _) => pattern.clone(),
         (None, [literal]) => escape(literal),
@@ -237,6 +251,7 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
         Start::Number => Starts::Number,
         Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
         Start::Token => Starts::Token,
+        Start::Document => Starts::Document,
     };
     Ok((Value::Expressions(Box::new(expressions)), starts, false))
 }
@@ -288,6 +303,7 @@ struct Tables {
     at: Vec<u16>,
     colon: Vec<u16>,
     number: Vec<u16>,
+    document: Option<u16>,
     token_words: Vec<String>,
     by_word: Vec<Vec<u16>>,
 }
@@ -298,6 +314,7 @@ impl Tables {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
             Starts::Number => self.number.push(number),
+            Starts::Document => self.document = Some(number),
             Starts::Token => {
                 for word in &spec.context {
                     let at = place(&mut self.token_words, &mut self.by_word, &word.to_ascii_lowercase());
@@ -333,6 +350,7 @@ impl Tables {
             at: self.at,
             colon: self.colon,
             number: self.number,
+            document: self.document,
             token_words: optional(&self.token_words)?,
             by_word: self.by_word,
         })

@@ -9,6 +9,7 @@ use crate::scan::window::{Match, Verdict, Window, is_word};
 /// Whether a rule's value stands at a position, evidence included.
 pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
     let (from, found) = match &rule.value {
+        Value::Document => return Verdict::No,
         Value::Matcher(matcher) => match matcher(window, at) {
             Verdict::Match(found) => (found.start, found),
             other => return other,

@@ -18,6 +18,7 @@ pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 
 /// The packs that every scanner has.
 const BUILTIN: &[(&str, &str)] = &[
+    ("injection.toml", include_str!("../../../../../config/rules/injection.toml")),
     ("pii.toml", include_str!("../../../../../config/rules/pii.toml")),
     ("secrets-distinctive.toml", include_str!("../../../../../config/rules/secrets-distinctive.toml")),
     ("secrets-keyword.toml", include_str!("../../../../../config/rules/secrets-keyword.toml")),

@@ -35,6 +35,8 @@ pub enum Start {
     Number,
     /// At a token of eight bytes or more that one of the rule's context words precedes.
     Token,
+    /// The text as a whole: the detector of injections.
+    Document,
 }
 
 /// What must stand directly beside a match.

@@ -1,0 +1,129 @@
+//! What reads differently once it is decoded, put together or freed of marks: the rules are run on that as well.
+
+use super::decode::{self, MIN_TOKEN, decode_token, is_split, joined_run, may_start_run, without_marks};
+use super::machine::{Found, Machine};
+use super::normalise::{Normalised, Normaliser};
+use super::rules::shape::is_token;
+use super::window::Window;
+use super::{Scanner, injection};
+
+/// Views of views of views are not made.
+pub(crate) const DEPTH: u8 = 2;
+/// An encoded token is decoded up to this length, in bytes.
+const TOKEN_MAX: usize = 16 << 10;
+
+/// A way to read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// A long token, which may be base64 or hexadecimal.
+    Encoded,
+    /// Single characters with separators between them.
+    Spelled,
+    /// A token with marks of emphasis or code in it.
+    Marked,
+}
+
+/// What a view says of a position.
+pub(crate) enum Seen {
+    No,
+    More,
+    /// What was found, by where it stands in the window, and where the view ends.
+    Found {
+        found: Vec<Found>,
+        end: usize,
+    },
+}
+
+/// Looks at a position of the window through a view.
+pub(crate) fn look(scanner: &Scanner, window: &Window<'_>, at: usize, view: View, depth: u8) -> Seen {
+    match view {
+        View::Encoded => encoded(scanner, window, at, depth),
+        View::Spelled => {
+            if window.text[at].is_ascii() && !may_start_run(window.text, at) && !window.unknown(at + 8) {
+                return Seen::No;
+            }
+            through(scanner, window, joined_run(window.text, at, window.at_end), depth, true)
+        }
+        View::Marked => {
+            if !is_split(window.text, at) {
+                return Seen::No;
+            }
+            through(scanner, window, without_marks(window.text, at, window.at_end), depth, false)
+        }
+    }
+}
+
+fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen {
+    let (end, open) = window.run(at, TOKEN_MAX, is_token);
+    if open {
+        return Seen::More;
+    }
+    let run = &window.text[at..end];
+    // It may be the value of `name=token`; what follows the last equals sign but the padding.
+    let unpadded = run.len() - run.iter().rev().take_while(|byte| **byte == b'=').count();
+    let from = run[..unpadded].iter().rposition(|byte| *byte == b'=').map_or(0, |equals| equals + 1);
+    // A sentence may end behind it.
+    let until = if run.ends_with(b".") { run.len() - 1 } else { run.len() };
+    let token = run.get(from..until).unwrap_or_default();
+    let mut decoded = Vec::new();
+    if token.len() < MIN_TOKEN || decode_token(token, &mut decoded).is_none() {
+        return Seen::No;
+    }
+    let mut normal = Normalised::new();
+    let mut normaliser = Normaliser::new();
+    normaliser.feed(&String::from_utf8_lossy(&decoded), &mut normal);
+    normaliser.finish(&mut normal);
+    let found = nested(scanner, window.context(at + from), normal.bytes(), depth);
+    // Whatever part of it was found, the token is replaced as one.
+    let whole = |found: Found| Found { start: at + from, end: at + until, ..found };
+    Seen::Found { found: found.into_iter().map(whole).collect(), end }
+}
+
+fn through(scanner: &Scanner, window: &Window<'_>, verdict: decode::Verdict, depth: u8, words: bool) -> Seen {
+    let view = match verdict {
+        decode::Verdict::No => return Seen::No,
+        decode::Verdict::More => return Seen::More,
+        decode::Verdict::Run(view) => view,
+    };
+    let context = window.context(view.start());
+    let mut found = Vec::new();
+    let mut add = |view: &decode::View| {
+        found.extend(nested(scanner, context, view.bytes(), depth).into_iter().map(|found| {
+            let span = view.span(found.start..found.end);
+            Found { start: span.start, end: span.end, ..found }
+        }));
+    };
+    add(&view);
+    if words {
+        // A word of one letter beside spelled-out words reads like a part of them.
+        add(&view.trimmed(1, 0));
+        add(&view.trimmed(0, 1));
+    }
+    Seen::Found { found, end: view.end() }
+}
+
+/// What is found in a text that stands for a stretch of another; positions are of the text itself.
+fn nested(scanner: &Scanner, context: &[u8], text: &[u8], depth: u8) -> Vec<Found> {
+    let mut settled = Vec::new();
+    let before = context.len();
+    let all = [context, text].concat();
+    Machine::at_depth(depth + 1).advance(scanner, &Window { text: &all, at_end: true }, 0, &mut settled);
+    if let Some(found) = scanner.injection(text) {
+        settled.push(Found { start: found.start + before, end: found.end + before, ..found });
+    }
+    settled.retain(|found| found.start >= before);
+    for found in &mut settled {
+        found.start -= before;
+        found.end -= before;
+    }
+    settled
+}
+
+impl Scanner {
+    /// Whether a whole text tries to steer a model, and where it does so most.
+    pub(crate) fn injection(&self, text: &[u8]) -> Option<Found> {
+        let rule = self.document?;
+        let verdict = injection::shared().score(text, self.channel, 0);
+        verdict.hit.then_some(Found { start: verdict.start, end: verdict.end, rule, score: verdict.score })
+    }
+}
