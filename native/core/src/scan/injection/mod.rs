@@ -16,16 +16,16 @@ mod tests;
 use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
-pub use gate::{Trigger, opens as gate_opens, triggers};
+pub use gate::{Counts, Trigger, opens as gate_opens, triggers};
 
 use gate::Gate;
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
-const SEGMENT: usize = 4096;
+const SEGMENT: usize = 2048;
 /// How much of the text before a segment is looked at with it, so that no attack is cut in two unseen.
-const OVERLAP: usize = 1024;
+const OVERLAP: usize = 512;
 
 /// Who wrote a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
