@@ -5,6 +5,9 @@ use crate::scan::window::{Match, Verdict, Window};
 const LOCAL_MAX: usize = 64;
 const DOMAIN_MAX: usize = 253;
 
+/// Endings of file names that are no top-level domains.
+const FILES: [&[u8]; 11] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"json", b"js", b"css", b"html", b"yaml"];
+
 fn is_local(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-')
 }
@@ -28,7 +31,7 @@ pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
         return Verdict::No;
     }
     let (mut end, open) = window.run(at + 1, DOMAIN_MAX, is_domain);
-    if open {
+    if open || window.unknown(end) {
         return Verdict::More;
     }
     while end > at + 1 && matches!(text[end - 1], b'.' | b'-') {
@@ -37,8 +40,13 @@ pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
     let domain = &text[at + 1..end];
     let Some(dot) = domain.iter().rposition(|byte| *byte == b'.') else { return Verdict::No };
     let top = &domain[dot + 1..];
-    let named = top.len() >= 2 && top.iter().all(|byte| !byte.is_ascii_digit());
+    let named = top.len() >= 2 && (top.iter().all(|byte| !byte.is_ascii_digit()) || top.starts_with(b"xn--"));
     if dot == 0 || !named || domain[0] == b'-' || domain.windows(2).any(|pair| pair == b"..") {
+        return Verdict::No;
+    }
+    // `icon@2x.png`; `git@host.example:path`, which is the account of a machine.
+    let file = FILES.iter().any(|ending| top.eq_ignore_ascii_case(ending));
+    if file || (text[start..at] == *b"git" && window.get(end) == Some(b':')) {
         return Verdict::No;
     }
     Verdict::Match(Match { start, end, score: 1.0 })

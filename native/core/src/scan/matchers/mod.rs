@@ -1,9 +1,15 @@
 //! Shapes that code tells better than an expression, each a function from a position to a verdict.
 
 mod email;
+mod iban;
 mod infix;
+mod ip;
 mod jwt;
+mod mac;
 mod pem;
+mod phone;
+mod phone_words;
+mod record;
 mod secret;
 mod url_credentials;
 
@@ -24,6 +30,8 @@ pub enum Trigger {
     Number,
     /// The start of a token that one of the rule's context words precedes (see [`super::rules::Start::Token`]).
     Token,
+    /// As [`Trigger::Number`]; the match may begin at signs before it.
+    Signed,
     /// One of these, which need not be letters.
     Literals(&'static [&'static str]),
 }
@@ -51,6 +59,14 @@ pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
     ("terraform-token", Trigger::Literals(&[".atlasv1."]), infix::terraform),
     ("url-credentials", Trigger::At, url_credentials::url_credentials),
     ("vendor-secret", Trigger::Token, secret::vendor),
+    ("iban", Trigger::Number, iban::iban),
+    ("ipv4", Trigger::Number, ip::ipv4),
+    ("ipv6", Trigger::Colon, ip::ipv6),
+    ("mac", Trigger::Colon, mac::mac),
+    ("phone", Trigger::Signed, phone::phone),
+    ("record-account", Trigger::Number, record::account),
+    ("record-date", Trigger::Number, record::date),
+    ("record-passport", Trigger::Number, record::passport),
 ];
 
 /// The matcher of a name.

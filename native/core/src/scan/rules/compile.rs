@@ -4,6 +4,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::error::RuleError;
 use super::expression::Expression;
+use super::labels::Labels;
 use super::literals::{HEAD, Literals};
 use super::spec::{Boundary, Require, RuleSpec, Start};
 use crate::scan::matchers::{self, Matcher, Trigger};
@@ -44,6 +45,8 @@ pub struct Rule {
     pub(crate) boundary: Boundary,
     pub(crate) validator: Option<Validator>,
     pub(crate) context: Option<AhoCorasick>,
+    pub(crate) labels: Option<Labels>,
+    pub(crate) alone: bool,
     pub(crate) require: Require,
     pub(crate) entropy: f32,
     pub(crate) stoplist: bool,
@@ -133,7 +136,7 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
     }
 }
 
-fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
+pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
     AhoCorasick::builder()
         .ascii_case_insensitive(folded)
         .match_kind(MatchKind::Standard)
@@ -169,7 +172,8 @@ fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
         None => None,
     };
     let context = if spec.context.is_empty() { None } else { Some(automaton(&words(&spec.context)?, true)?) };
-    let require = require(spec, validator.is_some(), context.is_some())?;
+    let labels = if spec.labels.is_empty() { None } else { Some(Labels::new(&words(&spec.labels)?)?) };
+    let require = require(spec, validator.is_some(), context.is_some() || labels.is_some() || spec.alone)?;
     Ok((
         Rule {
             id: spec.id.clone(),
@@ -179,6 +183,8 @@ fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
             boundary: spec.boundary,
             validator,
             context,
+            labels,
+            alone: spec.alone,
             require,
             entropy: spec.entropy,
             stoplist: spec.stoplist.unwrap_or(family == Family::Secrets),
@@ -201,9 +207,9 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
         let starts = match trigger {
             Trigger::At => Starts::At,
             Trigger::Colon => Starts::Colon,
-            Trigger::Number => Starts::Number,
             Trigger::Token if spec.context.is_empty() => return Err("its matcher needs context words".into()),
             Trigger::Token => Starts::Token,
+            Trigger::Number | Trigger::Signed => Starts::Number,
             Trigger::Literals(texts) => Starts::Literals {
                 texts: texts.iter().map(|text| (*text).to_owned()).collect(),
                 folded: spec.ignore_case,

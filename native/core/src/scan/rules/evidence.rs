@@ -48,10 +48,24 @@ pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
     {
         return Verdict::No;
     }
-    match score(rule, window, from, value, found.score) {
+    let Some(alone) = (if rule.alone { alone(window, found.start, found.end) } else { Some(false) }) else {
+        return Verdict::More;
+    };
+    match score(rule, window, from, value, found.score, alone) {
         Some(score) => Verdict::Match(Match { score, ..found }),
         None => Verdict::No,
     }
+}
+
+/// Whether nothing but blanks stands around a value. None: it depends on what follows.
+pub(crate) fn alone(window: &Window<'_>, start: usize, end: usize) -> Option<bool> {
+    const BLANKS: usize = 4;
+    // What is cut off in front of a window leaves more than that.
+    if start > BLANKS || !window.text[..start].iter().all(u8::is_ascii_whitespace) {
+        return Some(false);
+    }
+    let (last, open) = window.run(end, BLANKS, |byte| byte.is_ascii_whitespace());
+    if open { None } else { Some(window.get(last).is_none()) }
 }
 
 /// None: it depends on what follows.
@@ -59,7 +73,8 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     if boundary == Boundary::None {
         return Some(true);
     }
-    if window.before(start).is_some_and(is_word) {
+    let joined = |byte: u8| is_word(byte) || (boundary == Boundary::Token && matches!(byte, b'-' | b'+' | b'/' | b'.'));
+    if window.before(start).is_some_and(joined) {
         return Some(false);
     }
     if window.unknown(end) {
@@ -72,9 +87,7 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     if boundary == Boundary::Word {
         return Some(true);
     }
-    if window.before(start).is_some_and(|byte| matches!(byte, b'-' | b'+' | b'/' | b'.'))
-        || matches!(next, b'-' | b'+' | b'/' | b'=')
-    {
+    if matches!(next, b'-' | b'+' | b'/' | b'=') {
         return Some(false);
     }
     if next == b'.' {
@@ -86,9 +99,13 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     Some(true)
 }
 
-fn score(rule: &Rule, window: &Window<'_>, from: usize, value: &[u8], shape: f32) -> Option<f32> {
+fn score(rule: &Rule, window: &Window<'_>, from: usize, value: &[u8], shape: f32, alone: bool) -> Option<f32> {
     let valid = || rule.validator.is_some_and(|check| check(value));
-    let likely = || rule.context.as_ref().is_some_and(|words| words.is_match(window.context(from)));
+    let likely = || {
+        alone
+            || rule.labels.as_ref().is_some_and(|labels| labels.name(window, from))
+            || rule.context.as_ref().is_some_and(|words| words.is_match(window.context(from)))
+    };
     match rule.require {
         Require::None => Some(if valid() { shape.max(0.98) } else { shape }),
         Require::Context => likely().then_some(shape),

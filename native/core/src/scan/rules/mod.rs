@@ -4,6 +4,7 @@ mod compile;
 mod error;
 mod evidence;
 mod expression;
+mod labels;
 mod literals;
 pub(crate) mod shape;
 mod spec;
@@ -12,14 +13,20 @@ use std::sync::{Arc, LazyLock};
 
 pub use compile::{Rule, Rules};
 pub use error::RuleError;
-pub(crate) use evidence::judge;
+pub(crate) use evidence::{alone, judge};
+pub(crate) use labels::{Labels, zone};
 pub(crate) use literals::{HEAD, Literals};
 pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 
 /// The packs that every scanner has.
 const BUILTIN: &[(&str, &str)] = &[
     ("injection.toml", include_str!("../../../../../config/rules/injection.toml")),
-    ("pii.toml", include_str!("../../../../../config/rules/pii.toml")),
+    ("pii-contact.toml", include_str!("../../../../../config/rules/pii-contact.toml")),
+    ("pii-europe.toml", include_str!("../../../../../config/rules/pii-europe.toml")),
+    ("pii-finance.toml", include_str!("../../../../../config/rules/pii-finance.toml")),
+    ("pii-labelled.toml", include_str!("../../../../../config/rules/pii-labelled.toml")),
+    ("pii-us.toml", include_str!("../../../../../config/rules/pii-us.toml")),
+    ("pii-world.toml", include_str!("../../../../../config/rules/pii-world.toml")),
     ("secrets-distinctive.toml", include_str!("../../../../../config/rules/secrets-distinctive.toml")),
     ("secrets-keyword.toml", include_str!("../../../../../config/rules/secrets-keyword.toml")),
     ("secrets-structural.toml", include_str!("../../../../../config/rules/secrets-structural.toml")),

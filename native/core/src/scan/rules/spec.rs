@@ -110,6 +110,13 @@ pub struct RuleSpec {
     /// Words that make a match likely when they precede it.
     #[serde(default)]
     pub context: Vec<String>,
+    /// Words that name the value: whole words (`word*` may go on), with no digit between them and the value. They count as
+    /// context.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// That the value is all of the text counts as context.
+    #[serde(default)]
+    pub alone: bool,
     /// Which evidence is needed; by default what the rule has, and one of the two where it has both.
     #[serde(default)]
     pub require: Option<Require>,

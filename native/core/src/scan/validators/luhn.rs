@@ -4,8 +4,12 @@ use super::digits;
 
 /// Whether the digits of a value, at least two, pass the Luhn check.
 pub(super) fn luhn(value: &[u8]) -> bool {
-    let Some((found, count)) = digits::<32>(value) else { return false };
-    let sum: u32 = found[..count]
+    digits::<32>(value).is_some_and(|(found, count)| count >= 2 && passes(&found[..count]))
+}
+
+/// Whether digits pass the check.
+pub(super) fn passes(digits: &[u8]) -> bool {
+    let sum: u32 = digits
         .iter()
         .rev()
         .enumerate()
@@ -14,5 +18,5 @@ pub(super) fn luhn(value: &[u8]) -> bool {
             weighted / 10 + weighted % 10
         })
         .sum();
-    count >= 2 && sum.is_multiple_of(10)
+    sum.is_multiple_of(10)
 }
