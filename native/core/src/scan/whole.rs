@@ -47,14 +47,22 @@ fn scan_with(scanner: &Scanner, text: &str, machine: &mut Machine, settled: &mut
 }
 
 fn write(scanner: &Scanner, text: &str, settled: &[Found]) -> Outcome {
-    let changes = settled.iter().any(|found| scanner.action(found.rule) > Action::Flag);
+    // What the text as a whole amounts to comes last, when all of it has passed.
+    let (parts, whole) = match settled.split_last() {
+        Some((last, parts)) if scanner.document == Some(last.rule) => (parts, Some(*last)),
+        _ => (settled, None),
+    };
+    let changes = parts.iter().any(|found| scanner.action(found.rule) > Action::Flag);
     let mut out = String::with_capacity(if changes { text.len() } else { 0 });
     let mut writer = Writer::default();
-    for found in settled {
+    for found in parts {
         writer.take(scanner, *found, text, 0, &mut out);
     }
     if changes {
         writer.pass(text.len(), text, 0, &mut out);
+    }
+    if let Some(found) = whole {
+        writer.take(scanner, found, text, 0, &mut out);
     }
     Outcome { decision: writer.decision, findings: writer.findings, redacted: changes.then_some(out) }
 }
