@@ -74,5 +74,11 @@ pub fn parse_pack(name: &str, text: &str) -> Result<Vec<RuleSpec>, RuleError> {
     Ok(pack.into_rules())
 }
 
+/// The built-in rules as they are written.
+#[cfg(test)]
+pub(crate) fn builtin_specs() -> Vec<RuleSpec> {
+    BUILTIN.iter().flat_map(|(name, text)| parse_pack(name, text).unwrap_or_default()).collect()
+}
+
 #[cfg(test)]
 mod tests;

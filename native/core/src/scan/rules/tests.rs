@@ -5,7 +5,7 @@ fn built_in_rules_find_their_examples_and_nothing_in_their_counter_examples() {
     let rules = Rules::builtin();
     let scanner = Scanner::new(rules.clone(), &Policy::default());
     let mut wrong = Vec::new();
-    for spec in super::BUILTIN.iter().flat_map(|(name, text)| super::parse_pack(name, text).unwrap()) {
+    for spec in super::builtin_specs() {
         let found = |text: &str| {
             scanner
                 .scan(text)
