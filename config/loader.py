@@ -16,7 +16,7 @@ from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import Budget, File, KeyEntry, Limits, UpstreamSection
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import BodyLimits, ConfiguredKey, Settings, Timeouts
+from tollhouse.config.settings import BodyLimits, ConfiguredKey, ScanSettings, Settings, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +70,7 @@ def _resolve(
         "timeouts": timeouts,
         "deployments": _deployments(file, source, environ, timeouts, values.get("default_provider"), path),
         "keys": _keys(file, source),
+        "scan": _scan(file, source, path),
         "unenforced": _unenforced(file, source, environ),
     }
     general = file.general_settings
@@ -265,6 +266,14 @@ def _tokens(file: File, source: Document) -> list[tuple[Place, KeyEntry]]:
     return found
 
 
+def _scan(file: File, source: Document, path: str | None) -> ScanSettings | None:
+    if file.scan is None:
+        return None
+    from tollhouse.config import scanning  # noqa: PLC0415 - compiles rules
+
+    return scanning.resolve(file.scan, source, path)
+
+
 def _unenforced(file: File, source: Document, environ: Mapping[str, str]) -> frozenset[str]:
     """Protections that are asked for and not there yet; each place is named in a warning."""
     asked: set[str] = set()
@@ -288,7 +297,6 @@ def _unenforced(file: File, source: Document, environ: Mapping[str, str]) -> fro
         note("limits", (*place, "tpm"), entry.litellm_params.tpm)
     note("limits", ("limits",), file.limits)
     note("limits", ("rate_limits",), file.rate_limits)
-    note("scan", ("scan",), file.scan)
     if environ.get(f"{environment.PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"):
         asked.add("limits")
     for name in ("store", "routes", "fallbacks", "health_checks", *_PROXIED):

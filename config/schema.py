@@ -70,15 +70,28 @@ class TeamEntry(Part):
     budget: Budget | None = None
 
 
+def _off(value: object) -> object:
+    """`off` and `no` are false in YAML."""
+    return "allow" if value is False else value
+
+
+GuardAction = Annotated[Action, BeforeValidator(_off)]
+
+
 class ScanSide(Part):
-    pii: Action | None = None
-    secrets: Action | None = None
-    injection: Action | None = None
+    pii: GuardAction | None = None
+    secrets: GuardAction | None = None
+    injection: GuardAction | None = None
+    types: dict[str, GuardAction] | None = None
+    rules: dict[str, GuardAction] | None = None
 
 
 class Scan(Part):
     request: ScanSide | None = None
     response: ScanSide | None = None
+    rules: list[dict[str, Any]] | None = None
+    rule_files: list[Text] | None = None
+    pseudonym_key: Annotated[str, StringConstraints(min_length=16)] | None = None
 
 
 class UpstreamSection(Part):

@@ -6,6 +6,7 @@ The loader makes it from YAML and the environment; workers receive it whole (a r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tollhouse.config.secret import Secret
 
@@ -57,6 +58,17 @@ class BodyLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """What is looked for in which direction, as `tollhouse.Scanner` takes it. None: not scanned."""
+
+    request: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+    rules: tuple[dict[str, Any], ...] = ()
+    # Pseudonyms come from it: all workers, and all replicas that are to agree, share one.
+    pseudonym_key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
@@ -76,11 +88,12 @@ class Settings:
     keys: tuple[ConfiguredKey, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     body: BodyLimits = field(default_factory=BodyLimits)
+    scan: ScanSettings | None = None
     drain_s: float = 30.0  # after SIGTERM, running streams may take so long (LLM_GATEWAY_DRAIN_S)
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
-    # Protections that the configuration asks for and this version does not have yet: "limits", "budget", "scan".
+    # Protections that the configuration asks for and this version does not have yet: "limits", "budget".
     unenforced: frozenset[str] = frozenset()
     source: str | None = None  # path of the configuration file
     warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name
