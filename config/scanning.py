@@ -80,9 +80,7 @@ def _check_rules(rules: list[dict[str, Any]], places: list[Place], source: Docum
         rules.clear()
 
 
-def _check_policy(
-    side: str, policy: dict[str, Any] | None, rules: list[dict[str, Any]], source: Document
-) -> None:
+def _check_policy(side: str, policy: dict[str, Any] | None, rules: list[dict[str, Any]], source: Document) -> None:
     for problem in _refused(policy, rules) if policy else []:
         place, _, reason = problem.partition(": ")
         source.report(("scan", side, *place.split(".", 1)), reason)

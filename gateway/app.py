@@ -92,6 +92,12 @@ def create_app(
             await keys.close()
             metrics.flush()
 
+    found = Counter(
+        "gateway_scan_findings",
+        "What the scan found, by type, direction (request, response) and action.",
+        ("type", "direction", "action"),
+        registry=registry,
+    )
     lane = Middleware(
         Lane,
         stages=chain.stages(
@@ -101,6 +107,10 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
+            guard=chain.guard(
+                settings,
+                count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
+            ),
         ),
         hot=routes.HOT,
         handler=handler,

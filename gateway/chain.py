@@ -8,8 +8,9 @@
 | edge       | Host, ambiguous lengths, encoded bodies          |                         |
 | auth       | who is asking                                    |                         |
 | body       | read under caps, parse once                      | let go                  |
+| scan       | redact, pseudonymise or refuse                   | the answer, as it flows |
 
-Then the handler. What comes later (limits, budgets, scan, cache) takes its place in the list below.
+Then the handler. What comes later (limits, budgets, cache) takes its place in the list below.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from tollhouse.middlewares.auth import AuthStage, Keys
 from tollhouse.middlewares.body import BodyStage
 from tollhouse.middlewares.edge import EdgeStage
 from tollhouse.middlewares.request_id import RequestIdStage
+from tollhouse.middlewares.scan import Guard, ScanStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from tollhouse.config.settings import Settings
+    from tollhouse.middlewares.guard import Count
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import Headers
 
-_LATER_GUARDS = ("limits", "budget", "scan")
+_LATER_GUARDS = ("limits", "budget")
 
 
 def stages(
@@ -41,6 +44,7 @@ def stages(
     admin: Collection[str],
     metrics: MetricsStage,
     write_log: Callable[[bytes], None] | None,
+    guard: Guard | None = None,
 ) -> list[Stage]:
     """The stages of this configuration, outermost first."""
     body = settings.body
@@ -58,15 +62,33 @@ def stages(
             max_depth=body.max_depth,
             max_nodes=body.max_nodes,
         ),
+        ScanStage(guard) if guard is not None else None,
     ]
     return [stage for stage in chain if stage is not None]
 
 
+def guard(settings: Settings, *, count: Count) -> Guard | None:
+    """The scanners of this configuration, or None if nothing is to be scanned."""
+    scan = settings.scan
+    if scan is None:
+        return None
+    key = scan.pseudonym_key
+    return Guard(
+        request=scan.request,
+        response=scan.response,
+        rules=scan.rules,
+        pseudonym_key=key.reveal() if key is not None else None,
+        count=count,
+        headers=[_guards(settings)],
+    )
+
+
 def guard_headers(settings: Settings) -> Headers:
-    """What every forwarded answer says: the decision, which guards ran, which are off or asked for but not there."""
-    skipped = [f"{guard};skipped={'unavailable' if guard in settings.unenforced else 'off'}" for guard in _LATER_GUARDS]
-    return [
-        (b"x-gateway-decision", b"ALLOWED"),
-        (b"x-gateway-guards", ", ".join(["auth;ran", *skipped]).encode()),
-        (b"x-gateway-cache", b"bypass"),
-    ]
+    """What every forwarded answer says besides the decision: which guards ran, which are off or not there yet."""
+    return [_guards(settings), (b"x-gateway-cache", b"bypass")]
+
+
+def _guards(settings: Settings) -> tuple[bytes, bytes]:
+    later = [f"{name};skipped={'unavailable' if name in settings.unenforced else 'off'}" for name in _LATER_GUARDS]
+    said = ["auth;ran", *later, "scan;ran" if settings.scan is not None else "scan;skipped=off"]
+    return b"x-gateway-guards", ", ".join(said).encode()

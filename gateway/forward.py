@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter_ns
-from types import BuiltinMethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
-from tollhouse.middlewares.errors import BadRequest, Forbidden
+from tollhouse.gateway.sinks import PING, ScannedStream, sink_of
+from tollhouse.middlewares.errors import BadRequest, Forbidden, Refusal
+from tollhouse.middlewares.guard import AnswerStopped
 from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
 from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
 from tollhouse.providers.transport import StaleConnection
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from tollhouse.gateway.disconnect import DisconnectWatch
     from tollhouse.gateway.lifecycle import Lifecycle
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.types import Headers, Send
+    from tollhouse.middlewares.guard import AnswerStream
+    from tollhouse.middlewares.types import Headers
     from tollhouse.providers.call import Call, Sink
     from tollhouse.providers.router import Group, Router, Target
 
 MAX_ATTEMPTS = 3
-PING = b": ping\n\n"
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
 _FORWARDED = (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate")
@@ -196,6 +197,18 @@ class _Attempt:
             exchange.error_code = f"http_{status}"
             body = normalise(status, body, target.provider)
             headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
+        guard = exchange.answer_guard
+        if guard is not None:
+            try:
+                body = await guard.checked(exchange, body)
+            except Refusal as refusal:
+                exchange.usage = reader.usage
+                if not self._started:
+                    raise
+                exchange.error_code = refusal.code or refusal.type
+                event = reader.fault_event(refusal.message, exchange.error_code)
+                await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
+                return
         if self._started:
             # The head of a stream is out already, so an answer that is no stream can only be told as an error.
             message, code = "the upstream's answer is not an event stream", "upstream_protocol"
@@ -218,7 +231,35 @@ class _Attempt:
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
-        sink = _sink(send)
+        guard = exchange.answer_guard
+        if guard is None:
+            chunk = await self._pass_on(target, call, None)
+        else:
+            stream = guard.stream(exchange)
+            try:
+                chunk = await self._pass_on(target, call, stream)
+            except AnswerStopped as stop:
+                # Nobody is to go on making what nobody may read.
+                self._drop(call)
+                chunk = stop.last
+            finally:
+                stream.close()
+        self._account(reader.usage, reader.text_bytes)
+        if reader.malformed_events:
+            self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
+        await send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _pass_on(  # noqa: C901 - a script
+        self, target: Target, call: Call, stream: AnswerStream | None
+    ) -> bytes:
+        """Send the chunks of a stream as they come, as far as `stream` lets them; returns what is to be sent last."""
+        exchange = self._exchange
+        reader = call.reader
+        send = exchange.raw_send
+        sink = sink_of(send)
+        scan = ScannedStream(stream, call.timeouts.keepalive_s) if stream is not None else None
+        if scan is not None and sink is not None:
+            sink = scan.before(sink)
         while True:
             chunk = call.take(CHUNK)
             flags = call.flags
@@ -227,25 +268,33 @@ class _Attempt:
                     flags = await self._end_of_body(call)
                 if flags & SETTLED:
                     break
+            if scan is not None and chunk:
+                chunk = scan.feed(chunk)
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if not call.flags & _FIRST:
                 await self._more(call, sink)
+        if stream is not None:
+            chunk = stream.feed(chunk, end=True)
         if flags & FAULT:
             error = call.cause()
             self._count(target, error.code)
             exchange.error_code = error.code
-            chunk += reader.fault_event(error.message, error.code)
-        self._account(reader.usage, reader.text_bytes)
-        if reader.malformed_events:
-            self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
-        await send({"type": "http.response.body", "body": chunk, "more_body": False})
+            chunk += reader.fault_event(self._shown(error.message), error.code)
+        return chunk
+
+    def _shown(self, message: str) -> str:
+        """What an upstream says of its failure may hold what its answers must not."""
+        guard = self._exchange.answer_guard
+        return message if guard is None else guard.text(message)
 
     async def _more(self, call: Call, sink: Sink | None) -> None:
         """Wait for more to take, or with a sink until there is more to do than to pass chunks on."""
         call.sink = sink
-        alive = await call.wait(_FIRST if sink is None else SETTLED, self._loop)
-        call.sink = None
+        try:
+            alive = await call.wait(_FIRST if sink is None else SETTLED, self._loop)
+        finally:
+            call.sink = None
         if call.blocked is not None:
             await call.blocked
             call.blocked = None
@@ -263,11 +312,12 @@ class _Attempt:
         exchange = self._exchange
         call = self._call
         refusal = refusal_of(error, call.reader.error_event if call is not None else None)
+        refusal.message = self._shown(refusal.message)
         if not self._started:
             raise refusal
         assert call is not None
         exchange.error_code = error.code
-        event = call.reader.fault_event(error.message, error.code)
+        event = call.reader.fault_event(refusal.message, error.code)
         await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
 
     def _account(self, usage: tuple[int, int, int, int] | None, text_bytes: int) -> None:
@@ -282,6 +332,7 @@ class _Attempt:
         exchange = self._exchange
         exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
         headers = received + self._forwarder.headers
+        headers.append((b"x-gateway-decision", exchange.decision))
         model = self._model if self._group.label.endswith("*") else self._group.label
         headers.append((b"x-gateway-model", _header_value(model)))
         headers.append((b"x-gateway-provider", target.provider.encode()))
@@ -290,7 +341,9 @@ class _Attempt:
 
     def _early_headers(self) -> Headers:
         """Of a stream that starts before it is known who will answer."""
-        return [(b"content-type", b"text/event-stream; charset=utf-8"), *_EVENT_STREAM, *self._forwarder.headers]
+        decision = (b"x-gateway-decision", self._exchange.decision)
+        event_stream = (b"content-type", b"text/event-stream; charset=utf-8")
+        return [event_stream, *_EVENT_STREAM, decision, *self._forwarder.headers]
 
     def _count(self, target: Target, kind: str) -> None:
         self._forwarder.upstream_errors.labels(self._group.label, target.provider, kind).inc()
@@ -298,28 +351,6 @@ class _Attempt:
     def _drop(self, call: Call) -> None:
         self._forwarder.lifecycle.calls.discard(call)
         call.close()
-
-
-def _sink(send: Send) -> Sink | None:
-    """`send` for chunks, where it has done its work when it returns; None where it has not.
-
-    A sink says what has to be awaited before the next chunk, if anything (the client reads slowly).
-    """
-    take: Any = send
-    if getattr(send, "is_eager", False):
-
-        def pour(chunk: bytes) -> Awaitable[object] | None:
-            return take({"type": "http.response.body", "body": chunk, "more_body": True}) or None
-
-        return pour
-    if isinstance(send, BuiltinMethodType):
-
-        def pour_natively(chunk: bytes) -> Awaitable[object] | None:
-            sending = take({"type": "http.response.body", "body": chunk, "more_body": True})
-            return next(sending.__await__(), None)
-
-        return pour_natively
-    return None
 
 
 def _worth_another(call: Call) -> bool:

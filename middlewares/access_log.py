@@ -55,6 +55,9 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         fields["prompt_tokens"], fields["completion_tokens"] = exchange.usage[:2]
         if exchange.usage_estimated:
             fields["usage_estimated"] = True
+    if exchange.findings is not None:
+        fields["decision"] = exchange.decision.decode()
+        fields["findings"] = exchange.findings
     if exchange.error_code:
         fields["error"] = exchange.error_code
     return fields

@@ -184,10 +184,10 @@ class _ReplayedBody(BodyStage):
 
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
         super()._accept(exchange, kind, body)
-        exchange.receive = _replay(body, exchange.receive)
+        exchange.receive = replay(body, exchange.receive)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """`receive` that tells the whole body first and then goes on with the real one (which knows of disconnects)."""
     told = False
 

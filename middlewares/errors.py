@@ -73,15 +73,29 @@ class Unavailable(Refusal):
     code = "service_unavailable"
 
 
+_MESSAGES_TYPES = {"server_error": "api_error", "upstream_error": "api_error"}
+
+
 def error_body(message: str, type_: str, *, code: str | None = None, param: str | None = None) -> bytes:
     """An error object as OpenAI's clients expect it."""
     return orjson.dumps({"error": {"message": message, "type": type_, "param": param, "code": code}})
 
 
-def render(refusal: Refusal) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a refusal."""
+def messages_error_body(message: str, type_: str, request_id: str) -> bytes:
+    """An error object as Anthropic's clients expect it: https://docs.anthropic.com/en/api/errors"""
+    known = _MESSAGES_TYPES.get(type_, type_)
+    return orjson.dumps(
+        {"type": "error", "error": {"type": known, "message": message}, "request_id": request_id or None}
+    )
+
+
+def render(refusal: Refusal, kind: str | None = None, request_id: str = "") -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a refusal, in the dialect of the kind of request."""
     headers: Headers = [(b"content-type", b"application/json"), *refusal.headers]
     if refusal.retry is not None:
         headers.append((b"x-should-retry", b"true" if refusal.retry else b"false"))
-    body = error_body(refusal.message, refusal.type, code=refusal.code, param=refusal.param)
+    if kind == "messages":
+        body = messages_error_body(refusal.message, refusal.type, request_id)
+    else:
+        body = error_body(refusal.message, refusal.type, code=refusal.code, param=refusal.param)
     return refusal.status, headers, body

@@ -10,6 +10,7 @@ from tollhouse.middlewares.errors import Refusal, render
 if TYPE_CHECKING:
     from tollhouse._native import RequestView
     from tollhouse.middlewares.auth import Principal
+    from tollhouse.middlewares.guard import AnswerGuard
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
@@ -35,6 +36,9 @@ class Exchange:
     overhead_ns = 0  # time to the start of the response less that wait
     usage: tuple[int, int, int, int] | None = None  # prompt, completion, cached, reasoning tokens
     usage_estimated = False
+    decision = b"ALLOWED"  # or TRANSFORMED, BLOCKED: the strictest so far
+    findings: dict[str, int] | None = None  # by type, of the request and its answer
+    answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     error_code = ""
     gone = False  # the client has disconnected
 
@@ -78,7 +82,7 @@ class Exchange:
         """Answer with an error, unless the response has begun already."""
         self.error_code = refusal.code or refusal.type
         if not self.status:
-            await self.respond(*render(refusal))
+            await self.respond(*render(refusal, self.kind, self.request_id))
 
 
 def exchange_of(scope: Scope) -> Exchange | None:

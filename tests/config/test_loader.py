@@ -62,10 +62,10 @@ def test_our_own_sections_load_and_say_what_is_not_enforced_yet(tmp_path):
     assert [(k.name, k.team, k.models, k.digest) for k in settings.keys] == [
         ("prod_customer", "acme", ("gpt-4o-mini", "gpt-4o"), sha256(b"sk-team").digest())
     ]
-    assert settings.unenforced == {"limits", "budget", "scan"}
+    assert settings.unenforced == {"limits", "budget"}
     assert settings.state_dir == "/home/x/.local/state/tollhouse"
     named = [warning.split(":")[0] for warning in settings.warnings]
-    assert named == ["keys[0].limits", "keys[0].budget", "teams[0].limits", "teams[0].budget", "limits", "scan"]
+    assert named == ["keys[0].limits", "keys[0].budget", "teams[0].limits", "teams[0].budget", "limits"]
 
 
 def test_a_litellm_file_loads_as_it_is(tmp_path):

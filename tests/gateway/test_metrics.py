@@ -52,6 +52,7 @@ async def test_all_names_have_the_prefix_and_no_label_is_a_callers(app):
         "gateway_requests_in_flight",
         "gateway_upstream_errors",
         "gateway_upstream_malformed_events",
+        "gateway_scan_findings",
     }
     assert all(family.documentation for family in families)
     values: dict[str, set[str]] = {}

@@ -18,7 +18,7 @@ mod _native {
     #[pymodule_export]
     use super::response::PyResponseReader;
     #[pymodule_export]
-    use super::scan::{PyFinding, PyScanResult, PyScanStream, PyScanner};
+    use super::scan::{PyBodyResult, PyEventRedactor, PyFinding, PyScanResult, PyScanStream, PyScanner, PyVault};
     #[pymodule_export]
     use super::server::PyRequestReader;
     #[pymodule_export]

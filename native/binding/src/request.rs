@@ -24,8 +24,10 @@ fn raise(py: Python<'_>, error: &request::RequestError) -> PyErr {
 
 #[pyclass(frozen, name = "RequestView", module = "tollhouse._native")]
 pub(crate) struct PyRequestView {
-    body: Py<PyBytes>,
-    view: View,
+    pub(crate) body: Py<PyBytes>,
+    pub(crate) view: View,
+    kind: Kind,
+    limits: Limits,
 }
 
 #[pymethods]
@@ -33,17 +35,13 @@ impl PyRequestView {
     #[staticmethod]
     #[pyo3(signature = (body, kind, /, *, max_depth=64, max_nodes=100_000))]
     fn parse(body: &Bound<'_, PyBytes>, kind: &str, max_depth: usize, max_nodes: usize) -> PyResult<Self> {
-        let py = body.py();
         let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
-        let limits = Limits { max_depth, max_nodes };
-        let bytes = body.as_bytes();
-        let parsed = if bytes.len() < DETACH_FROM {
-            View::parse(bytes, kind, limits)
-        } else {
-            py.detach(|| View::parse(bytes, kind, limits))
-        };
-        let view = parsed.map_err(|error| raise(py, &error))?;
-        Ok(Self { body: body.clone().unbind(), view })
+        Self::read(body, kind, Limits { max_depth, max_nodes })
+    }
+
+    #[pyo3(signature = (body, /))]
+    fn replaced(&self, body: &Bound<'_, PyBytes>) -> PyResult<Self> {
+        Self::read(body, self.kind, self.limits)
     }
 
     #[getter]
@@ -85,5 +83,19 @@ impl PyRequestView {
     fn rewrite(&self, py: Python<'_>, model: Option<&str>, include_usage: bool) -> Py<PyBytes> {
         let rewritten = self.view.rewrite(self.body.as_bytes(py), model, include_usage);
         rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
+    }
+}
+
+impl PyRequestView {
+    fn read(body: &Bound<'_, PyBytes>, kind: Kind, limits: Limits) -> PyResult<Self> {
+        let py = body.py();
+        let bytes = body.as_bytes();
+        let parsed = if bytes.len() < DETACH_FROM {
+            View::parse(bytes, kind, limits)
+        } else {
+            py.detach(|| View::parse(bytes, kind, limits))
+        };
+        let view = parsed.map_err(|error| raise(py, &error))?;
+        Ok(Self { body: body.clone().unbind(), view, kind, limits })
     }
 }

@@ -9,6 +9,8 @@ __all__ = [
     "FAULT",
     "HEAD",
     "READY",
+    "BodyResult",
+    "EventRedactor",
     "Finding",
     "RequestError",
     "RequestReader",
@@ -17,6 +19,7 @@ __all__ = [
     "ScanResult",
     "ScanStream",
     "Scanner",
+    "Vault",
     "__version__",
     "encode_headers",
 ]
@@ -48,6 +51,8 @@ class RequestView:
         Raises RequestError for anything malformed, and for a wrong type of a field that the gateway reads.
         """
 
+    def replaced(self, body: bytes, /) -> RequestView:
+        """The view of another body of the same kind, under the same limits. Raises RequestError."""
     @property
     def body(self) -> bytes:
         """The very object that was parsed."""
@@ -266,6 +271,57 @@ class Scanner:
     def scan(self, text: str, /) -> ScanResult:
         """Look at a whole text. Lone surrogates are looked at as question marks."""
     def stream(self) -> ScanStream: ...
+    def scan_request(self, view: RequestView, key: bytes | None = None, /) -> BodyResult:
+        """Look at every text of a request. With a key, "pseudonymise" is reversible: the same key gives a value the same
+        pseudonym. Without one it redacts.
+        """
+    def scan_json(self, body: bytes, key: bytes | None = None, /) -> BodyResult:
+        """Look at every string, key and number of JSON of any shape. Raises ValueError for what is no JSON."""
+    def scan_answer(self, body: bytes, vault: Vault | None = None, /) -> BodyResult:
+        """Look at an answer (JSON of any shape, else one text) and restore the pseudonyms of its request."""
+    def event_redactor(self, dialect: str, vault: Vault | None = None, /) -> EventRedactor:
+        """dialect: as of ResponseReader; what an error is told in where the stream itself does not show it."""
     @property
     def rules(self) -> list[tuple[str, str, Literal["pii", "secrets", "injection"]]]:
         """All rules: id, type and family."""
+
+@final
+class Vault:
+    """The pseudonyms of one request and what they stand for; shows neither."""
+
+    def __len__(self) -> int: ...
+
+@final
+class BodyResult:
+    """What became of a body."""
+
+    @property
+    def decision(self) -> _Decision: ...
+    @property
+    def body(self) -> bytes | None:
+        """The body that passes, spliced; None if it passes byte for byte, or does not pass."""
+    @property
+    def vault(self) -> Vault | None:
+        """What the answer's way back needs; None if nothing was pseudonymised."""
+    @property
+    def counts(self) -> list[tuple[str, _Action, int]]:
+        """How often each type was found, by what was done about it."""
+
+@final
+class EventRedactor:
+    """One event stream on its way to its reader: nothing of a match goes out, pseudonyms are restored.
+
+    What may still become a match is held back; events that do not change pass byte for byte.
+    """
+
+    def feed(self, chunk: bytes, /) -> bytes:
+        """What may go out now. When the stream must not go on, that ends with an error event, and `stopped` says why."""
+    def finish(self) -> bytes:
+        """The stream has ended: what was held back."""
+    @property
+    def stopped(self) -> Literal["blocked", "too_large"] | None: ...
+    @property
+    def decision(self) -> _Decision: ...
+    @property
+    def counts(self) -> list[tuple[str, _Action, int]]:
+        """As of BodyResult, so far."""

@@ -1,5 +1,7 @@
 //! `Scanner`, `ScanStream`, `ScanResult` and `Finding`.
 
+mod body;
+mod events;
 mod finding;
 mod offsets;
 mod policy;
@@ -12,6 +14,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use tollhouse_core::scan::{Decision, Outcome, Rules, Scanner};
 
+use crate::request::PyRequestView;
+
+pub(crate) use body::{PyBodyResult, PyVault};
+pub(crate) use events::PyEventRedactor;
 use finding::Known;
 pub(crate) use finding::PyFinding;
 use offsets::Cursor;
@@ -50,6 +56,28 @@ impl PyScanner {
 
     fn stream(&self) -> PyScanStream {
         PyScanStream::new(&self.scanner)
+    }
+
+    #[pyo3(signature = (view, key=None, /))]
+    fn scan_request(&self, view: &Bound<'_, PyRequestView>, key: Option<&[u8]>) -> PyResult<PyBodyResult> {
+        self.request(view, key)
+    }
+
+    #[pyo3(signature = (body, key=None, /))]
+    fn scan_json(&self, py: Python<'_>, body: &[u8], key: Option<&[u8]>) -> PyResult<PyBodyResult> {
+        self.json(py, body, key)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it has converted")]
+    #[pyo3(signature = (body, vault=None, /))]
+    fn scan_answer(&self, py: Python<'_>, body: &[u8], vault: Option<PyRef<'_, PyVault>>) -> PyResult<PyBodyResult> {
+        self.answer(py, body, vault.as_deref())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it has converted")]
+    #[pyo3(signature = (dialect, vault=None, /))]
+    fn event_redactor(&self, dialect: &str, vault: Option<PyRef<'_, PyVault>>) -> PyResult<PyEventRedactor> {
+        PyEventRedactor::new(&self.scanner, dialect, vault.as_deref())
     }
 
     #[getter]

@@ -89,6 +89,22 @@ pub fn redact_response(scanner: &Scanner, body: &[u8], vault: Option<&Vault>) ->
     redact_answer(&mut redactor, body)
 }
 
+/// What is no JSON, or too deep or too much of it to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotJson;
+
+/// Looks at every string, key and number of a JSON text of any shape, as [`redact_request`] does.
+///
+/// # Errors
+/// [`NotJson`]: nothing was looked at.
+pub fn redact_json(scanner: &Scanner, body: &[u8], vault: Option<&mut Vault>) -> Result<BodyOutcome, NotJson> {
+    let leaves::Leaves::Whole(segments) = leaves::read(body) else { return Err(NotJson) };
+    let mut redactor = Redactor::new(scanner, Way::Out(vault));
+    let mut pass = Pass::default();
+    pass.segments(&mut redactor, body, &segments);
+    Ok(pass.outcome(body))
+}
+
 fn redact_answer(redactor: &mut Redactor<'_>, body: &[u8]) -> BodyOutcome {
     let mut pass = Pass::default();
     if !pass.answer(redactor, body, &|_| true) {

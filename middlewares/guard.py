@@ -1,0 +1,243 @@
+"""What stands between a text and its reader: the scanners of both directions, and what they decide.
+
+Free of ASGI, so that the gateway's stage and the middleware share it. Whatever goes wrong, nothing passes unscanned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tollhouse._native import Scanner
+from tollhouse.middlewares.errors import BadRequest, Refusal, Unavailable
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from tollhouse._native import BodyResult, EventRedactor, RequestView, Vault
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.types import Headers
+
+Policy = Mapping[str, Any]
+Rules = Sequence["str | PathLike[str] | Mapping[str, Any]"]
+Count = Callable[[str, str, str, int], None]  # type, direction, action, how many
+
+DEFAULT: Policy = MappingProxyType({})
+# A model that writes about attacks attacks nobody: in answers they are looked for only where a policy says so.
+_ANSWER: Policy = MappingProxyType({"injection": "allow"})
+_NOTHING: Policy = MappingProxyType({"pii": "allow", "secrets": "allow", "injection": "allow"})
+POLICY_VIOLATION = "content_policy_violation"
+LONG = 256 * 1024  # bytes of a body that is not scanned in the event loop's thread
+_ORDER = (b"ALLOWED", b"TRANSFORMED", b"BLOCKED")
+
+
+class AnswerStopped(Exception):
+    """A streamed answer must not go on. `last` is what still goes out; it ends with an error event."""
+
+    def __init__(self, last: bytes) -> None:
+        super().__init__("the answer was stopped")
+        self.last = last
+
+
+class Guard:
+    """The scanners of one policy. Made once, used by every request.
+
+    request, response: policies as `tollhouse.Scanner` takes them; None: that direction is not scanned. What a policy
+    does not name keeps its default: pii redact, secrets redact, and injection block in requests, allow in answers.
+    pseudonym_key: pseudonyms come from it and from who is asking; by default it is made anew with each guard.
+    count: told of every finding: type, "request" or "response", action, how many.
+    headers: go with every refusal.
+    """
+
+    def __init__(
+        self,
+        *,
+        request: Policy | None = DEFAULT,
+        response: Policy | None = DEFAULT,
+        rules: Rules | None = None,
+        pseudonym_key: str | bytes | None = None,
+        count: Count | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        self._request = None if request is None else Scanner(request, rules)
+        self._response = None if response is None else Scanner({**_ANSWER, **response}, rules)
+        self._key: bytes | None = None
+        if request is not None and _pseudonymises(request):
+            key = pseudonym_key or secrets.token_bytes(32)
+            self._key = key.encode() if isinstance(key, str) else key
+            # Only restores, where answers have no policy of their own.
+            self._restorer = self._response or Scanner(_NOTHING)
+        self._count = count
+        self.headers = [(b"x-gateway-guards", b"scan;ran")] if headers is None else headers
+
+    @property
+    def reads_requests(self) -> bool:
+        return self._request is not None
+
+    def check_view(self, exchange: Exchange, view: RequestView) -> RequestView:
+        """The view that may go on: the same, or that of the body with everything replaced that has to be."""
+        if self._request is None:
+            self._arm(exchange, None)
+            return view
+        try:
+            result = self._request.scan_request(view, self._key_for(exchange))
+            passing = view if result.body is None else view.replaced(result.body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing passes unscanned
+            unavailable(error)
+        self._settle(exchange, result)
+        return passing
+
+    def check_json(self, exchange: Exchange, body: bytes) -> bytes:
+        """The same for JSON of any shape. Raises ValueError for what is none."""
+        if self._request is None:
+            self._arm(exchange, None)
+            return body
+        try:
+            result = self._request.scan_json(body, self._key_for(exchange))
+        except ValueError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            unavailable(error)
+        self._settle(exchange, result)
+        return body if result.body is None else result.body
+
+    def arm(self, exchange: Exchange) -> None:
+        """For requests without a body: the answer is looked at all the same."""
+        self._arm(exchange, None)
+
+    def note(self, exchange: Exchange, result: BodyResult, direction: str) -> None:
+        """Take down what was found, by type, and what was decided."""
+        decide(exchange, result.decision.encode())
+        for kind, action, number in result.counts:
+            self.count(exchange, kind, direction, action, number)
+
+    def count(self, exchange: Exchange, kind: str, direction: str, action: str, number: int) -> None:
+        if exchange.findings is None:
+            exchange.findings = {}
+        exchange.findings[kind] = exchange.findings.get(kind, 0) + number
+        if self._count is not None:
+            self._count(kind, direction, action, number)
+
+    def _key_for(self, exchange: Exchange) -> bytes | None:
+        """Tenants get pseudonyms of their own, which nobody can link with those of others."""
+        if self._key is None:
+            return None
+        owner = exchange.principal.id if exchange.principal is not None else ""
+        return hmac.digest(self._key, owner.encode(), "sha256")
+
+    def _settle(self, exchange: Exchange, result: BodyResult) -> None:
+        if result.counts:
+            self.note(exchange, result, "request")
+            if result.decision == "BLOCKED":
+                raise self.refusal("the request", result.counts)
+        elif result.body is not None:
+            decide(exchange, b"TRANSFORMED")
+        self._arm(exchange, result.vault)
+
+    def _arm(self, exchange: Exchange, vault: Vault | None) -> None:
+        scanner = self._response if vault is None else self._restorer
+        if scanner is not None:
+            exchange.answer_guard = AnswerGuard(self, scanner, vault)
+
+    def refusal(self, what: str, counts: Sequence[tuple[str, str, int]]) -> Refusal:
+        """Names types, never values."""
+        kinds = ", ".join(sorted({kind for kind, action, _ in counts if action == "block"}))
+        return self._refusal(f"{what} was blocked by policy: it contains {kinds}")
+
+    def _refusal(self, message: str) -> Refusal:
+        headers = [(b"x-gateway-decision", b"BLOCKED"), *self.headers]
+        return BadRequest(message, code=POLICY_VIOLATION, retry=False, headers=headers)
+
+
+class AnswerGuard:
+    """Looks at the answer to one request."""
+
+    __slots__ = ("_guard", "scanner", "vault")
+
+    def __init__(self, guard: Guard, scanner: Scanner, vault: Vault | None) -> None:
+        self._guard = guard
+        self.scanner = scanner
+        self.vault = vault
+
+    def stream(self, exchange: Exchange) -> AnswerStream:
+        """For an event stream."""
+        redactor = self.scanner.event_redactor(exchange.kind or "raw", self.vault)
+        return AnswerStream(self._guard, exchange, redactor)
+
+    async def checked(self, exchange: Exchange, body: bytes) -> bytes:
+        """`check`, for long answers outside the event loop's thread."""
+        if len(body) <= LONG:
+            return self.check(exchange, body)
+        return await asyncio.get_running_loop().run_in_executor(None, self.check, exchange, body)
+
+    def text(self, text: str) -> str:
+        """A message of the upstream as it may be shown."""
+        return self.scanner.scan(text).redacted
+
+    def check(self, exchange: Exchange, body: bytes) -> bytes:
+        """A whole answer as it may go out. Raises Refusal."""
+        try:
+            result = self.scanner.scan_answer(body, self.vault)
+        except Exception as error:  # noqa: BLE001
+            unavailable(error)
+        if result.counts:
+            self._guard.note(exchange, result, "response")
+            if result.decision == "BLOCKED":
+                raise self._guard.refusal("the answer", result.counts)
+        elif result.body is not None:
+            decide(exchange, b"TRANSFORMED")
+        return body if result.body is None else result.body
+
+
+class AnswerStream:
+    """One streamed answer on its way out."""
+
+    __slots__ = ("_exchange", "_guard", "_redactor")
+
+    def __init__(self, guard: Guard, exchange: Exchange, redactor: EventRedactor) -> None:
+        self._guard = guard
+        self._exchange = exchange
+        self._redactor = redactor
+
+    def feed(self, chunk: bytes, *, end: bool = False) -> bytes:
+        """What may go out now; at the end, all that was held back. Raises AnswerStopped."""
+        redactor = self._redactor
+        passed = redactor.feed(chunk)
+        if end and redactor.stopped is None:
+            passed += redactor.finish()
+        if redactor.stopped is not None:
+            raise AnswerStopped(passed)
+        return passed
+
+    def close(self) -> None:
+        """Take down what was found, however the stream ended."""
+        exchange, redactor = self._exchange, self._redactor
+        decide(exchange, redactor.decision.encode())
+        for kind, action, number in redactor.counts:
+            self._guard.count(exchange, kind, "response", action, number)
+        if redactor.stopped is not None:
+            exchange.error_code = POLICY_VIOLATION if redactor.stopped == "blocked" else "answer_too_large"
+
+
+def decide(exchange: Exchange, decision: bytes) -> None:
+    """The strictest decision stays."""
+    if _ORDER.index(decision) > _ORDER.index(exchange.decision):
+        exchange.decision = decision
+
+
+def unavailable(error: Exception) -> NoReturn:
+    """The engine failed. Its error is not shown: it could quote what was scanned."""
+    if isinstance(error, Refusal):
+        raise error
+    msg = "the content could not be scanned, so it does not pass"
+    raise Unavailable(msg, code="policy_unavailable") from None
+
+
+def _pseudonymises(policy: Policy) -> bool:
+    return any(
+        _pseudonymises(value) if isinstance(value, Mapping) else value == "pseudonymise" for value in policy.values()
+    )
