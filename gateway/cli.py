@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -66,9 +66,12 @@ def validate(file: str) -> None:
 @cli.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
 @click.option("--jsonl", is_flag=True, help="One JSON object with `id` and `text` per line; one answer per line.")
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False), help="Take policy and rules of this file's scan section."
+)
 @click.option("--policy", help="What to do: pii=redact,secrets=block,EMAIL_ADDRESS=allow,github-pat=flag.")
 @click.option("--rules", multiple=True, type=click.Path(dir_okay=False), help="More rules (TOML or YAML). Repeatable.")
-def scan(file: str, policy: str | None, rules: tuple[str, ...], *, jsonl: bool) -> None:
+def scan(file: str, config: str | None, policy: str | None, rules: tuple[str, ...], *, jsonl: bool) -> None:
     """Find personal data, secrets and attacks in FILE (default: standard input).
 
     Of a text, what may pass goes to standard output and what was found to standard error; the exit code is 1 if the
@@ -80,7 +83,7 @@ def scan(file: str, policy: str | None, rules: tuple[str, ...], *, jsonl: bool) 
         given = None if policy is None else parse_policy(policy)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--policy") from None
-    scanner = _scanner(given, rules)
+    scanner = _scanner(config, given, rules)
     with click.open_file(file, "rb") as source:
         try:
             if jsonl:
@@ -165,11 +168,18 @@ def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
         sys.exit(1)
 
 
-def _scanner(policy: dict[str, object] | None, rules: tuple[str, ...]) -> Scanner:
+def _scanner(config: str | None, policy: dict[str, object] | None, files: tuple[str, ...]) -> Scanner:
     from tollhouse import Scanner
 
+    rules: list[Any] = list(files)
+    if config is not None:
+        section = _settings(config, {}).scan
+        if section is None:
+            _fail(f"{config} has no scan section")
+        rules += section.rules
+        policy = (section.request or section.response) if policy is None else policy
     try:
-        return Scanner(policy, list(rules) or None)
+        return Scanner(policy, rules or None)
     except ValueError as error:
         for problem in str(error).splitlines():
             click.echo(f"error: {problem}", err=True)

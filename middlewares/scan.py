@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of
 from tollhouse.middlewares.guard import DEFAULT, LONG, Count, Guard, Policy, Rules
-from tollhouse.middlewares.scan_answer import Answering, Stopped
+from tollhouse.middlewares.scan_answer import Answering
 from tollhouse.middlewares.scan_request import RequestReader
 from tollhouse.middlewares.stage import Stage
 
@@ -120,8 +120,11 @@ class ScanMiddleware:
         answering.prepare(scope)
         try:
             await self.app(scope, exchange.receive, answering)
-        except Stopped:
-            pass  # the answer was ended here, which the app could not know
+        except Exception as error:
+            # The answer was ended here; the app was told by an OSError, of which frameworks make errors of their own.
+            if not answering.stopped:
+                raise
+            error.__traceback__ = error.__context__ = None
         finally:
             answering.close()
 

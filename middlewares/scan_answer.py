@@ -42,7 +42,7 @@ class Answering:
         self._chunks: list[bytes] = []
         self._size = 0
         self._stream: AnswerStream | None = None
-        self._stopped = False
+        self.stopped = False
 
     def prepare(self, scope: Scope) -> None:
         """Ask the app for answers that can be scanned."""
@@ -54,7 +54,7 @@ class Answering:
             scope["extensions"] = {name: value for name, value in extensions.items() if name not in _DETOURS}
 
     async def __call__(self, message: Message) -> None:
-        if self._stopped:
+        if self.stopped:
             raise Stopped
         kind = message["type"]
         if kind == "http.response.start":
@@ -133,7 +133,7 @@ class Answering:
         try:
             passed = stream.feed(bytes(message.get("body", b"")), end=not more)
         except AnswerStopped as stop:
-            self._stopped = True
+            self.stopped = True
             await self._send({"type": "http.response.body", "body": stop.last, "more_body": False})
             raise Stopped from None
         if passed or not more:
@@ -150,7 +150,7 @@ class Answering:
 
     async def _refuse(self, refusal: Refusal) -> None:
         """Tell the caller instead of the answer; the app is told that nobody listens any more."""
-        self._stopped = True
+        self.stopped = True
         self._start = None
         await self._exchange.refuse(refusal)
         raise Stopped

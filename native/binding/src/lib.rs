@@ -7,6 +7,14 @@ mod response;
 mod scan;
 mod server;
 
+/// A panic's own message can quote the text that was being read; its place cannot.
+fn hush() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!("tollhouse: internal error at {place}");
+    }));
+}
+
 /// Native parts of Tollhouse.
 #[pymodule]
 mod _native {
@@ -35,6 +43,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::hush();
         module.add("RequestError", module.py().get_type::<RequestError>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -10,7 +10,7 @@ use tollhouse_core::scan::body::{self, BodyOutcome};
 use tollhouse_core::scan::pseudonym::Vault;
 use tollhouse_core::scan::{Action, Decision, Scanner};
 
-use super::{DETACH_FROM, PyScanner, decision_name};
+use super::{PyScanner, decision_name, run};
 use crate::request::PyRequestView;
 
 /// The pseudonyms of one request, for the way back.
@@ -99,7 +99,7 @@ impl PyScanner {
         scan: impl FnOnce(Option<&mut Vault>) -> Option<BodyOutcome> + Send,
     ) -> PyResult<PyBodyResult> {
         let mut vault = key.map(Vault::new);
-        let outcome = if length < DETACH_FROM { scan(vault.as_mut()) } else { py.detach(|| scan(vault.as_mut())) };
+        let outcome = run(py, length, || scan(vault.as_mut()))?;
         let outcome = outcome.ok_or_else(|| PyValueError::new_err("the text is not JSON"))?;
         let counts = counted(&self.scanner, outcome.findings.iter().map(|found| (found.rule, found.action)));
         let vault =

@@ -10,7 +10,7 @@ use tollhouse_core::scan::events::{EventRedactor, Stop};
 use tollhouse_core::tap::Dialect;
 
 use super::body::{Counts, PyVault, counted};
-use super::{DETACH_FROM, decision_name};
+use super::{decision_name, run};
 
 #[pyclass(name = "EventRedactor", module = "tollhouse._native")]
 pub(crate) struct PyEventRedactor {
@@ -33,21 +33,20 @@ impl PyEventRedactor {
 #[pymethods]
 impl PyEventRedactor {
     #[pyo3(signature = (chunk, /))]
-    fn feed<'py>(&mut self, chunk: &Bound<'py, PyBytes>) -> Bound<'py, PyBytes> {
+    fn feed<'py>(&mut self, chunk: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyBytes>> {
         let py = chunk.py();
         let piece = chunk.as_bytes();
         let Self { redactor, out, stopped, .. } = self;
         out.clear();
-        let fed =
-            if piece.len() < DETACH_FROM { redactor.feed(piece, out) } else { py.detach(|| redactor.feed(piece, out)) };
-        *stopped = fed.err();
-        if self.out == piece { chunk.clone() } else { PyBytes::new(py, &self.out) }
+        *stopped = run(py, piece.len(), || redactor.feed(piece, out))?.err();
+        Ok(if self.out == piece { chunk.clone() } else { PyBytes::new(py, &self.out) })
     }
 
-    fn finish<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.out.clear();
-        self.stopped = self.redactor.finish(&mut self.out).err();
-        PyBytes::new(py, &self.out)
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let Self { redactor, out, stopped, .. } = self;
+        out.clear();
+        *stopped = run(py, 0, || redactor.finish(out))?.err();
+        Ok(PyBytes::new(py, &self.out))
     }
 
     #[getter]

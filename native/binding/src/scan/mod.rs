@@ -8,7 +8,9 @@ mod policy;
 mod rules;
 mod stream;
 
-use pyo3::exceptions::PyValueError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
@@ -47,11 +49,11 @@ impl PyScanner {
     #[pyo3(signature = (text, /))]
     fn scan(&self, text: &Bound<'_, PyString>) -> PyResult<PyScanResult> {
         if let Ok(borrowed) = text.to_str() {
-            return Ok(self.look(text, borrowed));
+            return self.look(text, borrowed);
         }
         // Lone surrogates have no UTF-8: each is a question mark to the rules, so positions stay.
         let bytes = text.call_method1(intern!(text.py(), "encode"), ("utf-8", "replace"))?;
-        Ok(self.look(text, &String::from_utf8_lossy(bytes.cast::<PyBytes>()?.as_bytes())))
+        self.look(text, &String::from_utf8_lossy(bytes.cast::<PyBytes>()?.as_bytes()))
     }
 
     fn stream(&self) -> PyScanStream {
@@ -87,19 +89,26 @@ impl PyScanner {
 }
 
 impl PyScanner {
-    fn look(&self, original: &Bound<'_, PyString>, text: &str) -> PyScanResult {
+    fn look(&self, original: &Bound<'_, PyString>, text: &str) -> PyResult<PyScanResult> {
         let py = original.py();
-        let Outcome { decision, findings, redacted } =
-            if text.len() < DETACH_FROM { self.scanner.scan(text) } else { py.detach(|| self.scanner.scan(text)) };
+        let Outcome { decision, findings, redacted } = run(py, text.len(), || self.scanner.scan(text))?;
         if findings.is_empty() && redacted.is_none() {
-            return PyScanResult { text: original.clone().unbind(), found: None };
+            return Ok(PyScanResult { text: original.clone().unbind(), found: None });
         }
         let mut cursor = Cursor::default();
         let mut place = |at: usize| cursor.chars(text.as_bytes(), at);
         let known = findings.iter().map(|found| Known::new(self.scanner.rules(), found, &mut place)).collect();
         let text = redacted.map_or_else(|| original.clone().unbind(), |text| PyString::new(py, &text).unbind());
-        PyScanResult { text, found: Some(Box::new(Found { decision, known })) }
+        Ok(PyScanResult { text, found: Some(Box::new(Found { decision, known })) })
     }
+}
+
+/// Runs a scan, without the interpreter if it takes long. A panic is an ordinary error: whoever called must not let the
+/// text pass.
+fn run<T: Send>(py: Python<'_>, length: usize, scan: impl FnOnce() -> T + Send) -> PyResult<T> {
+    let caught = || catch_unwind(AssertUnwindSafe(scan));
+    let outcome = if length < DETACH_FROM { caught() } else { py.detach(caught) };
+    outcome.map_err(|_| PyRuntimeError::new_err("the scanner failed"))
 }
 
 /// What a result has to say beyond that there is nothing to say.

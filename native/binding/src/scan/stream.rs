@@ -7,7 +7,7 @@ use tollhouse_core::scan::{Decision, Scanner, Stream};
 
 use super::finding::{self, Known};
 use super::offsets::Trail;
-use super::{DETACH_FROM, decision_name};
+use super::{decision_name, run};
 
 #[pyclass(name = "ScanStream", module = "tollhouse")]
 pub(crate) struct PyScanStream {
@@ -53,19 +53,20 @@ impl PyScanStream {
         self.trail.push(piece);
         let Self { stream, out, .. } = self;
         // A block shows in `decision`; what precedes it may still pass.
-        let _ = if piece.len() < DETACH_FROM { stream.feed(piece, out) } else { py.detach(|| stream.feed(piece, out)) };
+        let _ = run(py, piece.len(), || stream.feed(piece, out))?;
         self.note();
         Ok(if self.out == piece { text.clone() } else { PyString::new(py, &self.out) })
     }
 
-    fn finish<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyString> {
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.out.clear();
         if !self.finished {
             self.finished = true;
-            let _ = self.stream.finish(&mut self.out);
+            let Self { stream, out, .. } = self;
+            let _ = run(py, 0, || stream.finish(out))?;
             self.note();
         }
-        PyString::new(py, &self.out)
+        Ok(PyString::new(py, &self.out))
     }
 
     #[getter]
