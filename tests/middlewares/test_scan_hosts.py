@@ -32,6 +32,7 @@ KINDS = {"/chat": "chat"}
 Options = dict[str, Any]
 MADE: list[str] = []
 HELD: list[bool] = []
+SCAN: Any = ScanMiddleware  # Litestar has types of its own for ASGI
 
 
 class Note(BaseModel):
@@ -88,9 +89,7 @@ def _litestar(options: Options) -> Any:
     async def endless() -> Stream:
         return Stream(_endless(), media_type="text/event-stream")
 
-    return Litestar(
-        [note, chat, endless], openapi_config=None, middleware=[DefineMiddleware(ScanMiddleware, **options)]
-    )
+    return Litestar([note, chat, endless], openapi_config=None, middleware=[DefineMiddleware(SCAN, **options)])
 
 
 HOSTS: dict[str, Callable[[Options], Any]] = {"fastapi": _fastapi, "litestar": _litestar}
