@@ -227,7 +227,10 @@ class ScanResult:
         """By start; a list of your own."""
     @property
     def redacted(self) -> str:
-        """What may pass: the very text if nothing had to change; if it is BLOCKED, what precedes the match."""
+        """What may pass: the very text if nothing had to change; if it is BLOCKED, what precedes the match.
+
+        An attack is the verdict on a text as a whole, so all of it precedes that: heed `decision`.
+        """
 
 @final
 class ScanStream:
