@@ -156,6 +156,17 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
     }
 }
 
+/// At how many places the head of a literal could stand: the pass that classes bytes, alone, for benchmarks.
+#[must_use]
+pub fn heads(rules: &Rules, text: &[u8]) -> usize {
+    let mut masks = Vec::new();
+    let blocks = text.chunks(PIECE * BLOCK).map(|part| {
+        classes::classify(&rules.heads, part, &mut masks);
+        masks.iter().map(|block| block.heads.count_ones() as usize).sum::<usize>()
+    });
+    blocks.sum()
+}
+
 fn wide(block: u64, next: u64) -> u128 {
     u128::from(block) | u128::from(next) << 64
 }
