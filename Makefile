@@ -19,7 +19,7 @@ NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node
 .PHONY: help serve test test-quick lint fmt bench fuzz wheel lock clean system FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the gateway on 127.0.0.1:8080 (PORT=)
 	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
@@ -63,6 +63,18 @@ fuzz: ## Look for splits of a text or stream that change what comes out (FUZZ=se
 	@for target in scan_split events_split; do \
 		$(RUST) cargo +nightly fuzz run --fuzz-dir native/fuzz $$target -- -max_total_time=$(or $(FUZZ),60) -max_len=2048; \
 	done
+
+bench-scan: $(VENV)/.dev $(VENV)/.native ## Time the kernels of detection, what dreads a scanner, and the calls from Python
+	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench scan $(BENCH)
+	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench adversarial
+	@$(BIN)/python -m pytest bench/detection --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds -s
+
+compare: $(VENV)/.dev $(VENV)/.native ## Detection beside other scanners: speed and F1 (COMPARE=options; TOLLHOUSE_CORPORA=folder)
+	@$(RUST) $(BIN)/python -m bench.detection.compare $(COMPARE)
+
+instructions: $(VENV)/.created ## Count the instructions of detection against their ceilings (INSTRUCTIONS=--update)
+	@scripts/system-packages.sh valgrind:valgrind
+	@$(RUST) $(BIN)/python -m bench.detection.instructions $(INSTRUCTIONS)
 
 wheel: $(VENV)/.runtime ## Build dist/*.whl
 	@$(RUST) $(BIN)/maturin build --release --locked --out dist

@@ -1,8 +1,8 @@
 """`python -m bench.detection.instructions`: how many instructions detection takes, against ceilings.
 
-Instructions repeat to the digit on one toolchain where times do not, so this is the part of the benchmarks that can fail
-a build. The ceilings lie in instructions.json: a tenth above what was measured. With another compiler than the one they
-were measured with, a quarter more is let through. `--update` measures the ceilings anew.
+On one toolchain instructions repeat within a fraction of a per cent where times do not, so this is the part of the
+benchmarks that can fail a build. The ceilings lie in instructions.json: a tenth above what was measured. With another
+compiler than the one they were measured with, a quarter more is let through. `--update` measures the ceilings anew.
 """
 
 from __future__ import annotations

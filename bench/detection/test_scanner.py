@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tollhouse import Scanner
 
 from bench.detection.texts import benign, cut
+from tollhouse import Scanner
 
 MEGABYTE = 1 << 20
 Benchmark = Callable[..., Any]

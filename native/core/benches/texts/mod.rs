@@ -32,7 +32,11 @@ pub(crate) fn synthetic(size: usize) -> String {
             lines[draw.below(common)]
         };
         for character in line.chars() {
-            text.push(if character == '#' { char::from(b'0' + u8::try_from(draw.below(10)).unwrap_or(0)) } else { character });
+            text.push(if character == '#' {
+                char::from(b'0' + u8::try_from(draw.below(10)).unwrap_or(0))
+            } else {
+                character
+            });
         }
         sentences += 1;
         text.push(if sentences % 6 == 0 { '\n' } else { ' ' });
