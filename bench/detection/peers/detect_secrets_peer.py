@@ -11,7 +11,6 @@ from detect_secrets.settings import default_settings
 
 from bench.detection.peers.harness import Finding, ScanOne, place, serve
 
-
 # Settings hold as long as their context is open.
 OPEN = contextlib.ExitStack()
 

@@ -13,10 +13,9 @@ def prepare() -> ScanOne:
     def scan(text: str) -> list[Finding]:
         raw = text.encode()
         scanner.reset_dedup()
-        spans = [finding.location for finding in scanner.scan(raw) if finding.visible]
-        return [
-            ("SECRET", characters(raw, span["start_offset"]), characters(raw, span["end_offset"])) for span in spans
-        ]
+        places = [finding.location for finding in scanner.scan(raw) if finding.visible]
+        spans = [(one["start_offset"], one["end_offset"]) for one in places]
+        return [("SECRET", characters(raw, start), characters(raw, end)) for start, end in spans]
 
     return scan
 
