@@ -71,9 +71,8 @@ impl Stream {
         let passed = self.advance(true, out);
         let verdict = self.injection.take().map(|judge| judge.finish(0)).filter(|verdict| verdict.hit);
         let Some((verdict, rule)) = verdict.zip(self.scanner.document) else { return passed };
-        let found = Found { start: verdict.start, end: verdict.end, rule, score: verdict.score };
-        // Where it stood is not mapped any more, and nothing of it is replaced.
-        self.writer.take(&self.scanner, found.in_raw(&self.normal), &self.raw, self.base, out);
+        let found = Found { start: 0, end: self.base + self.raw.len(), rule, score: verdict.score };
+        self.writer.note(&self.scanner, found);
         if self.writer.decision == Decision::Blocked { Err(Blocked) } else { Ok(()) }
     }
 

@@ -3,6 +3,7 @@
 use super::decode::{self, MIN_TOKEN, decode_token, is_split, joined_run, may_start_run, without_marks};
 use super::machine::{Found, Machine};
 use super::normalise::{Normalised, Normaliser};
+use super::prefilter::run_start;
 use super::rules::shape::is_token;
 use super::window::Window;
 use super::{Scanner, injection};
@@ -48,7 +49,15 @@ pub(crate) fn look(scanner: &Scanner, window: &Window<'_>, at: usize, view: View
             if !is_split(window.text, at) {
                 return Seen::No;
             }
-            through(scanner, window, without_marks(window.text, at, window.at_end), depth, false)
+            // A stream has let go of what stands before the run of the mark.
+            let least = run_start(window.text, at);
+            match through(scanner, window, without_marks(window.text, at, window.at_end), depth, false) {
+                Seen::Found { mut found, end } => {
+                    found.retain(|found| found.start >= least);
+                    Seen::Found { found, end }
+                }
+                other => other,
+            }
         }
     }
 }
@@ -120,10 +129,10 @@ fn nested(scanner: &Scanner, context: &[u8], text: &[u8], depth: u8) -> Vec<Foun
 }
 
 impl Scanner {
-    /// Whether a whole text tries to steer a model, and where it does so most.
+    /// Whether a text as a whole tries to steer a model. The finding is all of it: what counts stands all over it.
     pub(crate) fn injection(&self, text: &[u8]) -> Option<Found> {
         let rule = self.document?;
         let verdict = injection::shared().score(text, self.channel, 0);
-        verdict.hit.then_some(Found { start: verdict.start, end: verdict.end, rule, score: verdict.score })
+        verdict.hit.then_some(Found { start: 0, end: text.len(), rule, score: verdict.score })
     }
 }

@@ -29,40 +29,39 @@ pub(super) fn scan(scanner: &Scanner, text: &str) -> Outcome {
 }
 
 fn scan_with(scanner: &Scanner, text: &str, machine: &mut Machine, settled: &mut Vec<Found>) -> Outcome {
-    if identity_len(text) == text.len() {
+    let injection = if identity_len(text) == text.len() {
         machine.advance(scanner, &Window { text: text.as_bytes(), at_end: true }, 0, settled);
-        settled.extend(scanner.injection(text.as_bytes()));
+        scanner.injection(text.as_bytes())
     } else {
         let mut normal = Normalised::new();
         let mut normaliser = Normaliser::new();
         normaliser.feed(text, &mut normal);
         normaliser.finish(&mut normal);
         machine.advance(scanner, &Window { text: normal.bytes(), at_end: true }, 0, settled);
-        settled.extend(scanner.injection(normal.bytes()));
         for found in settled.iter_mut() {
             *found = found.in_raw(&normal);
         }
+        scanner.injection(normal.bytes()).map(|found| Found { end: text.len(), ..found })
+    };
+    if settled.is_empty() && injection.is_none() {
+        Outcome::default()
+    } else {
+        write(scanner, text, settled, injection)
     }
-    if settled.is_empty() { Outcome::default() } else { write(scanner, text, settled) }
 }
 
-fn write(scanner: &Scanner, text: &str, settled: &[Found]) -> Outcome {
-    // What the text as a whole amounts to comes last, when all of it has passed.
-    let (parts, whole) = match settled.split_last() {
-        Some((last, parts)) if scanner.document == Some(last.rule) => (parts, Some(*last)),
-        _ => (settled, None),
-    };
-    let changes = parts.iter().any(|found| scanner.action(found.rule) > Action::Flag);
+fn write(scanner: &Scanner, text: &str, settled: &[Found], injection: Option<Found>) -> Outcome {
+    let changes = settled.iter().any(|found| scanner.action(found.rule) > Action::Flag);
     let mut out = String::with_capacity(if changes { text.len() } else { 0 });
     let mut writer = Writer::default();
-    for found in parts {
+    for found in settled {
         writer.take(scanner, *found, text, 0, &mut out);
     }
     if changes {
         writer.pass(text.len(), text, 0, &mut out);
     }
-    if let Some(found) = whole {
-        writer.take(scanner, found, text, 0, &mut out);
+    if let Some(found) = injection {
+        writer.note(scanner, found);
     }
     Outcome { decision: writer.decision, findings: writer.findings, redacted: changes.then_some(out) }
 }

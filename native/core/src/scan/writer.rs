@@ -17,9 +17,7 @@ impl Writer {
     /// Takes down a finding; `text` is what is kept of the whole, from `base` on. Behind one that blocks, nothing passes.
     pub(crate) fn take(&mut self, scanner: &Scanner, found: Found, text: &str, base: usize, out: &mut String) {
         let action = scanner.action(found.rule);
-        // What a text as a whole amounts to is known when all of it has passed.
-        let is_whole = scanner.document == Some(found.rule);
-        if action > Action::Flag && !is_whole {
+        if action > Action::Flag {
             self.pass(found.start, text, base, out);
         }
         if matches!(action, Action::Redact | Action::Pseudonymise) {
@@ -28,14 +26,15 @@ impl Writer {
             }
             self.sent = found.end;
         }
+        self.note(scanner, found);
+    }
+
+    /// Takes down what the text as a whole amounts to, which is known when all of it has passed.
+    pub(crate) fn note(&mut self, scanner: &Scanner, found: Found) {
+        let Found { rule, start, end, score } = found;
+        let action = scanner.action(rule);
         self.decision = self.decision.max(action.into());
-        self.findings.push(Finding {
-            rule: found.rule,
-            start: found.start,
-            end: found.end,
-            score: found.score,
-            action,
-        });
+        self.findings.push(Finding { rule, start, end, score, action });
     }
 
     /// Gives out what can pass up to a position; after a block nothing can.

@@ -83,6 +83,7 @@ pub struct Detector {
 }
 
 /// The detector that all scanners share.
+#[must_use]
 pub fn shared() -> &'static Detector {
     static SHARED: LazyLock<Detector> = LazyLock::new(Detector::new);
     &SHARED

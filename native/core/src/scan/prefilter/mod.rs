@@ -127,10 +127,10 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
             heads &= heads - 1;
             rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
         }
-        let mut marks = block.mark;
-        while marks != 0 {
-            spots.single(Candidate::View(at + marks.trailing_zeros() as usize, View::Marked), found);
-            marks &= marks - 1;
+        let mut emphasis = block.mark;
+        while emphasis != 0 {
+            spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
+            emphasis &= emphasis - 1;
         }
         let mut spelled = starts_of_spelled(wide(block.alnum, next.alnum), before.alnum);
         while spelled != 0 {

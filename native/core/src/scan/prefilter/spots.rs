@@ -4,7 +4,7 @@
 //! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
-use super::{Candidate, breaks, sign_start};
+use super::{Candidate, breaks, run_start, sign_start};
 use crate::scan::rules::Literals;
 use crate::scan::rules::shape::is_token;
 use crate::scan::views::View;
@@ -76,7 +76,9 @@ impl<'a> Spots<'a> {
         }
         // What could be the beginning of a number is asked about again when the number has come.
         let text = self.window.text;
-        let mut at = sign_start(text, self.settled);
+        // Of a run that is too long to wait for, the alphanumeric run that is cut could be a number.
+        let cut = self.back(self.settled, RUN_MAX, is_alnum);
+        let mut at = sign_start(text, cut);
         at = self.short_word_before(at).unwrap_or(at);
         // Single characters with others between them, too few yet to be told from words.
         let single = |at: usize| {
@@ -120,8 +122,9 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// From the run on that a position belongs to: what comes later in it may reach back to its start.
     fn wait(&mut self, at: usize) {
-        self.settled = self.settled.min(at.max(self.from));
+        self.settled = self.settled.min(run_start(self.window.text, at).max(self.from));
     }
 
     /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
