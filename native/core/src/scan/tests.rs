@@ -67,3 +67,43 @@ fn examples_of_every_rule_are_redacted_alike_in_pieces() {
         }
     }
 }
+
+/// Texts with numbers that need what follows to be told apart.
+const PERSONAL: &[&str] = &[
+    "Tel: +1 (212) 555-0132x12, (415) 555-0132 or 415-555-0132.",
+    "a,b@example.com,219-09-9999,+1 (212) 555-0132,\"1 Elm Ct, IL 36414\",1964-03-11\n",
+    "x 4111 1111 1111 1111 and 4000-0000-0000-1234|10318201|K12345678",
+    "IBAN DE89 3704 0044 0532 0130 00 SWIFT: DEUTDEFF500, GB54ABCD60311344",
+    "from 203.0.113.77:80, 192.0.2.0/24 fe80::1%eth0 [2001:db8::1]:443 02:00:5e:10:00:ff 02-00-5E-10-00-FF",
+    "DOB: 1990-01-31, MRN: MRN-9045813; born on May 3rd, 1971",
+    "call 450 0840 office (mobile) 655 437 108 fax 0044 20 7946 0018",
+    "version 1.2.3.4 at 2024-05-06 12:30:45 is 1,234,567.89",
+    "  021000021 ",
+    "+12125550132",
+    "(",
+    "+",
+];
+
+#[test]
+fn personal_data_in_pieces_is_found_like_in_the_whole() {
+    for text in PERSONAL {
+        let whole = scanner().scan(text);
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let mut stream = scanner().stream();
+            let mut out = String::new();
+            stream.feed(&text[..cut], &mut out).unwrap();
+            stream.feed(&text[cut..], &mut out).unwrap();
+            stream.finish(&mut out).unwrap();
+            assert_eq!(out, whole.redacted.clone().unwrap_or_else(|| (*text).to_owned()), "{text:?} cut at {cut}");
+            assert_eq!(stream.findings(), whole.findings, "{text:?} cut at {cut}");
+        }
+        let mut stream = scanner().stream();
+        let mut out = String::new();
+        for c in text.chars() {
+            stream.feed(c.encode_utf8(&mut [0; 4]), &mut out).unwrap();
+        }
+        stream.finish(&mut out).unwrap();
+        assert_eq!(stream.findings(), whole.findings, "{text:?} by characters");
+        assert_eq!(out, whole.redacted.unwrap_or_else(|| (*text).to_owned()), "{text:?} by characters");
+    }
+}
