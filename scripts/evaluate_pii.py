@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 -- run by path, not part of a package
 """Recall, precision and F1 of the personal-data rules on labelled corpora, and what they find in harmless texts.
 
 TOLLHOUSE_CORPORA names the folder with pii/, benign/, chat/ and secrets/*.jsonl. Every fifth record, by the hash of

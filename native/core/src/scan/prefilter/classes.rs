@@ -99,19 +99,30 @@ const LOW: [u8; 16] = {
 /// By the upper half: `+ - . /`; digits, colon and `=`; letters, `_` and `~`.
 const HIGH: [u8; 16] = [0, 0, 32, DIGIT | COLON | 128, 8, 16 | 64, 8, 16 | 4, 0, 0, 0, 0, 0, 0, 0, 0];
 
+// Classes of a second pair of tables.
+const AT: u8 = 1;
+const MARK: u8 = 2 | 4;
+/// `@` and the grave accent have the lower half 0, `*` has 10.
+const LOW_OTHER: [u8; 16] = [AT | 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0];
+const HIGH_OTHER: [u8; 16] = [0, 0, 4, 0, AT, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// The masks of a block, a byte at a time.
 fn scalar(heads: &Heads, block: &[u8; WIDE]) -> Masks {
     let mut masks = Masks::default();
     for (i, window) in block.windows(HEAD).enumerate() {
         let [byte, second, third] = window else { continue };
-        let class = if byte.is_ascii() { LOW[usize::from(byte & 15)] & HIGH[usize::from(byte >> 4)] } else { 0 };
+        let look_up = |low: &[u8; 16], high: &[u8; 16]| {
+            if byte.is_ascii() { low[usize::from(byte & 15)] & high[usize::from(byte >> 4)] } else { 0 }
+        };
+        let class = look_up(&LOW, &HIGH);
+        let other = look_up(&LOW_OTHER, &HIGH_OTHER);
         let bit = |wanted: u8| u64::from(class & wanted != 0) << i;
         masks.digits |= bit(DIGIT);
         masks.alnum |= bit(ALNUM);
         masks.token |= bit(TOKEN);
-        masks.at |= u64::from(*byte == b'@') << i;
+        masks.at |= u64::from(other & AT != 0) << i;
         masks.colon |= bit(COLON);
-        masks.mark |= u64::from(matches!(*byte, b'`' | b'*')) << i;
+        masks.mark |= u64::from(other & MARK != 0) << i;
         masks.heads |= u64::from(heads.admits([*byte, *second, *third])) << i;
     }
     masks
@@ -154,17 +165,17 @@ mod avx2 {
     //! Comparisons of 32 bytes at a time. Nothing here reads memory through a pointer of its own making.
 
     use std::arch::x86_64::{
-        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
-        _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setr_epi64x,
+        _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
     };
 
-    use super::{ALNUM, BLOCK, HEAD, HIGH, Heads, LOW, Masks, TOKEN, WIDE, each_block};
+    use super::{ALNUM, BLOCK, HEAD, HIGH, HIGH_OTHER, Heads, LOW, LOW_OTHER, MARK, Masks, TOKEN, WIDE, each_block};
 
     #[target_feature(enable = "avx2")]
     pub(super) fn classify(heads: &Heads, text: &[u8], masks: &mut Vec<Masks>) {
         let tables = Tables {
-            low: twice(&LOW),
-            high: twice(&HIGH),
+            classes: [twice(&LOW), twice(&HIGH)],
+            others: [twice(&LOW_OTHER), twice(&HIGH_OTHER)],
             heads: [
                 [twice(&heads.low[0]), twice(&heads.high[0])],
                 [twice(&heads.low[1]), twice(&heads.high[1])],
@@ -180,8 +191,8 @@ mod avx2 {
     }
 
     struct Tables {
-        low: __m256i,
-        high: __m256i,
+        classes: [__m256i; 2],
+        others: [__m256i; 2],
         heads: [[__m256i; 2]; HEAD],
     }
 
@@ -209,39 +220,40 @@ mod avx2 {
         u64::from(_mm256_movemask_epi8(bytes).cast_unsigned())
     }
 
-    /// A table's entries for the lower halves of bytes; none for bytes beyond ASCII.
+    /// What a pair of tables agrees on for each byte; nothing for bytes beyond ASCII.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn low(table: __m256i, bytes: __m256i) -> __m256i {
-        _mm256_shuffle_epi8(table, bytes)
+    fn look_up([low, high]: [__m256i; 2], bytes: __m256i) -> __m256i {
+        let halves = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15));
+        _mm256_and_si256(_mm256_shuffle_epi8(low, bytes), _mm256_shuffle_epi8(high, halves))
     }
 
-    /// A table's entries for the upper halves of bytes.
+    /// The bytes of which any bit is set.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn high(table: __m256i, bytes: __m256i) -> __m256i {
-        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15)))
+    fn any(bytes: __m256i) -> u64 {
+        bits(_mm256_cmpeq_epi8(bytes, splat(0))) ^ ALL
     }
 
     #[target_feature(enable = "avx2")]
     #[inline]
     fn half_masks(tables: &Tables, bytes: [__m256i; HEAD]) -> [u64; 7] {
-        let classes = _mm256_and_si256(low(tables.low, bytes[0]), high(tables.high, bytes[0]));
+        let classes = look_up(tables.classes, bytes[0]);
+        let others = look_up(tables.others, bytes[0]);
+        let [first, second, third] = tables.heads;
+        let admitted = _mm256_and_si256(
+            look_up(first, bytes[0]),
+            _mm256_and_si256(look_up(second, bytes[1]), look_up(third, bytes[2])),
+        );
         // The mask of a single bit is taken from the top of its byte.
-        let none = |wanted: u8| _mm256_cmpeq_epi8(_mm256_and_si256(classes, splat(wanted)), splat(0));
-        let mut admitted = splat(u8::MAX);
-        for (i, [low_table, high_table]) in tables.heads.iter().enumerate() {
-            let groups = _mm256_and_si256(low(*low_table, bytes[i]), high(*high_table, bytes[i]));
-            admitted = _mm256_and_si256(admitted, groups);
-        }
         [
             bits(_mm256_slli_epi16::<7>(classes)),
-            bits(none(ALNUM)) ^ ALL,
-            bits(none(TOKEN)) ^ ALL,
-            bits(_mm256_cmpeq_epi8(bytes[0], splat(b'@'))),
+            any(_mm256_and_si256(classes, splat(ALNUM))),
+            any(_mm256_and_si256(classes, splat(TOKEN))),
+            bits(_mm256_slli_epi16::<7>(others)),
             bits(_mm256_slli_epi16::<6>(classes)),
-            bits(_mm256_cmpeq_epi8(admitted, splat(0))) ^ ALL,
-            bits(_mm256_or_si256(_mm256_cmpeq_epi8(bytes[0], splat(b'`')), _mm256_cmpeq_epi8(bytes[0], splat(b'*')))),
+            any(admitted),
+            any(_mm256_and_si256(others, splat(MARK))),
         ]
     }
 
@@ -288,6 +300,7 @@ mod tests {
             assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
             assert_eq!(masks.token == 1, byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte), "{byte}");
             assert_eq!(masks.colon == 1, byte == b':', "{byte}");
+            assert_eq!(masks.at == 1, byte == b'@', "{byte}");
             assert_eq!(masks.mark == 1, b"`*".contains(&byte), "{byte}");
         }
     }
