@@ -189,7 +189,10 @@ fn each_question(rules: &Rules, window: &Window<'_>, candidate: Candidate, ask: 
     match candidate {
         Candidate::At(at) => rules.at.iter().for_each(|it| rule(*it, at)),
         Candidate::Colon(at) => rules.colon.iter().for_each(|it| rule(*it, at)),
-        Candidate::Number(at) => rules.number.iter().for_each(|it| rule(*it, at)),
+        Candidate::Number(at) => {
+            let (end, _) = window.run(at, 63, |byte| byte.is_ascii_alphanumeric());
+            rules.number[end - at].iter().for_each(|it| rule(*it, at));
+        }
         Candidate::Literal(at, it) => rule(it, at),
         Candidate::View(at, view) => ask(Question::View(view), at),
         Candidate::Token(at) => {

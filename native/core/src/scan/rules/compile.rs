@@ -1,6 +1,6 @@
 //! From rules as people write them to tables that the engine reads.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::error::RuleError;
 use super::expression::Expression;
@@ -69,7 +69,8 @@ pub struct Rules {
     pub(crate) heads: Heads,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
-    pub(crate) number: Vec<u16>,
+    /// For each length of the alphanumeric run at which a number starts, to 63 and more: the rules to try.
+    pub(crate) number: Vec<Vec<u16>>,
     /// The rule of the detector of injections.
     pub(crate) document: Option<u16>,
     pub(crate) token_words: Option<AhoCorasick>,
@@ -108,7 +109,7 @@ impl Rules {
 
 /// Compiles rules; the flag says whether one is built in, so that its automaton may wait.
 pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) -> Result<Rules, Vec<RuleError>> {
-    let mut tables = Tables::default();
+    let mut tables = Tables { number: vec![Vec::new(); 64], ..Tables::default() };
     let mut rules = Vec::with_capacity(specs.len());
     let mut seen = std::collections::HashSet::new();
     for (spec, builtin) in specs {
@@ -136,6 +137,15 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
     }
 }
 
+/// For words that are looked for before every token.
+fn fast_automaton(words: &[String]) -> Result<AhoCorasick, String> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(AhoCorasickKind::DFA))
+        .build(words)
+        .map_err(|error| error.to_string())
+}
+
 pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
     AhoCorasick::builder()
         .ascii_case_insensitive(folded)
@@ -148,10 +158,15 @@ pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, S
 enum Starts {
     At,
     Colon,
-    Number,
+    /// With the set of lengths of the first run.
+    Number(u64),
     Token,
     Document,
-    Literals { texts: Vec<String>, folded: bool, in_token: bool },
+    Literals {
+        texts: Vec<String>,
+        folded: bool,
+        in_token: bool,
+    },
 }
 
 fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
@@ -209,7 +224,7 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             Trigger::Colon => Starts::Colon,
             Trigger::Token if spec.context.is_empty() => return Err("its matcher needs context words".into()),
             Trigger::Token => Starts::Token,
-            Trigger::Number | Trigger::Signed => Starts::Number,
+            Trigger::Number | Trigger::Signed => Starts::Number(u64::MAX),
             Trigger::Literals(texts) => Starts::Literals {
                 texts: texts.iter().map(|text| (*text).to_owned()).collect(),
                 folded: spec.ignore_case,
@@ -254,12 +269,23 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             folded: spec.ignore_case,
             in_token: in_token(expressions.lead.as_ref(), &expressions.value),
         },
-        Start::Number => Starts::Number,
+        Start::Number => Starts::Number(first_runs(spec.boundary, expressions.lead.as_ref(), &expressions.value)),
         Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
         Start::Token => Starts::Token,
         Start::Document => Starts::Document,
     };
     Ok((Value::Expressions(Box::new(expressions)), starts, false))
+}
+
+/// The lengths that the alphanumeric run can have at which a match starts.
+fn first_runs(boundary: Boundary, lead: Option<&Expression>, value: &Expression) -> u64 {
+    if boundary == Boundary::None {
+        return u64::MAX;
+    }
+    match lead {
+        Some(lead) => lead.first_run().then(value.first_run()).lengths(),
+        None => value.first_run().lengths(),
+    }
 }
 
 /// Whether every match begins with so many bytes of a token that long tokens alone need be searched.
@@ -308,7 +334,7 @@ struct Tables {
     outer: Literals,
     at: Vec<u16>,
     colon: Vec<u16>,
-    number: Vec<u16>,
+    number: Vec<Vec<u16>>,
     document: Option<u16>,
     token_words: Vec<String>,
     by_word: Vec<Vec<u16>>,
@@ -319,7 +345,13 @@ impl Tables {
         match starts {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
-            Starts::Number => self.number.push(number),
+            Starts::Number(lengths) => {
+                for (length, rules) in self.number.iter_mut().enumerate() {
+                    if lengths >> length & 1 != 0 {
+                        rules.push(number);
+                    }
+                }
+            }
             Starts::Document => self.document = Some(number),
             Starts::Token => {
                 for word in &spec.context {
@@ -345,7 +377,7 @@ impl Tables {
     }
 
     fn build(mut self, rules: Vec<Rule>) -> Result<Rules, String> {
-        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { automaton(words, true).map(Some) };
+        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { fast_automaton(words).map(Some) };
         self.inner.sort();
         self.outer.sort();
         Ok(Rules {

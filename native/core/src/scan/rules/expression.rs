@@ -8,7 +8,7 @@ use regex_automata::util::start;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, MatchKind};
 
-use super::shape;
+use super::shape::{self, FirstRun};
 use crate::scan::window::Window;
 
 /// What one automaton may take, in bytes: a rule that needs more is refused.
@@ -32,6 +32,7 @@ pub(crate) struct Expression {
     ignore_case: bool,
     /// How many bytes of a token every match begins with, and whether all of it is such bytes.
     token_lead: (usize, bool),
+    first_run: FirstRun,
     automaton: OnceLock<Option<dense::DFA<Vec<u32>>>>,
 }
 
@@ -40,7 +41,8 @@ impl Expression {
     pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
         let hir = syntax::parse_with(pattern, &syntax(ignore_case)).map_err(|error| one_line(&error.to_string()))?;
         let token_lead = shape::token_lead(&hir);
-        Ok(Self { pattern: pattern.to_owned(), ignore_case, token_lead, automaton: OnceLock::new() })
+        let first_run = FirstRun::of([&hir]);
+        Ok(Self { pattern: pattern.to_owned(), ignore_case, token_lead, first_run, automaton: OnceLock::new() })
     }
 
     /// Builds the automaton now, and says why that cannot be done.
@@ -48,6 +50,11 @@ impl Expression {
         let built = self.build()?;
         let _ = self.automaton.set(Some(built));
         Ok(())
+    }
+
+    /// How many letters and digits a match can begin with.
+    pub(crate) fn first_run(&self) -> FirstRun {
+        self.first_run
     }
 
     /// How many bytes of a token every match begins with, and whether all of it is such bytes.
