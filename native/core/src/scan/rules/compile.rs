@@ -1,6 +1,6 @@
 //! From rules as people write them to tables that the engine reads.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::error::RuleError;
 use super::expression::Expression;
@@ -135,15 +135,6 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
             Err(errors)
         }
     }
-}
-
-/// For words that are looked for before every token.
-fn fast_automaton(words: &[String]) -> Result<AhoCorasick, String> {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(words)
-        .map_err(|error| error.to_string())
 }
 
 pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
@@ -377,7 +368,7 @@ impl Tables {
     }
 
     fn build(mut self, rules: Vec<Rule>) -> Result<Rules, String> {
-        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { fast_automaton(words).map(Some) };
+        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { automaton(words, true).map(Some) };
         self.inner.sort();
         self.outer.sort();
         Ok(Rules {
