@@ -68,9 +68,12 @@ def benign(size: int) -> str:
     folder = corpora()
     if folder is None:
         return synthetic(size)
-    # In an order of its own, so that each piece has something of everything.
+    # Shuffled, so that any stretch has something of everything.
     found = [record for name in ("benign", "chat") for record in records(folder / name)]
-    found.sort(key=lambda record: hashlib.sha256(record["id"].encode()).digest())
+    draw = Draw(2)
+    for i in range(len(found) - 1, 0, -1):
+        j = draw.below(i + 1)
+        found[i], found[j] = found[j], found[i]
     parts: list[str] = []
     length = 0
     for record in found:

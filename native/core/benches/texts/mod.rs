@@ -52,7 +52,7 @@ pub(crate) fn benign(size: usize) -> String {
         .unwrap_or_else(|| synthetic(size))
 }
 
-/// The texts of the benign corpora, in the order of their files, a piece of each in turn.
+/// Texts of the benign corpora, shuffled, so that any stretch has something of everything.
 fn corpora(folder: &Path, size: usize) -> std::io::Result<String> {
     let mut files = Vec::new();
     for name in ["benign", "chat"] {
@@ -64,22 +64,30 @@ fn corpora(folder: &Path, size: usize) -> std::io::Result<String> {
         }
     }
     files.sort();
-    let files: Vec<String> = files.iter().map(std::fs::read_to_string).collect::<Result<_, _>>()?;
-    let mut readers: Vec<_> = files.iter().map(|file| file.lines()).collect();
+    let mut records = Vec::new();
+    for path in files {
+        records.extend(std::fs::read_to_string(path)?.lines().map(record));
+    }
+    let mut draw = Draw::new(2);
+    for i in (1..records.len()).rev() {
+        records.swap(i, draw.below(i + 1));
+    }
     let mut text = String::new();
-    while text.len() < size && !readers.is_empty() {
-        readers.retain_mut(|lines| lines.next().map(|line| add_record(line, &mut text)).is_some());
+    for record in records.into_iter().flatten() {
+        if text.len() >= size {
+            break;
+        }
+        text.push_str(&record);
     }
     Ok(text)
 }
 
-fn add_record(line: &str, text: &mut String) {
-    let Ok(record) = serde_json::from_str::<serde_json::Value>(line) else { return };
+/// What a record says, a line for each part.
+fn record(line: &str) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
     let messages = record["messages"].as_array().into_iter().flatten().map(|message| &message["content"]);
-    for part in [&record["text"], &record["response"]].into_iter().chain(messages).filter_map(|part| part.as_str()) {
-        text.push_str(part);
-        text.push('\n');
-    }
+    let parts = [&record["text"], &record["response"]].into_iter().chain(messages);
+    Some(parts.filter_map(|part| part.as_str()).flat_map(|part| [part, "\n"]).collect())
 }
 
 /// A text cut into pieces of about `size` bytes, between characters.
