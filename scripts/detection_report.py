@@ -4,8 +4,8 @@
     TOLLHOUSE_CORPORA=... python scripts/detection_report.py [SECTION ...]
 
 A section stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. Figures come from the scripts that measure
-(evaluate_secrets.py, evaluate_pii.py, train_injection.py --report, bench.detection.instructions), held-out texts only. What
-cannot be measured here stays as it was, and the reason is printed. The injection report needs numpy, scipy and
+(evaluate_secrets.py, evaluate_pii.py, train_injection.py --report), held-out texts only. What cannot be measured here
+stays as it was, and the reason is printed. The injection report needs numpy, scipy and
 scikit-learn: TRAINING_PYTHON names an interpreter that has them.
 """
 
@@ -189,7 +189,7 @@ def main() -> int:
         try:
             page = replace(page, name, SECTIONS[name]())
         except UnavailableError as reason:
-            print(f"{name}: stays as it was, {reason}", file=sys.stderr)
+            sys.stderr.write(f"{name}: stays as it was, {reason}\n")
     PAGE.write_text(page)
     return 0
 
