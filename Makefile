@@ -29,6 +29,8 @@ test: $(VENV)/.dev $(VENV)/.native $(NODE) system ## Install what the tests need
 	@echo "== Rust tests"
 	@# The binding holds conversions only and cannot be linked without an interpreter: the Python tests are its tests.
 	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
+	@echo "== instructions of detection"
+	@$(RUST) $(BIN)/python -m bench.detection.instructions
 	@echo "== Python tests"
 	@rm -f .coverage .coverage.*
 	@$(RUST) $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
@@ -64,7 +66,7 @@ fuzz: ## Look for splits of a text or stream that change what comes out (FUZZ=se
 		$(RUST) cargo +nightly fuzz run --fuzz-dir native/fuzz $$target -- -max_total_time=$(or $(FUZZ),60) -max_len=2048; \
 	done
 
-bench-scan: $(VENV)/.dev $(VENV)/.native ## Time the kernels of detection, what dreads a scanner, and the calls from Python
+bench-scan: $(VENV)/.dev $(VENV)/.native ## Time the kernels of detection, adversarial inputs, and the calls from Python
 	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench scan $(BENCH)
 	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench adversarial
 	@$(BIN)/python -m pytest bench/detection --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds -s
@@ -123,4 +125,4 @@ tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json
 	@touch $@
 
 system:
-	@scripts/system-packages.sh redis-server:redis-server nginx:nginx
+	@scripts/system-packages.sh redis-server:redis-server nginx:nginx valgrind:valgrind

@@ -123,6 +123,8 @@ def main() -> int:
     problems = judge(cases, committed["instructions"], allowance=1.0 if same else OTHER_TOOLCHAIN)
     print(*problems, sep="\n", file=sys.stderr)
     print(f"instructions: {len(cases)} cases, {len(problems)} problems")
+    if problems:
+        print("if the cost is meant: make instructions INSTRUCTIONS=--update", file=sys.stderr)
     return 1 if problems else 0
 
 

@@ -27,7 +27,7 @@ fn main() {
     let busy: String = texts::cut(&benign, 400).iter().flat_map(|piece| [*piece, " ", busy, "\n"]).collect();
     // What is made once in a process is not counted.
     black_box((scanner.scan(&benign), scanner.scan(&busy), scanner.stream().feed(&busy, &mut String::new()).is_ok()));
-    for (_, text) in texts::adversarial(256) {
+    for (_, text) in texts::adversarial(1024) {
         black_box(scanner.scan(&text));
     }
     let mut cases: Vec<Case> = vec![(
@@ -58,19 +58,27 @@ fn main() {
         cases.push(whole(&scanner, name, vec![&single]));
         cases.push(whole(&scanner, name, vec![&double]));
     }
-    // A thread's number is given again once it has ended, so all live until the last has worked.
+    // A thread's number is given again once it has ended, so all live until the last has worked; one works at a time, so
+    // that what is made on first use is always made by the same one.
     let end = Arc::new(Barrier::new(cases.len()));
     let mut threads = Vec::new();
     for (name, units, work) in cases {
         println!("{units}\t{name}");
         let end = Arc::clone(&end);
+        let (done, is_done) = std::sync::mpsc::channel();
         threads.push(std::thread::spawn(move || {
             work();
+            let told = done.send(());
             end.wait();
+            told
         }));
+        if is_done.recv().is_err() {
+            println!("failed");
+            std::process::exit(1);
+        }
     }
     for thread in threads {
-        if thread.join().is_err() {
+        if !matches!(thread.join(), Ok(Ok(()))) {
             println!("failed");
         }
     }
