@@ -5,10 +5,10 @@ pub(super) fn ipv4(value: &[u8]) -> bool {
     let mut count = 0;
     for part in value.split(|byte| *byte == b'.') {
         count += 1;
-        let number =
-            part.iter().try_fold(0u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')));
         let plain = part.len() == 1 || (matches!(part.len(), 2 | 3) && part[0] != b'0');
-        if !plain || number.is_none_or(|number| number > 255) {
+        let digits = part.iter().all(u8::is_ascii_digit);
+        // At most three digits from here on.
+        if !plain || !digits || part.iter().fold(0u16, |sum, byte| sum * 10 + u16::from(byte - b'0')) > 255 {
             return false;
         }
     }
