@@ -40,7 +40,7 @@ pub(crate) fn look(scanner: &Scanner, window: &Window<'_>, at: usize, view: View
     match view {
         View::Encoded => encoded(scanner, window, at, depth),
         View::Spelled => {
-            if window.text[at].is_ascii() && !may_start_run(window.text, at) && !window.unknown(at + 8) {
+            if window.text[at].is_ascii_alphanumeric() && !may_start_run(window.text, at) && !window.unknown(at + 8) {
                 return Seen::No;
             }
             through(scanner, window, joined_run(window.text, at, window.at_end), depth, true)

@@ -16,7 +16,7 @@ pub const CONTEXT: usize = 64;
 /// How far before its trigger a match may begin, in bytes.
 pub const REACH: usize = 256;
 /// From this length on a token is searched for literals, in bytes.
-pub const LONG_TOKEN: usize = 16;
+pub const LONG_TOKEN: usize = 15;
 /// The longest match of an expression, in bytes.
 pub const MAX_LEN: usize = 4096;
 

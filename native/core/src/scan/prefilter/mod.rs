@@ -181,21 +181,20 @@ fn starts_of_runs(mut run: u128) -> u64 {
     run &= run >> 1;
     run &= run >> 2;
     run &= run >> 4;
-    run &= run >> 8;
+    run &= run >> 7;
     let run = low(run);
     run & !(run << 1)
 }
 
-/// The bits of the first block from which letters or digits and other bytes take turns, seven bytes in all.
+/// The bits of the first block from which letters or digits and other bytes take turns, five bytes in all.
 fn starts_of_spelled(alnum: u128, before: u64) -> u64 {
     let turns = alnum ^ alnum >> 1;
     let mut run = turns & turns >> 1;
     run &= run >> 2;
-    run &= turns >> 4 & turns >> 5;
     low(run & alnum & !(alnum << 1 | u128::from(before >> 63)))
 }
 
-const _: () = assert!(LONG_TOKEN == 16, "one, two, four and eight bytes more than one");
+const _: () = assert!(LONG_TOKEN == 15, "one, two, four and seven bytes more than one");
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
 const RUN_MAX: usize = 64;
 const SPAN_MAX: usize = 64;
+/// So many pairs of a character and a separator are looked back over.
+const PAIRS: usize = 8;
 /// A long run is searched for literals in steps.
 const INNER_STEP: usize = 4096;
 
@@ -80,17 +82,19 @@ impl<'a> Spots<'a> {
         let cut = self.back(self.settled, RUN_MAX, is_alnum);
         let mut at = sign_start(text, cut);
         at = self.short_word_before(at).unwrap_or(at);
-        // Single characters with others between them, too few yet to be told from words.
-        let single = |at: usize| {
-            at >= 2
-                && !is_alnum(text[at - 1])
-                && is_alnum(text[at - 2])
-                && !at.checked_sub(3).is_some_and(|i| is_alnum(text[i]))
-        };
-        for _ in 0..4 {
-            if single(at) {
-                at -= 2;
+        // Single bytes with the same separator between them, too few yet to be told from words.
+        let separator = self.window.before(at);
+        for _ in 0..=PAIRS {
+            let goes_on = at >= 2
+                && self.window.before(at) == separator
+                && Some(text[at - 2]) != separator
+                && at
+                    .checked_sub(3)
+                    .is_none_or(|i| Some(text[i]) == separator || (is_alnum(text[at - 2]) && !is_alnum(text[i])));
+            if !goes_on {
+                break;
             }
+            at -= 2;
         }
         at.max(self.from)
     }
@@ -102,17 +106,25 @@ impl<'a> Spots<'a> {
         }
     }
 
-    /// Single characters with other bytes between them begin here, or go on.
+    /// Single characters with other bytes between them stand here, and may have begun before.
     pub(super) fn spelled(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
         let text = self.window.text;
-        let separator = text.get(at + 1);
-        // Behind another one with the same separator it is the middle of what begins there.
-        let goes_on = at >= 2
-            && is_alnum(text[at - 2])
-            && text.get(at - 1) == separator
-            && !at.checked_sub(3).is_some_and(|i| is_alnum(text[i]));
-        if at < self.settled && !goes_on {
-            found(Candidate::View(at, View::Spelled));
+        let Some(separator) = text.get(at + 1) else { return };
+        let mut start = at;
+        for _ in 0..PAIRS {
+            // A byte by itself, and the same separator behind it; white space in its place begins another run.
+            let goes_on = start >= 2
+                && text[start - 1] == *separator
+                && text[start - 2] != *separator
+                && !text[start - 2].is_ascii_whitespace()
+                && start.checked_sub(3).is_none_or(|i| text[i] == *separator);
+            if !goes_on {
+                break;
+            }
+            start -= 2;
+        }
+        if at < self.settled && start >= self.from {
+            found(Candidate::View(start, View::Spelled));
         }
     }
 
