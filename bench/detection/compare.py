@@ -202,29 +202,39 @@ def run(peers: list[Peer], *, megabytes: float, seconds: float, limit: int, roun
     folder = corpora()
     pieces = cut(benign(int(megabytes * 1e6)), PIECE)
     texts = {} if folder is None else {kind: texts_of(folder, kind, limit) for kind in ("secrets", "pii")}
-    results: dict[str, Any] = {}
     missing: dict[str, str] = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
+    # Rounds are interleaved, so that the machine's moods are everybody's.
+    for i in range(rounds):
+        for peer in peers:
+            if peer.name in missing:
+                continue
+            asked = [one["text"] for kind, chosen in texts.items() if kind in peer.kinds for one in chosen]
+            try:
+                answer = ask(install(peer), [] if i else asked, pieces, seconds)
+            except (subprocess.CalledProcessError, FileNotFoundError) as error:
+                output = getattr(error, "stderr", None) or str(error)
+                missing[peer.name] = output.strip().splitlines()[-1]
+                continue
+            answers.setdefault(peer.name, []).append(answer)
+            print(f"{peer.name}: {answer['bytes'] / answer['cpu_s'] / 1e6:.2f} MB/s", file=sys.stderr)
+    results: dict[str, Any] = {}
     for peer in peers:
-        try:
-            command = install(peer)
-            kinds = [kind for kind in texts if kind in peer.kinds]
-            asked = [one["text"] for kind in kinds for one in texts[kind]]
-            answers = [ask(command, asked if i == 0 else [], pieces, seconds) for i in range(rounds)]
-        except (subprocess.CalledProcessError, FileNotFoundError) as error:
-            output = getattr(error, "stderr", None) or str(error)
-            missing[peer.name] = output.strip().splitlines()[-1]
+        if peer.name in missing:
             continue
+        own = answers[peer.name]
         result: dict[str, Any] = {
-            "mb_per_s": statistics.median(one["bytes"] / max(one["cpu_s"], 1e-9) / 1e6 for one in answers),
-            "load_s": statistics.median(one["load_s"] for one in answers),
-            "bytes": answers[0]["bytes"],
+            "version": peer.go_package or " ".join(peer.packages) or "this tree",
+            "mb_per_s": statistics.median(one["bytes"] / max(one["cpu_s"], 1e-9) / 1e6 for one in own),
+            "load_s": statistics.median(one["load_s"] for one in own),
+            "bytes": own[0]["bytes"],
         }
-        findings = answers[0]["findings"]
-        for kind in kinds:
-            own, findings = findings[: len(texts[kind])], findings[len(texts[kind]) :]
-            result[kind] = (judge_secrets if kind == "secrets" else judge_pii)(texts[kind], own)
-        results[peer.name] = {**result, "version": peer.go_package or " ".join(peer.packages) or "this tree"}
-        print(f"{peer.name}: {result['mb_per_s']:.2f} MB/s", file=sys.stderr)
+        findings = own[0]["findings"]
+        for kind, chosen in texts.items():
+            if kind in peer.kinds:
+                result[kind] = (judge_secrets if kind == "secrets" else judge_pii)(chosen, findings[: len(chosen)])
+                findings = findings[len(chosen) :]
+        results[peer.name] = result
     return {"machine": machine(), "rounds": rounds, "results": results, "missing": missing}
 
 
