@@ -30,7 +30,7 @@ fn main() {
             black_box(scanner.scan(text));
         };
         let mut used = size.min(SMALLEST);
-        while used < size && seconds(&whole, texts::cut(&single, used)[0]) < PATIENCE {
+        while used < size && seconds(whole, texts::cut(&single, used)[0]) < PATIENCE {
             used = size.min(4 * used);
         }
         let texts = (texts::adversarial(used).into_iter().nth(i), texts::adversarial(2 * used).into_iter().nth(i));
@@ -47,7 +47,7 @@ fn main() {
         let (streamed_speed, streamed_ratio) = compare(&single, &double, streamed);
         println!(
             "{name:<28} {:>10} {speed:>10.2} {ratio:>6.2}   {:>10.2} {streamed_ratio:>6.2}",
-            2 * used >> 10,
+            (2 * used) >> 10,
             streamed_speed / 8.0
         );
     }
