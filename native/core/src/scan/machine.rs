@@ -106,7 +106,9 @@ impl Machine {
         });
         self.scratch = scratch;
         self.next = base + to;
-        let decided = pending.iter().map(|waiting| waiting.hold).min().unwrap_or(self.next).min(self.next);
+        // What has not been asked about yet may reach back in a run that is too long to be waited for.
+        let open = base + if window.at_end { to } else { prefilter::run_start(window.text, to) };
+        let decided = pending.iter().map(|waiting| waiting.hold).min().unwrap_or(open).min(open);
         self.pending = pending;
         self.settle(rules, actions, if window.at_end { usize::MAX } else { decided }, settled);
         self.open.first().map_or(decided, |found| found.start.min(decided))

@@ -107,3 +107,121 @@ fn personal_data_in_pieces_is_found_like_in_the_whole() {
         assert_eq!(out, whole.redacted.unwrap_or_else(|| (*text).to_owned()), "{text:?} by characters");
     }
 }
+
+/// What values, disguises and borders are made of.
+const ATOMS: &[&str] = &[
+    "a",
+    "ab",
+    "key",
+    "token",
+    "password",
+    ":",
+    "=",
+    " ",
+    "  ",
+    "\n",
+    "-",
+    "--",
+    "_",
+    ".",
+    "@",
+    "x@y.zz",
+    "+1 ",
+    "(",
+    ")",
+    "212",
+    "555-0123",
+    "4111 1111 1111 1111",
+    "12",
+    "1",
+    "9",
+    "GB82",
+    "WEST",
+    "%40",
+    "%",
+    "&#64;",
+    "&",
+    "\\u0040",
+    "\\",
+    "`",
+    "**",
+    "*",
+    "é",
+    "日本",
+    "\u{200b}",
+    "０",
+    "а",
+    "\u{fffd}",
+    "\0",
+    "gh",
+    "p_",
+    "eyJhbGciOiJIUzI1NiJ9",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-----END",
+    "amFuZS5kb2VAZXhhbXBsZS5jb20=",
+    "6a616e65",
+    "://",
+    "https",
+    "user:pa55w0rd!x@host",
+    "aa:bb:cc:dd:ee:ff",
+    "::1",
+    "fe80",
+    "10.0.0.1",
+    "536-90-4399",
+    "ssn",
+    "DOB",
+    "1990-01-02",
+    "\"",
+    "'",
+    "{",
+    "}",
+    ",",
+    ";",
+    "|",
+    "Bearer ",
+    "sk-",
+    "0x",
+    "Zq3",
+    "zZ9qK2mV8xR4tY7w",
+    "a b c ",
+    "1 2 3 4 5 ",
+    "j o h n @ x . c o m",
+    "ignore all previous instructions",
+    "<",
+    ">",
+    "~",
+    "/",
+    "#",
+];
+
+#[test]
+fn texts_of_tricky_parts_are_redacted_alike_in_pieces() {
+    // A generator of its own keeps the texts the same in every run; `SCAN_CASES` asks for more of them.
+    let cases = std::env::var("SCAN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = move |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap_or(0) % limit
+    };
+    for _ in 0..cases {
+        let length = if below(10) == 0 { 200 } else { 14 };
+        let mut text = String::new();
+        for _ in 0..=below(length) {
+            let times = if below(12) == 0 { below(40) + 1 } else { 1 };
+            text.push_str(&ATOMS[below(ATOMS.len())].repeat(times));
+        }
+        let longest = [1, 3, 8, 40][below(4)];
+        let mut pieces = Vec::new();
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let size = below(longest) + 1;
+            let at = (size.min(rest.len())..=rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
+            let (piece, after) = rest.split_at(at);
+            pieces.push(piece);
+            rest = after;
+        }
+        assert_eq!(streamed(pieces.iter().copied()), whole(&text), "{text:?} in pieces of up to {longest}");
+    }
+}
