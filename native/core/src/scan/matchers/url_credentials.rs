@@ -2,13 +2,17 @@
 
 use crate::scan::prefilter::run_start;
 use crate::scan::stoplist::{holds, is_placeholder};
-use crate::scan::window::{Match, Verdict, Window};
+use crate::scan::window::{Match, REACH, Verdict, Window};
 
 const HOST_MAX: usize = 128;
 
 /// The password before an `@`.
 pub(super) fn url_credentials(window: &Window<'_>, at: usize) -> Verdict {
     let text = window.text;
+    // Most signs have no colon near before them; to see that is cheaper than to walk back.
+    if memchr::memrchr(b':', &text[at.saturating_sub(REACH)..at]).is_none() {
+        return Verdict::No;
+    }
     let run = run_start(text, at);
     let before = &text[run..at];
     let Some(scheme) = before.windows(3).rposition(|part| part == b"://") else { return Verdict::No };

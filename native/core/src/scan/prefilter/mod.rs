@@ -38,8 +38,21 @@ pub(crate) enum Candidate {
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
 #[must_use]
 pub const fn breaks(byte: u8) -> bool {
-    matches!(byte, 0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|')
+    BREAKS[byte as usize]
 }
+
+const BREAKS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = matches!(
+            byte,
+            0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|'
+        );
+        byte += 1;
+    }
+    table
+};
 
 /// Where the run that a position belongs to begins, at most [`REACH`] bytes earlier.
 pub(crate) fn run_start(text: &[u8], at: usize) -> usize {

@@ -69,7 +69,10 @@ pub(super) fn vendor(window: &Window<'_>, at: usize) -> Verdict {
 /// A generated value that hangs on a name: `service-secret-0c2c...`, `token_51f6...`.
 pub(super) fn attached(window: &Window<'_>, at: usize) -> Verdict {
     const LEAST: usize = 16;
-    if !window.before(at).is_some_and(|byte| matches!(byte, b'-' | b'_' | b'.')) {
+    // The name first: it is short, and a chain of numbers would have its rest looked at from every link.
+    if !window.before(at).is_some_and(|byte| matches!(byte, b'-' | b'_' | b'.'))
+        || !naming::names_secret(window, at - 1)
+    {
         return Verdict::No;
     }
     let (end, open) = window.run(at, VALUE_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -86,11 +89,7 @@ pub(super) fn attached(window: &Window<'_>, at: usize) -> Verdict {
     {
         return Verdict::No;
     }
-    if naming::names_secret(window, at - 1) {
-        Verdict::Match(Match { start: at, end, score: 0.6 })
-    } else {
-        Verdict::No
-    }
+    Verdict::Match(Match { start: at, end, score: 0.6 })
 }
 
 /// Base64 may begin with a sign, which begins no token.
