@@ -78,9 +78,12 @@ impl<'a> Spots<'a> {
         }
         // What could be the beginning of a number is asked about again when the number has come.
         let text = self.window.text;
-        // Of a run that is too long to wait for, the alphanumeric run that is cut could be a number.
-        let cut = self.back(self.settled, RUN_MAX, is_alnum);
-        let mut at = sign_start(text, cut);
+        // Of a run that is too long to wait for, the alphanumeric run that is cut could be a number, and a token that is
+        // still short one with a digit in it.
+        let number = self.back(self.settled, RUN_MAX, is_alnum);
+        let token = self.back(self.settled, TOKEN_PLAIN, is_token);
+        let is_short = self.settled - token < TOKEN_PLAIN;
+        let mut at = sign_start(text, if is_short { token.min(number) } else { number });
         at = self.short_word_before(at).unwrap_or(at);
         // Single bytes with the same separator between them, too few yet to be told from words.
         let separator = self.window.before(at);
