@@ -47,7 +47,7 @@ async def _pieces() -> AsyncIterator[bytes]:
 
 async def _endless() -> AsyncIterator[bytes]:
     try:
-        for piece in ("a ", f"{EMAIL} ", *["bee "] * 100_000):
+        for piece in ("a ", f"{EMAIL} ", *["b "] * 100_000):
             MADE.append(piece)
             yield delta(piece)
     finally:

@@ -1,5 +1,7 @@
 //! The state between two looks at a text: what is asked, what waits, what is found.
 
+use std::collections::VecDeque;
+
 use super::Scanner;
 use super::normalise::Normalised;
 use super::policy::Action;
@@ -10,6 +12,10 @@ use super::window::{Verdict, Window};
 
 /// A chain of overlapping matches is settled at this length, whatever follows.
 const CLUSTER_MAX: usize = 64 << 10;
+
+/// A question that has waited for so many bytes is asked again when an eighth more has come, not for every byte: what is
+/// read for it from its start is read a bounded number of times.
+const PATIENCE: usize = 128;
 
 /// A match in normalised text, in absolute positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +40,9 @@ enum Question {
     View(View),
 }
 
+/// Whether something is spelled out: asked of one position at a time, as it goes on over those that follow.
+const SPELLED: Question = Question::View(View::Spelled);
+
 /// A question that could not be answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -41,6 +50,16 @@ struct Pending {
     at: usize,
     /// No match of it starts earlier.
     hold: usize,
+    /// How far the text went when it was asked.
+    seen: usize,
+}
+
+impl Pending {
+    fn is_due(&self, window: &Window<'_>, base: usize) -> bool {
+        let waited = self.seen.saturating_sub(self.at);
+        let news = (base + window.text.len()).saturating_sub(self.seen);
+        window.at_end || waited < PATIENCE || news >= waited / 8
+    }
 }
 
 /// Absolute positions count from the start of the text; `base` is where the window starts.
@@ -56,6 +75,8 @@ pub(crate) struct Machine {
     depth: u8,
     /// Up to here what is spelled out has been put together.
     spelled: usize,
+    /// Where it may begin next, if it does not go on that far: asked about once the one that waits is answered.
+    spelled_next: VecDeque<usize>,
 }
 
 impl Machine {
@@ -68,6 +89,7 @@ impl Machine {
     pub(crate) fn reset(&mut self) {
         self.next = 0;
         self.spelled = 0;
+        self.spelled_next.clear();
         self.pending.clear();
         self.open.clear();
     }
@@ -82,27 +104,38 @@ impl Machine {
     ) -> usize {
         let Scanner { rules, actions, .. } = scanner;
         let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|waiting| self.ask(scanner, window, base, waiting.question, waiting.at));
+        pending.retain_mut(|waiting| {
+            if !waiting.is_due(window, base) {
+                return true;
+            }
+            waiting.seen = base + window.text.len();
+            self.ask(scanner, window, base, waiting.question, waiting.at)
+        });
+        let mut spells = pending.iter().any(|waiting| waiting.question == SPELLED);
+        while !spells && let Some(at) = self.spelled_next.pop_front() {
+            spells = self.ask_first(scanner, window, base, SPELLED, at, &mut pending);
+        }
         let from = self.next - base;
         let mut scratch = std::mem::take(&mut self.scratch);
         let to = prefilter::candidates(rules, window, from, &mut scratch, |candidate| {
-            let mut ask = |question, at: usize| {
+            each_question(rules, window, candidate, &mut |question, at| {
                 let wanted = match question {
                     Question::Rule(rule) => actions.get(usize::from(rule)).is_some_and(|it| *it != Action::Allow),
                     Question::View(_) => self.depth < views::DEPTH,
                 };
+                let at = base + at;
                 // What is not settled is looked at again, and may be waited for already.
-                let waits = |waiting: &Pending| waiting.question == question && waiting.at == base + at;
-                if wanted && !pending.iter().any(waits) && self.ask(scanner, window, base, question, base + at) {
-                    let hold = if question.reaches_back(rules) {
-                        prefilter::run_start(window.text, at)
-                    } else {
-                        prefilter::sign_start(window.text, at)
-                    };
-                    pending.push(Pending { question, at: base + at, hold: base + hold });
+                if !wanted || pending.iter().any(|waiting| waiting.question == question && waiting.at == at) {
+                    return;
                 }
-            };
-            each_question(rules, window, candidate, &mut ask);
+                if question != SPELLED {
+                    self.ask_first(scanner, window, base, question, at, &mut pending);
+                } else if !spells {
+                    spells = self.ask_first(scanner, window, base, question, at, &mut pending);
+                } else if self.spelled_next.back().is_none_or(|last| *last < at) {
+                    self.spelled_next.push_back(at);
+                }
+            });
         });
         self.scratch = scratch;
         self.next = base + to;
@@ -112,6 +145,28 @@ impl Machine {
         self.pending = pending;
         self.settle(rules, actions, if window.at_end { usize::MAX } else { decided }, settled);
         self.open.first().map_or(decided, |found| found.start.min(decided))
+    }
+
+    /// Asks for the first time; whether the answer has to wait.
+    fn ask_first(
+        &mut self,
+        scanner: &Scanner,
+        window: &Window<'_>,
+        base: usize,
+        question: Question,
+        at: usize,
+        pending: &mut Vec<Pending>,
+    ) -> bool {
+        let waits = self.ask(scanner, window, base, question, at);
+        if waits {
+            let hold = if question.reaches_back(&scanner.rules) {
+                prefilter::run_start(window.text, at - base)
+            } else {
+                prefilter::sign_start(window.text, at - base)
+            };
+            pending.push(Pending { question, at, hold: base + hold, seen: base + window.text.len() });
+        }
+        waits
     }
 
     /// Whether the answer has to wait; what is found is taken down.
