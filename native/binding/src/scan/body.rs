@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use tollhouse_core::scan::body::{self, BodyOutcome};
 use tollhouse_core::scan::pseudonym::Vault;
-use tollhouse_core::scan::{Action, Decision, Scanner};
+use tollhouse_core::scan::{Decision, Finding, Scanner};
 
 use super::{PyScanner, decision_name, run};
 use crate::request::PyRequestView;
@@ -33,11 +33,11 @@ impl PyVault {
 /// How often each type was found, and what was done.
 pub(super) type Counts = Vec<(String, &'static str, usize)>;
 
-pub(super) fn counted(scanner: &Scanner, found: impl Iterator<Item = (u16, Action)>) -> Counts {
+pub(super) fn counted<'f>(scanner: &Scanner, findings: impl Iterator<Item = &'f Finding>) -> Counts {
     let mut counts: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
-    for (rule, action) in found {
-        let kind = scanner.rules().get(rule).map_or("", |rule| rule.kind.as_str());
-        *counts.entry((kind, action.name())).or_default() += 1;
+    for finding in findings {
+        let kind = scanner.rules().get(finding.rule).map_or("", |rule| rule.kind.as_str());
+        *counts.entry((kind, finding.action.name())).or_default() += 1;
     }
     counts.into_iter().map(|((kind, action), count)| (kind.to_owned(), action, count)).collect()
 }
@@ -101,7 +101,7 @@ impl PyScanner {
         let mut vault = key.map(Vault::new);
         let outcome = run(py, length, || scan(vault.as_mut()))?;
         let outcome = outcome.ok_or_else(|| PyValueError::new_err("the text is not JSON"))?;
-        let counts = counted(&self.scanner, outcome.findings.iter().map(|found| (found.rule, found.action)));
+        let counts = counted(&self.scanner, outcome.findings.iter().map(|found| &found.finding));
         let vault =
             vault.filter(|vault| !vault.is_empty()).map(|vault| Py::new(py, PyVault { vault: Arc::new(vault) }));
         Ok(PyBodyResult {

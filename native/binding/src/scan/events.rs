@@ -64,6 +64,6 @@ impl PyEventRedactor {
 
     #[getter]
     fn counts(&self) -> Counts {
-        counted(&self.scanner, self.redactor.findings().iter().map(|found| (found.rule, found.action)))
+        counted(&self.scanner, self.redactor.findings().iter().map(|found| &found.finding))
     }
 }

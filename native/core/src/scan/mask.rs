@@ -14,6 +14,13 @@ pub(crate) struct Hit {
     pub(crate) text: Option<String>,
 }
 
+impl Hit {
+    /// What was found, where this stands: the stretch may have been read from JSON within the text.
+    pub(crate) fn placed(&self) -> Option<Finding> {
+        self.finding.map(|finding| Finding { start: self.start, end: self.end, ..finding })
+    }
+}
+
 /// Which way a text goes.
 #[derive(Debug)]
 pub(crate) enum Way<'a> {

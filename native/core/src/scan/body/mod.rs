@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::mask::{Hit, Way};
 use super::pseudonym::Vault;
-use super::{Action, Decision, Rules, Scanner};
+use super::{Decision, Finding, Rules, Scanner};
 use crate::request::{Form, Segment, SegmentKind, View};
 use answer::Dropped;
 pub(crate) use answer::answer_kind;
@@ -24,16 +24,8 @@ pub struct BodyFinding {
     pub segment: usize,
     /// What that string is.
     pub kind: SegmentKind,
-    /// The rule, for [`Rules::get`].
-    pub rule: u16,
-    /// First byte in the decoded string.
-    pub start: usize,
-    /// Behind the last byte.
-    pub end: usize,
-    /// Confidence, 0 to 1.
-    pub score: f32,
-    /// What was done about it.
-    pub action: Action,
+    /// What was found, in places of the decoded string.
+    pub finding: Finding,
 }
 
 /// What became of a body.
@@ -51,7 +43,7 @@ impl BodyOutcome {
     /// How many findings there are of each type.
     #[must_use]
     pub fn counts<'r>(&self, rules: &'r Rules) -> BTreeMap<&'r str, usize> {
-        counts(self.findings.iter().map(|finding| finding.rule), rules)
+        counts(self.findings.iter().map(|found| found.finding.rule), rules)
     }
 }
 
@@ -163,13 +155,8 @@ impl Pass {
 
     fn note(&mut self, redactor: &Redactor<'_>, segment: usize, kind: SegmentKind, hits: &[Hit]) {
         self.blocked |= redactor.blocked;
-        for hit in hits {
-            if let Some(found) = hit.finding {
-                let (start, end) = (hit.start, hit.end);
-                let (rule, score, action) = (found.rule, found.score, found.action);
-                self.findings.push(BodyFinding { segment, kind, rule, start, end, score, action });
-            }
-        }
+        let found = hits.iter().filter_map(Hit::placed);
+        self.findings.extend(found.map(|finding| BodyFinding { segment, kind, finding }));
     }
 
     /// Takes `logprobs` out of objects that change.

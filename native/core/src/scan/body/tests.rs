@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::json::Limits;
 use crate::request::Kind;
-use crate::scan::{Policy, RuleSpec, Rules};
+use crate::scan::{Action, Policy, RuleSpec, Rules};
 
 /// The built-in rules, and two whose matches are told by their context and checksum; loaded once.
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
@@ -148,10 +148,10 @@ fn every_string_that_a_model_reads_is_looked_at() {
         assert_eq!(sent, plain.replace(MAIL, "<EMAIL_ADDRESS>"), "{body}");
         serde_json::from_str::<Value>(sent).unwrap();
         let view = View::parse(body.as_bytes(), kind, Limits::default()).unwrap();
-        for finding in &outcome.findings {
-            let string = view.segments[finding.segment].string;
+        for found in &outcome.findings {
+            let string = view.segments[found.segment].string;
             let text: String = serde_json::from_str(&format!("\"{}\"", &body[string.start..string.end])).unwrap();
-            let value = &text[finding.start..finding.end];
+            let value = &text[found.finding.start..found.finding.end];
             assert!(value == MAIL || value.contains("u0040"), "{body}: {value}");
         }
         assert_eq!(outcome.counts(&Rules::builtin()).keys().copied().collect::<Vec<_>>(), ["EMAIL_ADDRESS"]);
@@ -232,7 +232,7 @@ fn a_block_leaves_no_body() {
     let view = View::parse(body.as_bytes(), Kind::Chat, Limits::default()).unwrap();
     let outcome = redact_request(&scanner(&only_pii(Action::Block)), body.as_bytes(), &view, None);
     assert_eq!((outcome.decision, outcome.body), (Decision::Blocked, None));
-    assert_eq!((outcome.findings.len(), outcome.findings[0].start), (1, 2));
+    assert_eq!((outcome.findings.len(), outcome.findings[0].finding.start), (1, 2));
 }
 
 #[test]

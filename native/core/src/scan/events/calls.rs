@@ -3,7 +3,7 @@
 use super::channel::Wire;
 use super::parse::{Parsed, Piece, text};
 use super::wire::{call_event, replaced};
-use super::{Arrival, EventFinding, EventRedactor, Stop};
+use super::{Arrival, EventRedactor, Stop};
 use crate::request::SegmentKind;
 use crate::scan::body::Redactor;
 use crate::scan::mask::{Hit, Way, splice};
@@ -146,13 +146,7 @@ impl EventRedactor {
         let mut redactor = Redactor::new(&self.scanner, Way::Back(self.vault.as_deref()));
         let hits = redactor.text(&arguments, SegmentKind::ToolArguments);
         let blocked = redactor.blocked;
-        for hit in &hits {
-            if let Some(finding) = hit.finding {
-                let owner = call.owner;
-                let place = crate::scan::Finding { start: hit.start, end: hit.end, ..finding };
-                self.findings.push(EventFinding::new(owner, SegmentKind::ToolArguments, &place));
-            }
-        }
+        self.note(call.owner, SegmentKind::ToolArguments, hits.iter().filter_map(Hit::placed));
         self.is_changed |= hits.iter().any(|hit| hit.text.is_some());
         if blocked { Err(Stop::Blocked) } else { Ok(splice(&arguments, &hits)) }
     }

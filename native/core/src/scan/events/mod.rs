@@ -20,7 +20,7 @@ use self::parse::{Parsed, Shape};
 use self::texts::Taken;
 use self::wire::{WireRef, replaced};
 use super::body::counts;
-use super::{Action, Decision, Finding, Rules, Scanner, Vault};
+use super::{Decision, Finding, Rules, Scanner, Vault};
 use crate::json::Span;
 use crate::request::SegmentKind;
 use crate::sse::{Block, Framed, Framer};
@@ -59,23 +59,8 @@ pub struct EventFinding {
     pub owner: u64,
     /// Text or arguments of a tool call.
     pub kind: SegmentKind,
-    /// The rule, for [`Rules::get`].
-    pub rule: u16,
-    /// First byte in the decoded text of that choice or call.
-    pub start: usize,
-    /// Behind the last byte.
-    pub end: usize,
-    /// Confidence, 0 to 1.
-    pub score: f32,
-    /// What was done about it.
-    pub action: Action,
-}
-
-impl EventFinding {
-    fn new(owner: u64, kind: SegmentKind, finding: &Finding) -> Self {
-        let Finding { rule, start, end, score, action } = *finding;
-        Self { owner, kind, rule, start, end, score, action }
-    }
+    /// What was found, in places of the decoded text of that choice or call.
+    pub finding: Finding,
 }
 
 /// Redacts one event stream.
@@ -186,7 +171,7 @@ impl EventRedactor {
     /// How many findings there are of each type.
     #[must_use]
     pub fn counts<'r>(&self, rules: &'r Rules) -> BTreeMap<&'r str, usize> {
-        counts(self.findings.iter().map(|finding| finding.rule), rules)
+        counts(self.findings.iter().map(|found| found.finding.rule), rules)
     }
 
     /// What became of the stream so far.
@@ -195,7 +180,7 @@ impl EventRedactor {
         if self.stopped.is_some() {
             return Decision::Blocked;
         }
-        let found = self.findings.iter().map(|finding| finding.action.into()).max().unwrap_or_default();
+        let found = self.findings.iter().map(|found| found.finding.action.into()).max().unwrap_or_default();
         let is_changed = self.is_changed || self.texts.iter().any(Channel::has_restored);
         if is_changed { Decision::Transformed.max(found) } else { found }
     }
@@ -279,6 +264,10 @@ impl EventRedactor {
             self.write(arrival.wire().as_ref(), &edits, out);
         }
         Ok(())
+    }
+
+    fn note(&mut self, owner: u64, kind: SegmentKind, found: impl Iterator<Item = Finding>) {
+        self.findings.extend(found.map(|finding| EventFinding { owner, kind, finding }));
     }
 
     /// Every text and every call ends here.

@@ -2,7 +2,7 @@
 
 use super::parse::Shape;
 use super::wire::WireRef;
-use super::{EventFinding, EventRedactor, Stop, number};
+use super::{EventRedactor, Stop, number};
 use crate::request::SegmentKind;
 use crate::scan::body::Redactor;
 use crate::scan::mask::{Hit, Way, splice};
@@ -45,8 +45,7 @@ impl EventRedactor {
         redactor.flat = true;
         let hits = redactor.text(&text, SegmentKind::Text);
         let is_blocked = redactor.blocked;
-        let found = hits.iter().filter_map(|hit| hit.finding.as_ref());
-        self.findings.extend(found.map(|found| EventFinding::new(0, SegmentKind::Text, found)));
+        self.note(0, SegmentKind::Text, hits.iter().filter_map(Hit::placed));
         if is_blocked {
             return Err(Stop::Blocked);
         }

@@ -33,8 +33,11 @@ fn run<'a>(redactor: EventRedactor, chunks: impl IntoIterator<Item = &'a [u8]>) 
     if let Err(stop) = redactor.finish(&mut out) {
         stopped.get_or_insert(stop);
     }
-    let mut findings: Vec<_> =
-        redactor.findings().iter().map(|found| (found.owner, found.rule, found.start, found.end)).collect();
+    let place = |found: &EventFinding| {
+        let Finding { rule, start, end, .. } = found.finding;
+        (found.owner, rule, start, end)
+    };
+    let mut findings: Vec<_> = redactor.findings().iter().map(place).collect();
     findings.sort_unstable();
     Run { out, decision: redactor.decision(), stopped, findings }
 }

@@ -7,7 +7,7 @@ use super::{Arrival, EventFinding, EventRedactor, Stop};
 use crate::json::Span;
 use crate::request::SegmentKind;
 use crate::scan::Action;
-use crate::scan::body::{Redactor, answer_hits};
+use crate::scan::body::{BodyFinding, Redactor, answer_hits};
 use crate::scan::mask::{Hit, Way};
 
 /// A piece that was fed.
@@ -104,16 +104,13 @@ impl EventRedactor {
         let (found, edits) = answer_hits(&mut redactor, data, &|segment| {
             parsed.pieces.iter().all(|piece| piece.string.start != segment.string.start)
         });
-        let is_blocked = found.iter().any(|finding| finding.action == Action::Block);
+        let is_blocked = found.iter().any(|found| found.finding.action == Action::Block);
         if !parsed.repeats || !self.has_streamed || is_blocked {
-            self.findings.extend(found.iter().map(|found| EventFinding {
-                owner: 0,
-                kind: found.kind,
-                rule: found.rule,
-                start: found.start,
-                end: found.end,
-                score: found.score,
-                action: found.action,
+            let owner = 0;
+            self.findings.extend(found.into_iter().map(|BodyFinding { kind, finding, .. }| EventFinding {
+                owner,
+                kind,
+                finding,
             }));
         }
         self.is_changed |= !edits.is_empty();
@@ -135,8 +132,8 @@ impl EventRedactor {
 
     fn report(&mut self, at: usize) {
         let text = &mut self.texts[at];
-        let owner = text.owner;
-        self.findings.extend(text.news().iter().map(|found| EventFinding::new(owner, SegmentKind::Text, found)));
+        let (owner, kind) = (text.owner, SegmentKind::Text);
+        self.findings.extend(text.news().iter().map(|&finding| EventFinding { owner, kind, finding }));
     }
 
     /// Gives out what is ready of a text in an event of its own.
