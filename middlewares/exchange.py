@@ -89,3 +89,15 @@ def exchange_of(scope: Scope) -> Exchange | None:
     """The exchange of this request, if a middleware further out has made it."""
     found: Any = scope.get(SCOPE_KEY)
     return found if isinstance(found, Exchange) else None
+
+
+def exchange_for(scope: Scope, receive: Receive, send: Send) -> tuple[Exchange, Send]:
+    """The exchange of this request, and what the app inside is to send with.
+
+    Made here for the outermost of the middlewares, and only that one wraps `send`, however many are stacked.
+    """
+    exchange = exchange_of(scope)
+    if exchange is None:
+        exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
+        send = exchange.send
+    return exchange, send

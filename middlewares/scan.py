@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of
+from tollhouse.middlewares.exchange import Exchange, exchange_for
 from tollhouse.middlewares.guard import DEFAULT, LONG, Count, Guard, Policy, Rules
 from tollhouse.middlewares.scan_answer import Answering
 from tollhouse.middlewares.scan_request import RequestReader
@@ -103,10 +103,7 @@ class ScanMiddleware:
         if scope["type"] != "http" or not self._is_scanned(scope["path"]):
             await self.app(scope, receive, send)
             return
-        exchange = exchange_of(scope)
-        if exchange is None:
-            exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
-            send = exchange.send
+        exchange, send = exchange_for(scope, receive, send)
         if scope["method"] == "POST" and exchange.kind is None:
             exchange.kind = self._kinds.get(scope["path"])
         try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of
+from tollhouse.middlewares.exchange import Exchange, exchange_for
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
@@ -36,11 +36,7 @@ class StageMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = exchange_of(scope)
-        if exchange is None:
-            # Outermost of ours: only this one wraps `send`, however many of us are stacked.
-            exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
-            send = exchange.send
+        exchange, send = exchange_for(scope, receive, send)
         try:
             pending = self.stage.enter(exchange)
             if pending is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tollhouse.gateway.server.server import HttpServer
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+EVENTS = [(b"content-type", b"text/event-stream")]
 
 
 def get(path: str, *, version: str = "1.1") -> bytes:
@@ -145,9 +146,24 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
-async def answer(send, body: bytes = b"", *, status: int = 200, headers=()) -> None:
+async def ask_and_leave(client: Client, request: bytes, condition) -> None:
+    """The client sends a request, and goes without a word as soon as the server has come so far."""
+    client.send(request)
+    await until(condition)
+    client.reset()
+
+
+async def start(send, headers=(), status: int = 200) -> None:
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": body})
+
+
+async def piece(send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def answer(send, body: bytes = b"", *, status: int = 200, headers=()) -> None:
+    await start(send, headers, status)
+    await send({"type": "http.response.body", "body": body})  # more_body may be left out
 
 
 async def body_of(receive):
