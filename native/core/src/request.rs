@@ -3,9 +3,11 @@
 use crate::json::{Limits, Mode, Reader, Span, Str};
 
 mod error;
+mod origin;
 mod parser;
 
 pub use error::RequestError;
+pub(crate) use origin::{FromTool, is_from_tool};
 use parser::Parser;
 pub(crate) use parser::{key_may_hide, kind_below, number_may_hide};
 
@@ -90,6 +92,14 @@ pub struct Segment {
     pub form: Form,
     /// The key that it stands under, directly or in arrays.
     pub key: Option<Str>,
+    /// A tool wrote it, or a document says it: nobody who may give orders.
+    pub from_tool: bool,
+}
+
+impl Segment {
+    pub(crate) fn new(string: Str, kind: SegmentKind, form: Form, key: Option<Str>) -> Self {
+        Self { string, kind, form, key, from_tool: false }
+    }
 }
 
 /// What was found. Offsets refer to the bytes that were parsed.
@@ -131,10 +141,13 @@ impl View {
     /// Anything that is no JSON object of this kind, or that two parsers could read differently.
     pub fn parse(body: &[u8], kind: Kind, limits: Limits) -> Result<Self, RequestError> {
         Reader::check_utf8(body)?;
-        let mut parser = Parser { body, reader: Reader::new(body, limits, Mode::Strict), view: Self::default() };
+        let reader = Reader::new(body, limits, Mode::Strict);
+        let mut parser = Parser { body, reader, view: Self::default(), from_tool: FromTool::default() };
         parser.view.n = 1;
         parser.object(kind)?;
-        Ok(parser.view)
+        let Parser { mut view, from_tool, .. } = parser;
+        from_tool.mark(&mut view.segments);
+        Ok(view)
     }
 
     /// The body with another model and/or `stream_options.include_usage` set; None if that changes nothing.

@@ -1,6 +1,6 @@
 //! One pass over a body.
 
-use super::{Form, Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View};
+use super::{Form, FromTool, Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View, is_from_tool};
 use crate::json::{self, Event, Reader, Span, Str};
 
 /// Digits of the shortest number that is worth a look.
@@ -24,6 +24,17 @@ pub(super) struct Parser<'a> {
     pub(super) body: &'a [u8],
     pub(super) reader: Reader<'a>,
     pub(super) view: View,
+    pub(super) from_tool: FromTool,
+}
+
+/// An open container: what its strings are, and under which key; a key changes it for its value only.
+#[derive(Clone, Copy)]
+struct Level {
+    kind: SegmentKind,
+    key: Option<Str>,
+    /// Its first segment.
+    first: usize,
+    from_tool: bool,
 }
 
 impl Parser<'_> {
@@ -217,6 +228,8 @@ impl Parser<'_> {
 
     fn message(&mut self, index: usize) -> Result<(), RequestError> {
         let mut has_role = false;
+        let mut from_tool = false;
+        let first = self.view.segments.len();
         while let Event::Key(key) = self.reader.next()? {
             let name = json::unescape(self.reader.raw(key));
             match &*name {
@@ -225,6 +238,7 @@ impl Parser<'_> {
                         return Err(RequestError::wrong_type(format!("messages[{index}].role"), "a string"));
                     };
                     self.push(role, SegmentKind::Other, None);
+                    from_tool = is_from_tool(&self.reader, key, role);
                     has_role = true;
                 }
                 b"content" => self.content(index)?,
@@ -236,6 +250,9 @@ impl Parser<'_> {
                     self.walk(SegmentKind::Text, Some(key))?;
                 }
             }
+        }
+        if from_tool {
+            self.from_tool.note(first..self.view.segments.len());
         }
         if has_role {
             return Ok(());
@@ -281,12 +298,12 @@ impl Parser<'_> {
     }
 
     fn push(&mut self, string: Str, kind: SegmentKind, key: Option<Str>) {
-        self.view.segments.push(Segment { string, kind, form: Form::String, key });
+        self.view.segments.push(Segment::new(string, kind, Form::String, key));
     }
 
     fn key(&mut self, key: Str, kind: SegmentKind) {
         if key_may_hide(self.reader.raw(key)) {
-            self.view.segments.push(Segment { string: key, kind, form: Form::Key, key: None });
+            self.view.segments.push(Segment::new(key, kind, Form::Key, None));
         }
     }
 
@@ -305,13 +322,13 @@ impl Parser<'_> {
     /// Collect the strings of the container that has just been opened, telling by their keys what they are.
     fn walk_open(&mut self, kind: SegmentKind, key: Option<Str>) -> Result<(), RequestError> {
         let outside = self.reader.depth() - 1;
-        // What the strings at each open level are, and under which key; a key changes it for its value only.
-        let mut levels = vec![(kind, key)];
+        let open = |kind, key, first| Level { kind, key, first, from_tool: false };
+        let mut levels = vec![open(kind, key, self.view.segments.len())];
         let mut next = (kind, key);
         while self.reader.depth() > outside {
             match self.reader.next()? {
                 Event::Key(key) => {
-                    let (around, parent) = levels.last().copied().unwrap_or((kind, None));
+                    let (around, parent) = levels.last().map_or((kind, None), |level| (level.kind, level.key));
                     self.key(key, around);
                     let parent = parent.map(|parent| json::unescape(self.reader.raw(parent)));
                     let name = json::unescape(self.reader.raw(key));
@@ -320,22 +337,29 @@ impl Parser<'_> {
                 Event::ObjectStart | Event::ArrayStart => {
                     if next.0 == SegmentKind::Media {
                         // What is encoded is a string; beside it there may be text.
-                        next.0 = levels.last().map_or(kind, |(around, _)| *around);
+                        next.0 = levels.last().map_or(kind, |level| level.kind);
                     }
-                    levels.push(next);
+                    levels.push(open(next.0, next.1, self.view.segments.len()));
                 }
                 Event::ObjectEnd | Event::ArrayEnd => {
-                    levels.pop();
-                    next = levels.last().copied().unwrap_or((kind, key));
+                    if let Some(Level { first, from_tool: true, .. }) = levels.pop() {
+                        self.from_tool.note(first..self.view.segments.len());
+                    }
+                    next = levels.last().map_or((kind, key), |level| (level.kind, level.key));
                 }
-                Event::String(text) => self.push(text, next.0, next.1),
+                Event::String(text) => {
+                    self.push(text, next.0, next.1);
+                    if let (Some(level), Some(key)) = (levels.last_mut(), next.1) {
+                        level.from_tool |= is_from_tool(&self.reader, key, text);
+                    }
+                }
                 Event::Number(number)
                     if next.0 == SegmentKind::ToolArguments
                         && number_may_hide(&self.body[number.start..number.end]) =>
                 {
                     let string = Str { start: number.start, end: number.end, escaped: false };
                     let (kind, key) = next;
-                    self.view.segments.push(Segment { string, kind, form: Form::Number, key });
+                    self.view.segments.push(Segment::new(string, kind, Form::Number, key));
                 }
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! Where the text of an answer is, whatever its dialect.
 
 use crate::json::{self, Error, Event, Limits, Mode, Reader, Span, Str};
-use crate::request::{Form, Segment, SegmentKind, key_may_hide, kind_below, number_may_hide};
+use crate::request::{Form, FromTool, Segment, SegmentKind, is_from_tool, key_may_hide, kind_below, number_may_hide};
 
 const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
 
@@ -23,6 +23,9 @@ struct Level {
     key: Option<Str>,
     start: usize,
     repeated: Option<(Span, &'static str)>,
+    /// Its first segment.
+    first: usize,
+    from_tool: bool,
 }
 
 /// The texts of an answer, and what repeats them.
@@ -31,6 +34,7 @@ pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
     let mut segments = Vec::new();
     let mut dropped = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
+    let mut outputs = FromTool::default();
     let mut next = (SegmentKind::Text, None);
     loop {
         match reader.next()? {
@@ -47,7 +51,7 @@ pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
                     continue;
                 }
                 if key_may_hide(&name) {
-                    segments.push(Segment { string: key, kind: around, form: Form::Key, key: None });
+                    segments.push(Segment::new(key, around, Form::Key, None));
                 }
                 let parent = level.and_then(|level| level.key).map(|parent| json::unescape(reader.raw(parent)));
                 next = (answer_kind(&name, parent.as_deref(), around), Some(key));
@@ -56,30 +60,42 @@ pub(super) fn read(body: &[u8]) -> Result<(Vec<Segment>, Vec<Dropped>), Error> {
                 if next.0 == SegmentKind::Media {
                     next.0 = SegmentKind::Text;
                 }
-                levels.push(Level { kind: next.0, key: next.1, start: reader.event_start(), repeated: None });
+                let (kind, key) = next;
+                let (start, first) = (reader.event_start(), segments.len());
+                levels.push(Level { kind, key, start, repeated: None, first, from_tool: false });
             }
             Event::ObjectEnd | Event::ArrayEnd => {
-                if let Some(Level { start, repeated: Some((value, empty)), .. }) = levels.pop() {
+                let ended = levels.pop();
+                if let Some(Level { start, repeated: Some((value, empty)), .. }) = ended {
                     dropped.push(Dropped { value, inside: Span { start, end: reader.position() }, empty });
+                }
+                if let Some(Level { first, from_tool: true, .. }) = ended {
+                    outputs.note(first..segments.len());
                 }
                 next = levels.last().map_or((SegmentKind::Text, None), |level| (level.kind, level.key));
             }
             Event::String(string) => {
                 let (kind, key) = next;
+                if let (Some(level), Some(key)) = (levels.last_mut(), key) {
+                    level.from_tool |= is_from_tool(&reader, key, string);
+                }
                 // What the upstream's machinery writes is no text of anybody.
                 if kind != SegmentKind::Other {
-                    segments.push(Segment { string, kind, form: Form::String, key });
+                    segments.push(Segment::new(string, kind, Form::String, key));
                 }
             }
             Event::Number(number) => {
                 let (kind, key) = next;
                 if kind == SegmentKind::ToolArguments && number_may_hide(&body[number.start..number.end]) {
                     let string = Str { start: number.start, end: number.end, escaped: false };
-                    segments.push(Segment { string, kind, form: Form::Number, key });
+                    segments.push(Segment::new(string, kind, Form::Number, key));
                 }
             }
             Event::Bool(_) | Event::Null => {}
-            Event::End => return Ok((segments, dropped)),
+            Event::End => {
+                outputs.mark(&mut segments);
+                return Ok((segments, dropped));
+            }
         }
     }
 }

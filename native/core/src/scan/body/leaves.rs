@@ -21,7 +21,7 @@ pub(super) fn read(text: &[u8]) -> Leaves {
     // The key of each open container, and of the value that comes next.
     let mut keys: Vec<Option<Str>> = Vec::new();
     let mut next = None;
-    let mut push = |string, form, key| found.push(Segment { string, kind: SegmentKind::ToolArguments, form, key });
+    let mut push = |string, form, key| found.push(Segment::new(string, SegmentKind::ToolArguments, form, key));
     loop {
         let before = reader.position();
         match reader.next() {

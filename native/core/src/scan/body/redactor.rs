@@ -8,7 +8,7 @@ use super::leaves::{self, Leaves};
 use crate::json;
 use crate::request::{Form, Segment, SegmentKind, key_may_hide, push_escaped};
 use crate::scan::mask::{Hit, Way, splice};
-use crate::scan::{Action, Decision, Finding, Scanner};
+use crate::scan::{Action, Channel, Decision, Finding, Outcome, Scanner};
 
 /// How many times JSON inside a string is read.
 const NESTED: u8 = 2;
@@ -21,6 +21,10 @@ const MEDIA_MIN: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Redactor<'a> {
     scanner: &'a Scanner,
+    /// The same for what tools wrote, once there is some.
+    for_tools: Option<Scanner>,
+    /// The present text is of that kind.
+    from_tool: bool,
     way: Way<'a>,
     /// Texts are not read as JSON, whatever they look like.
     pub(crate) flat: bool,
@@ -32,11 +36,14 @@ pub(crate) struct Redactor<'a> {
 
 impl<'a> Redactor<'a> {
     pub(crate) fn new(scanner: &'a Scanner, way: Way<'a>) -> Self {
-        Self { scanner, way, flat: false, blocked: false, keys: HashMap::new() }
+        Self { scanner, for_tools: None, from_tool: false, way, flat: false, blocked: false, keys: HashMap::new() }
     }
 
     /// What is in a segment of `doc`, in places of its decoded text.
     pub(crate) fn segment(&mut self, doc: &[u8], segment: &Segment, depth: u8) -> Vec<Hit> {
+        if depth == 0 {
+            self.from_tool = segment.from_tool;
+        }
         let raw = &doc[segment.string.start..segment.string.end];
         let key = segment.key.map(|key| decode(doc, key));
         match (segment.form, segment.kind) {
@@ -85,7 +92,7 @@ impl<'a> Redactor<'a> {
     }
 
     fn plain(&mut self, text: &str) -> Vec<Hit> {
-        let findings = self.scanner.scan(text).findings;
+        let findings = self.scan(text).findings;
         self.hits(text, &findings)
     }
 
@@ -98,7 +105,7 @@ impl<'a> Redactor<'a> {
             let end = finding.end.saturating_sub(before).min(text.len());
             Finding { start, end, ..finding }
         };
-        let outcome = self.scanner.scan(&named);
+        let outcome = self.scan(&named);
         let found = outcome.findings.into_iter().map(clip);
         let findings: Vec<_> = found.filter(|finding| finding.start < finding.end).collect();
         if outcome.decision == Decision::Blocked && findings.iter().all(|finding| finding.action != Action::Block) {
@@ -106,6 +113,14 @@ impl<'a> Redactor<'a> {
             return self.plain(text);
         }
         self.hits(text, &findings)
+    }
+
+    fn scan(&mut self, text: &str) -> Outcome {
+        if self.from_tool {
+            self.for_tools.get_or_insert_with(|| self.scanner.for_channel(Channel::Tool)).scan(text)
+        } else {
+            self.scanner.scan(text)
+        }
     }
 
     fn hits(&mut self, text: &str, findings: &[Finding]) -> Vec<Hit> {

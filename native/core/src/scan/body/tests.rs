@@ -1,3 +1,5 @@
+mod from_tool;
+
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
