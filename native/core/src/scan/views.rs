@@ -68,12 +68,13 @@ fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen
         return Seen::More;
     }
     let run = &window.text[at..end];
-    // It may be the value of `name=token`; what follows the last equals sign but the padding.
-    let unpadded = run.len() - run.iter().rev().take_while(|byte| **byte == b'=').count();
-    let from = run[..unpadded].iter().rposition(|byte| *byte == b'=').map_or(0, |equals| equals + 1);
     // A sentence may end behind it.
-    let until = if run.ends_with(b".") { run.len() - 1 } else { run.len() };
-    let token = run.get(from..until).unwrap_or_default();
+    let run = run.strip_suffix(b".").unwrap_or(run);
+    // It may be the value of `name=token`; what follows the last equals sign but the padding.
+    let until = run.len();
+    let unpadded = until - run.iter().rev().take_while(|byte| **byte == b'=').count();
+    let from = run[..unpadded].iter().rposition(|byte| *byte == b'=').map_or(0, |equals| equals + 1);
+    let token = &run[from..];
     let mut decoded = Vec::new();
     if token.len() < MIN_TOKEN || decode_token(token, &mut decoded).is_none() {
         return Seen::No;

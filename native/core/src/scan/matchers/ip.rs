@@ -79,6 +79,9 @@ pub(super) fn ipv6(window: &Window<'_>, at: usize) -> Verdict {
         value = rest;
     }
     let Some(groups) = groups(value) else { return Verdict::No };
+    if groups == 0 && !labelled(window, start) {
+        return Verdict::No;
+    }
     if window.get(start + value.len()).is_some_and(is_word) {
         return Verdict::No;
     }
@@ -86,21 +89,28 @@ pub(super) fn ipv6(window: &Window<'_>, at: usize) -> Verdict {
         && value.iter().any(u8::is_ascii_digit);
     // Slices (`[::2]`, `1::2`) and paths of names (`Ace::Bad`) have the shape of short addresses.
     let likely = groups >= 4 || value.contains(&b'.') || (groups >= 2 && long) || labelled(window, start);
-    if likely { network(window, start, start + value.len()) } else { Verdict::No }
+    match network(window, start, start + value.len()) {
+        // The length of a prefix tells an address, too: `::1/128`.
+        Verdict::Match(found) if !likely && found.end == start + value.len() => Verdict::No,
+        verdict => verdict,
+    }
 }
 
 fn labelled(window: &Window<'_>, start: usize) -> bool {
     let zone = zone(window, start).to_ascii_lowercase();
-    zone.windows(2)
-        .enumerate()
-        .any(|(i, part)| part == b"ip" && !i.checked_sub(1).is_some_and(|before| zone[before].is_ascii_alphabetic()))
+    let before = window.context(start);
+    let before = &before[..before.len() - before.iter().rev().take_while(|byte| b" :=(\"".contains(byte)).count()];
+    before.len() >= 4 && before[before.len() - 4..].eq_ignore_ascii_case(b"ipv6")
+        || zone.windows(2).enumerate().any(|(i, part)| {
+            part == b"ip" && !i.checked_sub(1).is_some_and(|before| zone[before].is_ascii_alphabetic())
+        })
 }
 
 /// How many groups an address has that are written out. None: it is no address.
 fn groups(value: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(value).ok()?;
-    let address: std::net::Ipv6Addr = text.parse().ok()?;
+    text.parse::<std::net::Ipv6Addr>().ok()?;
     let written = text.split(':').filter(|group| !group.is_empty()).count();
     let pairs = text.split(':').all(|group| group.len() == 2);
-    (!pairs && (!address.is_unspecified() || written > 0)).then_some(written)
+    (!pairs).then_some(written)
 }

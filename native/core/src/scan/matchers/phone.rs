@@ -134,13 +134,18 @@ fn read(window: &Window<'_>, at: usize, bracket: bool, plus: bool) -> Result<Num
         if number.count >= longest || number.parts == 8 {
             break;
         }
-        // One separator, or a bracket with a blank or a hyphen beside it.
-        let mut next = i;
+        // One separator, or a bracket with a blank or a hyphen beside it; marks of emphasis may stand around it.
+        let Some(mut next) = past_mark(window, i) else { return Err(Verdict::More) };
+        if window.unknown(next) {
+            return Err(Verdict::More);
+        }
+        let byte = window.get(next).unwrap_or_default();
         let mut separator = byte;
         if byte == b')' && open {
             open = false;
-            next += 1;
             separator = b')';
+            let Some(behind) = past_mark(window, next + 1) else { return Err(Verdict::More) };
+            next = behind;
             if matches!(window.get(next), Some(b' ' | b'-' | b'.' | b'/')) {
                 next += 1;
             }
@@ -156,6 +161,7 @@ fn read(window: &Window<'_>, at: usize, bracket: bool, plus: bool) -> Result<Num
         } else {
             break;
         }
+        let Some(next) = past_mark(window, next) else { return Err(Verdict::More) };
         if window.unknown(next) {
             return Err(Verdict::More);
         }
@@ -167,6 +173,16 @@ fn read(window: &Window<'_>, at: usize, bracket: bool, plus: bool) -> Result<Num
         i = next;
     }
     finish(window, number)
+}
+
+/// Behind the mark of emphasis or code at a position, if one stands there. None: it has not come whole yet.
+fn past_mark(window: &Window<'_>, at: usize) -> Option<usize> {
+    match window.get(at) {
+        Some(b'`') => Some(at + 1),
+        Some(byte @ (b'*' | b'~')) if window.get(at + 1) == Some(byte) => Some(at + 2),
+        Some(b'*' | b'~') if window.unknown(at + 1) => None,
+        _ => Some(at),
+    }
 }
 
 /// An extension belongs to a number; a letter, or more of something else, makes it none.

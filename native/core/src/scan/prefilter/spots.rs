@@ -238,6 +238,8 @@ impl<'a> Spots<'a> {
                     gap += 1;
                 }
                 b' ' | b'/' | b'(' | b')' | b'+' | b'_' | b'-' => gap += 1,
+                // Marks of emphasis or code between the groups of a number.
+                b'`' | b'*' | b'~' => {}
                 _ => break,
             }
             if gap > 2 {

@@ -114,6 +114,12 @@ pub(super) fn dni(value: &[u8]) -> bool {
     number(&digits) > 0 && b"TRWAGMYFPDXBNJZSQVHLCKE"[at] == found[8]
 }
 
+/// An Italian company or trader: seven digits, the office that gave the number out, and a Luhn digit.
+pub(super) fn partita_iva(value: &[u8]) -> bool {
+    let Some(digits) = exactly::<11>(value) else { return false };
+    matches!(number(&digits[7..10]), 1..=121 | 888 | 999) && super::luhn::passes(&digits)
+}
+
 /// An Italian: fifteen characters that odd and even places value differently, and a check letter.
 pub(super) fn codice_fiscale(value: &[u8]) -> bool {
     const ODD: [u32; 26] =

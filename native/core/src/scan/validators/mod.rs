@@ -70,6 +70,7 @@ pub const VALIDATORS: &[(&str, Validator)] = &[
     ("oib", europe::oib),
     ("orgnr", nordic::orgnr),
     ("pan", asia::pan),
+    ("partita-iva", europe::partita_iva),
     ("password", super::stoplist::is_plausible_password),
     ("personnummer", nordic::personnummer),
     ("pesel", europe::pesel),
