@@ -226,16 +226,16 @@ class _Attempt:
     async def _stream(self, target: Target, call: Call) -> None:
         exchange = self._exchange
         reader = call.reader
+        guard = exchange.answer_guard
+        stream = guard.stream(exchange) if guard is not None else None
         if not self._started:
             headers = self._headers(target, reader.pick(_RETURNED))
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
-        guard = exchange.answer_guard
-        if guard is None:
+        if stream is None:
             chunk = await self._pass_on(target, call, None)
         else:
-            stream = guard.stream(exchange)
             try:
                 chunk = await self._pass_on(target, call, stream)
             except AnswerStopped as stop:

@@ -31,6 +31,8 @@ DEFAULT: Policy = MappingProxyType({})
 _ANSWER: Policy = MappingProxyType({"injection": "allow"})
 _NOTHING: Policy = MappingProxyType({"pii": "allow", "secrets": "allow", "injection": "allow"})
 POLICY_VIOLATION = "content_policy_violation"
+UNAVAILABLE = "policy_unavailable"
+_STOPS = {"blocked": POLICY_VIOLATION, "too_large": "answer_too_large", "failed": UNAVAILABLE}
 LONG = 256 * 1024  # bytes of a body that is not scanned in the event loop's thread
 _ORDER = (b"ALLOWED", b"TRANSFORMED", b"BLOCKED")
 
@@ -164,8 +166,11 @@ class AnswerGuard:
         self.vault = vault
 
     def stream(self, exchange: Exchange) -> AnswerStream:
-        """For an event stream."""
-        redactor = self.scanner.event_redactor(exchange.kind or "raw", self.vault)
+        """For an event stream. Raises Refusal."""
+        try:
+            redactor = self.scanner.event_redactor(exchange.kind or "raw", self.vault)
+        except Exception as error:  # noqa: BLE001
+            unavailable(error)
         return AnswerStream(self._guard, exchange, redactor)
 
     async def checked(self, exchange: Exchange, body: bytes) -> bytes:
@@ -176,7 +181,10 @@ class AnswerGuard:
 
     def text(self, text: str) -> str:
         """A message of the upstream as it may be shown."""
-        return self.scanner.scan(text).redacted
+        try:
+            return self.scanner.scan(text).redacted
+        except Exception:  # noqa: BLE001
+            return "the upstream failed, and what it said could not be scanned"
 
     def check(self, exchange: Exchange, body: bytes) -> bytes:
         """A whole answer as it may go out. Raises Refusal."""
@@ -206,9 +214,12 @@ class AnswerStream:
     def feed(self, chunk: bytes, *, end: bool = False) -> bytes:
         """What may go out now; at the end, all that was held back. Raises AnswerStopped."""
         redactor = self._redactor
-        passed = redactor.feed(chunk)
-        if end and redactor.stopped is None:
-            passed += redactor.finish()
+        try:
+            passed = redactor.feed(chunk)
+            if end and redactor.stopped is None:
+                passed += redactor.finish()
+        except Exception:  # noqa: BLE001
+            raise AnswerStopped(redactor.fail()) from None
         if redactor.stopped is not None:
             raise AnswerStopped(passed)
         return passed
@@ -220,7 +231,7 @@ class AnswerStream:
         for kind, action, number in redactor.counts:
             self._guard.count(exchange, kind, "response", action, number)
         if redactor.stopped is not None:
-            exchange.error_code = POLICY_VIOLATION if redactor.stopped == "blocked" else "answer_too_large"
+            exchange.error_code = _STOPS[redactor.stopped]
 
 
 def decide(exchange: Exchange, decision: bytes) -> None:
@@ -234,7 +245,7 @@ def unavailable(error: Exception) -> NoReturn:
     if isinstance(error, Refusal):
         raise error
     msg = "the content could not be scanned, so it does not pass"
-    raise Unavailable(msg, code="policy_unavailable") from None
+    raise Unavailable(msg, code=UNAVAILABLE) from None
 
 
 def _pseudonymises(policy: Policy) -> bool:

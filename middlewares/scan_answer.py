@@ -78,11 +78,12 @@ class Answering:
             media = _media(headers.get(b"content-type"))
             if headers.get(b"content-encoding", b"identity").lower() != b"identity":
                 raise _unscannable("the answer's Content-Encoding cannot be scanned")
+            if media.name == "text/event-stream":
+                self._stream = guard.stream(self._exchange)
         except Refusal as refusal:
             await self._refuse(refusal)
             return
-        if media.name == "text/event-stream":
-            self._stream = guard.stream(self._exchange)
+        if self._stream is not None:
             await self._forward(message, changed=True)
         elif media.is_scanned:
             self._start = message

@@ -77,7 +77,11 @@ async def _fail(peer: Peer) -> None:
     await peer.answer(body, status="400 Bad Request")
 
 
-SCRIPTS = {"plan": _plan, "echo": _echo, "call": _echo_in_a_call, "fail": _fail}
+async def _tell_a_secret(peer: Peer) -> None:
+    await peer.answer(completion(f"the key is {TOKEN}"))
+
+
+SCRIPTS = {"plan": _plan, "echo": _echo, "call": _echo_in_a_call, "fail": _fail, "secret": _tell_a_secret}
 
 
 @pytest.fixture(scope="module")
@@ -213,14 +217,20 @@ def test_a_block_in_a_stream_ends_it_with_an_error_and_closes_the_upstream(redac
     redacting.wait_idle()
 
 
-def test_a_blocked_answer_that_is_no_stream_is_a_400(redacting):
-    PLANS["x"] = []
-    answer = post(redacting, chat_body("up/echo", content="hello"))
-    assert answer.status == 200
-    # The request alone is harmless: the upstream puts the parts together.
-    halves = post(redacting, chat_body("up/fail", content="x"))
-    assert EMAIL.encode() not in halves.body
-    assert "<EMAIL_ADDRESS>" in halves.error(400)["message"]
+def test_a_blocked_answer_that_is_no_stream_is_a_400(redacting, upstream):
+    answer = post(redacting, chat_body("up/secret", content="which key?"))
+    fault = answer.error(400, "content_policy_violation")
+    assert "SECRET" in fault["message"]
+    assert answer.headers["x-gateway-decision"] == "BLOCKED"
+    assert answer.headers["x-should-retry"] == "false"
+    assert len(upstream.log.of("secret")) >= 1
+    assert TOKEN[:9].encode() not in answer.body
+
+
+def test_what_an_upstream_says_of_its_failure_is_redacted(redacting):
+    answer = post(redacting, chat_body("up/fail", content="x"))
+    assert EMAIL.encode() not in answer.body
+    assert "<EMAIL_ADDRESS>" in answer.error(400)["message"]
 
 
 def test_a_client_that_goes_while_something_is_held_frees_everything(redacting, upstream):

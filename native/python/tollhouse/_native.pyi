@@ -321,8 +321,10 @@ class EventRedactor:
         """What may go out now. When the stream must not go on, that ends with an error event, and `stopped` says why."""
     def finish(self) -> bytes:
         """The stream has ended: what was held back."""
+    def fail(self) -> bytes:
+        """The scanner raised: an error event to end with. Nothing passes from now on."""
     @property
-    def stopped(self) -> Literal["blocked", "too_large"] | None: ...
+    def stopped(self) -> Literal["blocked", "too_large", "failed"] | None: ...
     @property
     def decision(self) -> _Decision: ...
     @property

@@ -49,11 +49,19 @@ impl PyEventRedactor {
         Ok(PyBytes::new(py, &self.out))
     }
 
+    fn fail<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        self.out.clear();
+        self.redactor.fail(&mut self.out);
+        self.stopped.get_or_insert(Stop::Failed);
+        PyBytes::new(py, &self.out)
+    }
+
     #[getter]
     fn stopped(&self) -> Option<&'static str> {
         self.stopped.map(|stop| match stop {
             Stop::Blocked => "blocked",
             Stop::TooLarge => "too_large",
+            Stop::Failed => "failed",
         })
     }
 

@@ -50,6 +50,8 @@ pub enum Stop {
     Blocked,
     /// More was to be held back than the limits allow.
     TooLarge,
+    /// The scanner failed.
+    Failed,
 }
 
 /// Something that was found in a stream; never the value itself.
@@ -160,6 +162,13 @@ impl EventRedactor {
             self.stop(stop, out);
         }
         self.stopped.map_or(Ok(()), Err)
+    }
+
+    /// The scanner failed, so that nothing more may pass: appends an error event unless the stream was stopped already.
+    pub fn fail(&mut self, out: &mut Vec<u8>) {
+        if self.stopped.is_none() {
+            self.stop(Stop::Failed, out);
+        }
     }
 
     /// What was found so far, in the order of the verdicts.

@@ -9,6 +9,8 @@ use crate::scan::mask::{Hit, Way, splice};
 use crate::sse::Block;
 use crate::tap::Dialect;
 
+const VIOLATION: &str = "content_policy_violation";
+
 impl EventRedactor {
     /// An event as it came.
     pub(super) fn pass(&mut self, block: &Block<'_>, is_last: bool, out: &mut Vec<u8>) {
@@ -80,13 +82,15 @@ impl EventRedactor {
             Shape::Responses => Dialect::Responses,
             Shape::Other => self.dialect,
         };
-        let message = match stop {
-            Stop::Blocked => "the answer was stopped by the content policy",
-            Stop::TooLarge => {
-                "the answer was stopped: more of it had to be held back for the content policy than is allowed"
-            }
+        let (message, code) = match stop {
+            Stop::Blocked => ("the answer was stopped by the content policy", VIOLATION),
+            Stop::TooLarge => (
+                "the answer was stopped: more of it had to be held back for the content policy than is allowed",
+                VIOLATION,
+            ),
+            Stop::Failed => ("the answer could not be scanned, so it was stopped", "policy_unavailable"),
         };
         let sequence = self.sequence.map_or(0, |last| last + 1);
-        out.extend_from_slice(&dialect.fault_event(message, "content_policy_violation", sequence));
+        out.extend_from_slice(&dialect.fault_event(message, code, sequence));
     }
 }

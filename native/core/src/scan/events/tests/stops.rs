@@ -44,3 +44,19 @@ fn what_has_to_be_held_is_bounded() {
         assert_eq!(events(&run.out).last().unwrap()["error"]["code"], "content_policy_violation");
     }
 }
+
+#[test]
+fn after_a_failure_of_the_scanner_nothing_more_passes() {
+    let mut redactor = EventRedactor::new(&scanner(Action::Redact), Dialect::Chat, None);
+    let mut out = Vec::new();
+    redactor.feed((content("all well. ") + &content("to jane.doe@ex")).as_bytes(), &mut out).unwrap();
+    redactor.fail(&mut out);
+    redactor.fail(&mut out);
+    assert_eq!(redactor.feed(content("ample.com").as_bytes(), &mut out), Err(Stop::Failed));
+    assert_eq!(redactor.finish(&mut out), Err(Stop::Failed));
+    assert_eq!((redactor.decision(), redactor.held()), (Decision::Blocked, 0));
+    let told = events(&out);
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[2]["error"]["code"], "policy_unavailable");
+    assert_eq!(assembled(&out)["0 content"], "all well. to ");
+}
