@@ -8,7 +8,7 @@ from tests.support.app import running_app
 from tests.support.client import checked_error, events_of, text_of
 from tests.support.faulty import MARK, scanner_with
 
-SCAN = {"request": {}, "response": {}}
+SCAN: dict[str, dict[str, str]] = {"request": {}, "response": {}}
 
 
 def fail_in(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

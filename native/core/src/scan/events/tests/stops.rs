@@ -58,5 +58,5 @@ fn after_a_failure_of_the_scanner_nothing_more_passes() {
     let told = events(&out);
     assert_eq!(told.len(), 3);
     assert_eq!(told[2]["error"]["code"], "policy_unavailable");
-    assert_eq!(assembled(&out)["0 content"], "all well. to ");
+    assert_eq!(assembled(&out)["0 content"], "all well. ");
 }
