@@ -65,7 +65,7 @@ fn candidates_only(bencher: Bencher<'_, '_>, size: usize) {
 #[divan::bench(args = [4096, MEGABYTE])]
 fn classify(bencher: Bencher<'_, '_>, size: usize) {
     let rules = Rules::builtin();
-    pieces(bencher, size, |text| prefilter::heads(&rules, text.as_bytes()));
+    pieces(bencher, size, |text| prefilter::fingerprints(&rules, text.as_bytes()));
 }
 
 #[divan::bench(args = [4, 16, 64])]

@@ -3,14 +3,14 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use tollhouse_core::scan::normalise::{Normalised, Normaliser, first_flagged, identity_len};
+use tollhouse_core::scan::normalise::{Normalised, Normaliser, identity_len};
 
 const SIZE: usize = 1 << 20;
 const ROUNDS: usize = 20;
 
 fn main() {
     let files: Vec<String> = std::env::args().skip(1).collect();
-    println!("{:<28} {:>9} {:>9} {:>9} {:>9}   GB/s", "text", "flags", "identity", "whole", "4 KB");
+    println!("{:<28} {:>9} {:>9} {:>9}   GB/s", "text", "identity", "whole", "4 KB");
     for path in &files {
         match std::fs::read_to_string(path) {
             Ok(text) => report(path, &text),
@@ -43,14 +43,6 @@ fn main() {
 }
 
 fn report(name: &str, text: &str) {
-    let flags = speed(text, || {
-        let (mut at, mut count) = (0, 0_usize);
-        while let Some(next) = first_flagged(&text.as_bytes()[at..]) {
-            at += next + 1;
-            count += 1;
-        }
-        black_box(count);
-    });
     let identity = speed(&text[..identity_len(text)], || {
         black_box(identity_len(text));
     });
@@ -77,7 +69,7 @@ fn report(name: &str, text: &str) {
         normaliser.finish(&mut out);
         black_box(out.end());
     });
-    println!("{name:<28} {flags:>9.2} {identity:>9.2} {whole:>9.2} {chunked:>9.2}");
+    println!("{name:<28} {identity:>9.2} {whole:>9.2} {chunked:>9.2}");
 }
 
 /// The best of the rounds, in bytes per nanosecond.

@@ -246,25 +246,10 @@ fn each_question(rules: &Rules, window: &Window<'_>, candidate: Candidate, ask: 
     match candidate {
         Candidate::At(at) => rules.at.iter().for_each(|it| rule(*it, at)),
         Candidate::Colon(at) => rules.colon.iter().for_each(|it| rule(*it, at)),
-        Candidate::Number(at) => {
-            let (end, _) = window.run(at, 63, |byte| byte.is_ascii_alphanumeric());
-            rules.number[end - at].iter().for_each(|it| rule(*it, at));
-        }
+        Candidate::Number(at) => rules.each_of_number(window, at, |it| rule(it, at)),
         Candidate::Literal(at, it) => rule(it, at),
         Candidate::View(at, view) => ask(Question::View(view), at),
-        Candidate::Token(at) => {
-            if let Some(words) = &rules.token_words {
-                let mut asked: Vec<u16> = Vec::new();
-                for hit in words.find_overlapping_iter(window.context(at)) {
-                    for it in &rules.by_word[hit.pattern().as_usize()] {
-                        if !asked.contains(it) {
-                            asked.push(*it);
-                            rule(*it, at);
-                        }
-                    }
-                }
-            }
-        }
+        Candidate::Token(at) => rules.each_of_token(window, at, |it| rule(it, at)),
     }
 }
 

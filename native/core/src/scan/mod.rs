@@ -12,6 +12,7 @@ pub mod policy;
 pub mod prefilter;
 pub mod pseudonym;
 pub mod rules;
+mod simd;
 pub mod stoplist;
 mod stream;
 pub mod validators;

@@ -1,5 +1,8 @@
 //! Decides cheaply whether a text is worth modelling: looks for literals that attacks hold and plain text rarely does.
 
+use super::{OVERLAP, SEGMENT};
+use crate::scan::simd::{BLOCK, FINGERPRINT, Fingerprints, Place, Tally, find};
+
 /// Texts up to this length are modelled when letters or signs alone call for it.
 const SHORT: usize = 512;
 /// What the distinct literals in a short text must weigh; longer ones hold more chance hits and need more.
@@ -11,30 +14,22 @@ const FOREIGN_SHARE: usize = 8;
 /// Brackets, braces, bars and backslashes after which a short text is modelled: generated suffixes are full of them.
 const SIGNS: usize = 3;
 
-/// Bytes compared at once.
-const GRAM: usize = 4;
-/// Only every third position is looked at: a literal of six bytes has a whole gram at one of them.
-const STRIDE: usize = 3;
-/// The shortest literal for which that holds.
-const SHORTEST: usize = GRAM + STRIDE - 1;
-/// log2 of the slots of the table of grams.
-const BITS: u32 = 13;
+/// log2 of the slots of the table of fingerprints.
+const BITS: u32 = 12;
 
 /// The literals, one a line, `_` standing for a space; a second column gives a weight other than 1.
 const SOURCE: &str = include_str!("../../../../../config/injection/gate.txt");
 
-/// A literal of the gate (lower case) and what it weighs.
+/// A literal of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trigger {
-    /// Looked for regardless of the case of ASCII letters; 6 bytes at least.
-    pub literal: String,
+pub(super) struct Trigger {
+    /// Lower case; looked for regardless of the case of ASCII letters.
+    pub(super) literal: String,
     /// How much it counts in a text of more than 512 bytes.
-    pub weight: u32,
+    weight: u32,
 }
 
-/// The literals of the gate, for an engine that looks for them together with its own.
-#[must_use]
-pub fn triggers() -> Vec<Trigger> {
+pub(super) fn triggers() -> Vec<Trigger> {
     SOURCE
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -42,116 +37,81 @@ pub fn triggers() -> Vec<Trigger> {
             let (literal, weight) = line.split_once(' ').unwrap_or((line, "1"));
             Trigger { literal: literal.replace('_', " "), weight: weight.trim().parse().unwrap_or(1) }
         })
-        .filter(|trigger| trigger.literal.len() >= SHORTEST)
+        .filter(|trigger| trigger.literal.len() >= FINGERPRINT)
         .collect()
 }
 
-/// What the gate looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Of the text, in bytes.
-    pub length: usize,
-    /// The sum over the distinct triggers that were found.
-    pub weight: u32,
-    /// Letters outside ASCII.
-    pub foreign: usize,
-    /// Brackets, braces, bars and backslashes.
-    pub signs: usize,
-}
-
-/// Whether a text with these counts is to be modelled.
-#[must_use]
-pub fn opens(counts: Counts) -> bool {
-    if counts.length <= SHORT {
-        counts.weight >= SHORT_WEIGHT || counts.foreign >= FOREIGN || counts.signs >= SIGNS.max(counts.length / 64)
+/// Whether a text with these letters and signs, and with distinct triggers of this weight, is to be modelled.
+fn opens(length: usize, weight: u32, tally: Tally) -> bool {
+    if length <= SHORT {
+        weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
     } else {
         // 5 for a text just above the limit, 9 for a full segment with its overlap.
-        counts.weight as usize >= 4 + counts.length / SHORT || counts.foreign * FOREIGN_SHARE >= counts.length
+        weight as usize >= 4 + length / SHORT || tally.foreign * FOREIGN_SHARE >= length
     }
 }
 
-/// The gate with its table of grams.
+/// The gate with its tables.
 #[derive(Debug)]
 pub(super) struct Gate {
     triggers: Vec<Trigger>,
-    /// For each hashed gram the number of its list in `places`; 0 for none.
+    prints: Fingerprints,
+    /// For each hashed fingerprint the number of its list in `places`; 0 for none.
     slots: Box<[u8; 1 << BITS]>,
-    /// Literals that hold the gram, and where.
+    /// Literals that have the fingerprint, and where.
     places: Vec<Vec<(u8, u8)>>,
 }
 
 impl Gate {
     pub(super) fn new() -> Self {
-        let mut gate = Self { triggers: triggers(), slots: Box::new([0; 1 << BITS]), places: vec![Vec::new()] };
-        for number in 0..gate.triggers.len() {
-            for offset in 0..STRIDE {
-                gate.enter(number, offset);
+        let triggers = triggers();
+        let mut slots = Box::new([0; 1 << BITS]);
+        let mut places = vec![Vec::new()];
+        let prints = triggers.iter().zip(0..).map(|(trigger, number)| {
+            let (offset, print) = rarest(trigger.literal.as_bytes());
+            let slot = &mut slots[slot_of(print)];
+            // There are fewer literals than a byte can number.
+            if *slot == 0 {
+                *slot = u8::try_from(places.len()).unwrap_or(0);
+                places.push(Vec::new());
             }
-        }
-        gate
+            places[usize::from(*slot)].push((number, offset));
+            print.map(|byte| Place::of(byte, true))
+        });
+        let prints = Fingerprints::new(prints);
+        Self { triggers, prints, slots, places }
     }
 
-    fn enter(&mut self, number: usize, offset: usize) {
-        let gram = self.triggers.get(number).and_then(|trigger| trigger.literal.as_bytes().get(offset..));
-        let Some(gram) = gram.and_then(|rest| rest.first_chunk::<GRAM>()) else { return };
-        let Some(slot) = self.slots.get_mut(slot_of(*gram)) else { return };
-        // At most 3 * 84 lists: they can be numbered in a byte.
-        if *slot == 0 {
-            *slot = u8::try_from(self.places.len()).unwrap_or(0);
-            self.places.push(Vec::new());
-        }
-        if let Some(list) = self.places.get_mut(usize::from(*slot))
-            && let (Ok(number), Ok(offset)) = (u8::try_from(number), u8::try_from(offset))
-        {
-            list.push((number, offset));
-        }
-    }
-
-    /// Whether `text` is to be modelled.
+    /// Whether `text`, a segment with its overlap, is to be modelled.
     pub(super) fn opens(&self, text: &[u8]) -> bool {
-        let mut counts = characters(text);
-        if opens(counts) {
+        let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
+        let tally = find(&self.prints, text, &mut places);
+        let (mut weight, mut seen) = (0, 0);
+        if opens(text.len(), weight, tally) {
             return true;
         }
-        let mut seen = 0_u128;
-        let mut at = 0;
-        // Four positions at a time, while all of them have a whole gram.
-        while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-            let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, ..] = *bytes;
-            let lists = [[b0, b1, b2, b3], [b3, b4, b5, b6], [b6, b7, b8, b9], [b9, b10, b11, b12]]
-                .map(|gram| self.slots[slot_of(gram)]);
-            if u32::from_ne_bytes(lists) != 0 {
-                for (index, list) in lists.into_iter().enumerate() {
-                    if list != 0 && self.counted(text, at + STRIDE * index, list, &mut seen, &mut counts) {
+        for (block, mut bits) in places.into_iter().enumerate() {
+            while bits != 0 {
+                let at = block * BLOCK + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let Some(print) = text.get(at..).and_then(|rest| rest.first_chunk()) else { continue };
+                let list = self.slots[slot_of(*print)];
+                if list != 0
+                    && let Some((bit, more)) = self.verify(text, at, list)
+                    && seen & bit == 0
+                {
+                    seen |= bit;
+                    weight += more;
+                    if opens(text.len(), weight, tally) {
                         return true;
                     }
                 }
             }
-            at += 4 * STRIDE;
-        }
-        while let Some(gram) = text.get(at..).and_then(|rest| rest.first_chunk::<GRAM>()) {
-            let list = self.slots[slot_of(*gram)];
-            if list != 0 && self.counted(text, at, list, &mut seen, &mut counts) {
-                return true;
-            }
-            at += STRIDE;
         }
         false
     }
 
-    /// Adds the literal at `at`, if it is one and a new one; whether that opens the gate.
-    fn counted(&self, text: &[u8], at: usize, list: u8, seen: &mut u128, counts: &mut Counts) -> bool {
-        match self.verify(text, at, list) {
-            Some((bit, weight)) if *seen & bit == 0 => {
-                *seen |= bit;
-                counts.weight += weight;
-                opens(*counts)
-            }
-            _ => false,
-        }
-    }
-
-    /// The bit and the weight of the literal that has this gram at `at`.
+    /// The bit and the weight of the literal that has its fingerprint at `at`.
     fn verify(&self, text: &[u8], at: usize, list: u8) -> Option<(u128, u32)> {
         self.places.get(usize::from(list))?.iter().find_map(|&(number, offset)| {
             let trigger = self.triggers.get(usize::from(number))?;
@@ -164,19 +124,25 @@ impl Gate {
 
 /// Letters that differ in case only share a slot.
 #[inline]
-fn slot_of(gram: [u8; GRAM]) -> usize {
-    ((u32::from_le_bytes(gram) | 0x2020_2020).wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+fn slot_of(print: [u8; FINGERPRINT]) -> usize {
+    let [first, second, third, fourth, _] = print;
+    let folded = u32::from_le_bytes([first, second, third, fourth]) | 0x2020_2020;
+    (folded.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
 }
 
-/// Counts signs, and the first bytes of letters outside ASCII: not those of common punctuation (U+2000), full-width
-/// forms and emoji. In two plain sums of bytes, which compilers turn into vector code.
-fn characters(text: &[u8]) -> Counts {
-    let mut counts = Counts { length: text.len(), ..Counts::default() };
-    for chunk in text.chunks(128) {
-        let foreign: u8 = chunk.iter().map(|byte| u8::from(byte.wrapping_sub(0xC3) < 0x2C && *byte != 0xE2)).sum();
-        let signs: u8 = chunk.iter().map(|byte| u8::from((byte | 0x20).wrapping_sub(b'{') < 3)).sum();
-        counts.foreign += usize::from(foreign);
-        counts.signs += usize::from(signs);
+/// The stretch of a literal that plain text holds least often, and where it stands.
+fn rarest(literal: &[u8]) -> (u8, [u8; FINGERPRINT]) {
+    let prints = literal.windows(FINGERPRINT).zip(0..).filter_map(|(print, at)| Some((at, *print.first_chunk()?)));
+    prints.min_by_key(|(_, print)| print.iter().map(|byte| commonness(*byte)).sum::<u32>()).unwrap_or_default()
+}
+
+/// How often a byte stands in plain text: twice log2 of its share in 10,000, spaces included.
+fn commonness(byte: u8) -> u32 {
+    const LETTERS: [u32; 26] =
+        [19, 14, 16, 17, 20, 16, 15, 17, 18, 7, 12, 17, 16, 18, 19, 15, 7, 18, 18, 19, 16, 13, 15, 9, 15, 6];
+    match byte.to_ascii_lowercase() {
+        letter @ b'a'..=b'z' => LETTERS[usize::from(letter - b'a')],
+        b' ' => 21,
+        _ => 6,
     }
-    counts
 }

@@ -16,7 +16,6 @@ mod tests;
 use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
-pub use gate::{Counts, Trigger, opens as gate_opens, triggers};
 
 use gate::Gate;
 use model::{Model, Windows};

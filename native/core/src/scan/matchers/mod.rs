@@ -26,19 +26,20 @@ pub enum Trigger {
     At,
     /// A `:`.
     Colon,
-    /// The start of an alphanumeric run that holds a digit (see [`super::rules::Start::Number`]).
-    Number,
-    /// The start of a token that one of the rule's context words precedes (see [`super::rules::Start::Token`]).
-    Token,
+    /// The start of an alphanumeric run that holds a digit (see [`super::rules::Start::Number`]), if an expression matches
+    /// there: what every match begins with, so that most runs need not be asked about.
+    Number(&'static str),
+    /// The start of a token that one of the rule's context words precedes (see [`super::rules::Start::Token`]), likewise.
+    Token(&'static str),
     /// As [`Trigger::Number`]; the match may begin at signs before it.
-    Signed,
+    Signed(&'static str),
     /// One of these, which need not be letters.
     Literals(&'static [&'static str]),
 }
 
 /// All matchers by the names that rules use.
 pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
-    ("attached-secret", Trigger::Number, secret::attached),
+    ("attached-secret", Trigger::Number("[0-9A-Za-z-]{16}"), secret::attached),
     ("email", Trigger::At, email::email),
     (
         "entra-secret",
@@ -52,21 +53,21 @@ pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
         infix::mailchimp,
     ),
     ("maxmind-key", Trigger::Literals(&["_mmk"]), infix::maxmind),
-    ("named-secret", Trigger::Token, secret::named),
+    ("named-secret", Trigger::Token(r"[0-9A-Za-z_+/=.~!@#$%^&*?:|-]{8}"), secret::named),
     ("openai-key", Trigger::Literals(&["T3BlbkFJ"]), infix::openai),
     ("password", Trigger::Literals(&["assw", "pwd"]), secret::password),
     ("pem", Trigger::Literals(&["-----BEGIN "]), pem::pem),
     ("terraform-token", Trigger::Literals(&[".atlasv1."]), infix::terraform),
     ("url-credentials", Trigger::At, url_credentials::url_credentials),
-    ("vendor-secret", Trigger::Token, secret::vendor),
-    ("iban", Trigger::Number, iban::iban),
-    ("ipv4", Trigger::Number, ip::ipv4),
+    ("vendor-secret", Trigger::Token("[0-9A-Za-z_+/=.~-]{12}"), secret::vendor),
+    ("iban", Trigger::Number("[A-Za-z]{2}[0-9]{2}"), iban::iban),
+    ("ipv4", Trigger::Number(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"), ip::ipv4),
     ("ipv6", Trigger::Colon, ip::ipv6),
     ("mac", Trigger::Colon, mac::mac),
-    ("phone", Trigger::Signed, phone::phone),
-    ("record-account", Trigger::Number, record::account),
-    ("record-date", Trigger::Number, record::date),
-    ("record-passport", Trigger::Number, record::passport),
+    ("phone", Trigger::Signed("[0-9][^A-Za-z]"), phone::phone),
+    ("record-account", Trigger::Number("[0-9]{8}"), record::account),
+    ("record-date", Trigger::Number("[0-9]{1,4}[-/.][0-9]"), record::date),
+    ("record-passport", Trigger::Number("[A-Z][0-9A-Z]{2}[0-9]{6}"), record::passport),
 ];
 
 /// The matcher of a name.

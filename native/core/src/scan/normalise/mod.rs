@@ -5,13 +5,13 @@
 
 use escape::Escape;
 
-pub use flags::first_flagged;
+use super::simd::{is_flag, skip_plain};
+
 pub use output::Normalised;
 
 mod ambiguous;
 mod entity;
 mod escape;
-mod flags;
 mod output;
 mod tables;
 #[cfg(test)]
@@ -92,8 +92,8 @@ impl Normaliser {
         // What lies between `copied` and `at` is to be copied.
         let (mut copied, mut at) = (0, 0);
         while let Some(&byte) = bytes.get(at) {
-            if !flags::is_flag(byte) {
-                at += flags::skip(&bytes[at..]);
+            if !is_flag(byte) {
+                at += skip(&bytes[at..]);
                 continue;
             }
             let (point, width) = if byte < 0x80 {
@@ -185,10 +185,19 @@ pub fn identity_len(text: &str) -> usize {
                 }
                 at += 1;
             }
-            _ => at += flags::skip(&bytes[at..]),
+            _ => at += skip(&bytes[at..]),
         }
     }
     at
+}
+
+/// How many bytes at the front could begin nothing that is normalised.
+#[inline]
+fn skip(bytes: &[u8]) -> usize {
+    // Where such bytes are dense the next one is near.
+    const NEAR: usize = 4;
+    let near = bytes.iter().take(NEAR).position(|&byte| is_flag(byte));
+    near.unwrap_or_else(|| skip_plain(bytes))
 }
 
 /// The last border of characters at or before a position.

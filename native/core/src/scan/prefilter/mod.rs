@@ -4,14 +4,12 @@
 //! together) falls out of the masks by arithmetic on words, and only that is looked at byte by byte. What makes a
 //! candidate is a matter of the bytes around it alone, so a text in pieces has the same candidates as the whole.
 
-mod classes;
 mod spots;
 
-pub(crate) use classes::Heads;
-use classes::{BLOCK, Masks};
 use spots::Spots;
 
 use super::rules::Rules;
+use super::simd::{BLOCK, Masks, classify};
 use super::views::View;
 use super::window::{LONG_TOKEN, REACH, Window};
 
@@ -95,7 +93,7 @@ pub(crate) fn candidates(
     while start < frontier && spots.is_open() {
         // One block more: whether a run is long shows behind the end of a piece.
         let stop = text.len().min(start + (PIECE + 1) * BLOCK);
-        classes::classify(&rules.heads, &text[start..stop], &mut scratch.masks);
+        classify(&rules.prints, &text[start..stop], &mut scratch.masks);
         piece(rules, &scratch.masks, start, &mut spots, &mut found);
         start += PIECE * BLOCK;
     }
@@ -134,10 +132,10 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
             long &= long - 1;
             spots.long_token(at + bit as usize, found);
         }
-        let mut heads = block.heads;
-        while heads != 0 {
-            let here = at + heads.trailing_zeros() as usize;
-            heads &= heads - 1;
+        let mut prints = block.prints;
+        while prints != 0 {
+            let here = at + prints.trailing_zeros() as usize;
+            prints &= prints - 1;
             rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
         }
         let mut emphasis = block.mark;
@@ -169,13 +167,13 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
     }
 }
 
-/// At how many places the head of a literal could stand: the pass that classes bytes, alone, for benchmarks.
+/// At how many places a literal could stand: the pass that classes bytes, alone, for benchmarks.
 #[must_use]
-pub fn heads(rules: &Rules, text: &[u8]) -> usize {
+pub fn fingerprints(rules: &Rules, text: &[u8]) -> usize {
     let mut masks = Vec::new();
     let blocks = text.chunks(PIECE * BLOCK).map(|part| {
-        classes::classify(&rules.heads, part, &mut masks);
-        masks.iter().map(|block| block.heads.count_ones() as usize).sum::<usize>()
+        classify(&rules.prints, part, &mut masks);
+        masks.iter().map(|block| block.prints.count_ones() as usize).sum::<usize>()
     });
     blocks.sum()
 }

@@ -1,17 +1,21 @@
 //! From rules as people write them to tables that the engine reads.
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
 use super::expression::Expression;
+use super::front::{Front, Fronts};
 use super::labels::Labels;
-use super::literals::{HEAD, Literals};
+use super::literals::{HEAD, Literals, Words};
+use super::shape::token_lead;
 use super::spec::{Boundary, Require, RuleSpec, Start};
 use crate::scan::matchers::{self, Matcher, Trigger};
 use crate::scan::policy::Family;
-use crate::scan::prefilter::{Heads, breaks};
+use crate::scan::prefilter::breaks;
+use crate::scan::simd::Fingerprints;
 use crate::scan::validators::{self, Validator};
-use crate::scan::window::{LONG_TOKEN, MAX_LEN, REACH};
+use crate::scan::window::{LONG_TOKEN, MAX_LEN, REACH, Window};
 
 const DEFAULT_MAX_LEN: usize = 256;
 
@@ -66,16 +70,18 @@ pub struct Rules {
     pub(crate) inner: Literals,
     /// Literals that all text is searched for.
     pub(crate) outer: Literals,
-    pub(crate) heads: Heads,
+    /// Of the literals that all text is searched for.
+    pub(crate) prints: Fingerprints,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
-    /// For each length of the alphanumeric run at which a number starts, to 63 and more: the rules to try.
-    pub(crate) number: Vec<Vec<u16>>,
+    /// Rules to try where a number starts.
+    number: Fronts,
     /// The rule of the detector of injections.
     pub(crate) document: Option<u16>,
-    pub(crate) token_words: Option<AhoCorasick>,
-    /// For each context word of token rules: the rules to try.
-    pub(crate) by_word: Vec<Vec<u16>>,
+    /// Rules to try where a token starts, if one of their context words stands before it.
+    token: Fronts,
+    /// These words, by the places of their rules among the rules for tokens.
+    token_words: Words,
 }
 
 impl Rules {
@@ -102,6 +108,20 @@ impl Rules {
         self.all.is_empty()
     }
 
+    /// Calls back for every rule to try where a number starts.
+    pub(crate) fn each_of_number(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
+        self.number.each(window, at, |word, bits| self.number.rules(word, bits).for_each(&mut found));
+    }
+
+    /// Calls back for every rule to try where a token starts.
+    pub(crate) fn each_of_token(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
+        let mut named = None;
+        self.token.each(window, at, |word, bits| {
+            let named = named.get_or_insert_with(|| self.token_words.in_text(window.context(at), self.token.words()));
+            self.token.rules(word, bits & named.get(word).copied().unwrap_or_default()).for_each(&mut found);
+        });
+    }
+
     pub(crate) fn at(&self, rule: u16) -> &Rule {
         &self.all[usize::from(rule)]
     }
@@ -109,7 +129,7 @@ impl Rules {
 
 /// Compiles rules; the flag says whether one is built in, so that its automaton may wait.
 pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) -> Result<Rules, Vec<RuleError>> {
-    let mut tables = Tables { number: vec![Vec::new(); 64], ..Tables::default() };
+    let mut tables = Tables::default();
     let mut rules = Vec::with_capacity(specs.len());
     let mut seen = std::collections::HashSet::new();
     for (spec, builtin) in specs {
@@ -127,14 +147,7 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
             Err(reason) => errors.push(RuleError::new(name, reason)),
         }
     }
-    match tables.build(rules) {
-        Ok(rules) if errors.is_empty() => Ok(rules),
-        Ok(_) => Err(errors),
-        Err(reason) => {
-            errors.push(RuleError::new("all", reason));
-            Err(errors)
-        }
-    }
+    if errors.is_empty() { Ok(tables.build(rules)) } else { Err(errors) }
 }
 
 pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
@@ -149,15 +162,10 @@ pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, S
 enum Starts {
     At,
     Colon,
-    /// With the set of lengths of the first run.
-    Number(u64),
-    Token,
+    Number(Front),
+    Token(Front),
     Document,
-    Literals {
-        texts: Vec<String>,
-        folded: bool,
-        in_token: bool,
-    },
+    Literals { texts: Vec<String>, folded: bool, in_token: bool },
 }
 
 fn rule(spec: &RuleSpec, builtin: bool) -> Result<(Rule, Starts), String> {
@@ -210,19 +218,20 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             return Err("it has a matcher and expressions: one of them".into());
         }
         let (trigger, matcher) = matchers::by_name(name).ok_or_else(|| format!("there is no matcher \"{name}\""))?;
+        let front = |pattern: &str| Expression::new(pattern, false).map(|(_, hir)| Front::of([&hir], Boundary::None));
         let starts = match trigger {
             Trigger::At => Starts::At,
             Trigger::Colon => Starts::Colon,
-            Trigger::Token if spec.context.is_empty() => return Err("its matcher needs context words".into()),
-            Trigger::Token => Starts::Token,
-            Trigger::Number | Trigger::Signed => Starts::Number(u64::MAX),
+            Trigger::Token(_) if spec.context.is_empty() => return Err("its matcher needs context words".into()),
+            Trigger::Token(pattern) => Starts::Token(front(pattern)?),
+            Trigger::Number(pattern) | Trigger::Signed(pattern) => Starts::Number(front(pattern)?),
             Trigger::Literals(texts) => Starts::Literals {
                 texts: texts.iter().map(|text| (*text).to_owned()).collect(),
                 folded: spec.ignore_case,
                 in_token: false,
             },
         };
-        return Ok((Value::Matcher(matcher), starts, trigger != Trigger::Number));
+        return Ok((Value::Matcher(matcher), starts, !matches!(trigger, Trigger::Number(_))));
     }
     if spec.start == Start::Document {
         let bare = spec.regex.is_none() && spec.lead.is_none() && spec.trail.is_none() && spec.literals.is_empty();
@@ -240,49 +249,43 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
         (None, several) => several.iter().map(|literal| escape(literal)).collect::<Vec<_>>().join("|"),
     };
     let expression = |name: &str, pattern: &str| {
-        let made = Expression::new(pattern, spec.ignore_case).map_err(|reason| format!("{name}: {reason}"))?;
+        let (made, hir) = Expression::new(pattern, spec.ignore_case).map_err(|reason| format!("{name}: {reason}"))?;
         if !builtin {
             made.compile().map_err(|reason| format!("{name}: {reason}"))?;
         }
-        Ok::<_, String>(made)
+        Ok::<_, String>((made, hir))
     };
-    let optional =
-        |name: &str, pattern: &Option<String>| pattern.as_ref().map(|pattern| expression(name, pattern)).transpose();
-    let expressions = Expressions {
-        lead: optional("lead", &spec.lead)?,
-        value: expression("regex", &pattern)?,
-        trail: optional("trail", &spec.trail)?,
+    let optional = |name: &str, pattern: &Option<String>| match pattern {
+        Some(pattern) => expression(name, pattern).map(|(made, hir)| (Some(made), Some(hir))),
+        None => Ok((None, None)),
+    };
+    let (lead, lead_shape) = optional("lead", &spec.lead)?;
+    let (value, shape) = expression("regex", &pattern)?;
+    let (trail, trail_shape) = optional("trail", &spec.trail)?;
+    let front = || {
+        // What must follow the value says more of it than the boundary.
+        let boundary = if trail.is_some() { Boundary::None } else { spec.boundary };
+        Front::of(lead_shape.iter().chain([&shape]).chain(&trail_shape), boundary)
     };
     let starts = match spec.start {
         Start::Literal if spec.literals.is_empty() => return Err("it starts at literals and has none".into()),
         Start::Literal => Starts::Literals {
             texts: words(&spec.literals)?,
             folded: spec.ignore_case,
-            in_token: in_token(expressions.lead.as_ref(), &expressions.value),
+            in_token: in_token(lead_shape.as_ref(), &shape),
         },
-        Start::Number => Starts::Number(first_runs(spec.boundary, expressions.lead.as_ref(), &expressions.value)),
+        Start::Number => Starts::Number(front()),
         Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
-        Start::Token => Starts::Token,
+        Start::Token => Starts::Token(front()),
         Start::Document => Starts::Document,
     };
-    Ok((Value::Expressions(Box::new(expressions)), starts, false))
-}
-
-/// The lengths that the alphanumeric run can have at which a match starts.
-fn first_runs(boundary: Boundary, lead: Option<&Expression>, value: &Expression) -> u64 {
-    if boundary == Boundary::None {
-        return u64::MAX;
-    }
-    match lead {
-        Some(lead) => lead.first_run().then(value.first_run()).lengths(),
-        None => value.first_run().lengths(),
-    }
+    Ok((Value::Expressions(Box::new(Expressions { lead, value, trail })), starts, false))
 }
 
 /// Whether every match begins with so many bytes of a token that long tokens alone need be searched.
-fn in_token(lead: Option<&Expression>, value: &Expression) -> bool {
-    let (count, open) = lead.map_or((0, true), Expression::token_lead);
-    count + if open { value.token_lead().0 } else { 0 } >= LONG_TOKEN
+fn in_token(lead: Option<&Hir>, value: &Hir) -> bool {
+    let (count, open) = lead.map_or((0, true), token_lead);
+    count + if open { token_lead(value).0 } else { 0 } >= LONG_TOKEN
 }
 
 fn words(words: &[String]) -> Result<Vec<String>, String> {
@@ -325,10 +328,10 @@ struct Tables {
     outer: Literals,
     at: Vec<u16>,
     colon: Vec<u16>,
-    number: Vec<Vec<u16>>,
+    number: Vec<(u16, Front)>,
     document: Option<u16>,
-    token_words: Vec<String>,
-    by_word: Vec<Vec<u16>>,
+    token: Vec<(u16, Front)>,
+    token_words: Words,
 }
 
 impl Tables {
@@ -336,19 +339,13 @@ impl Tables {
         match starts {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
-            Starts::Number(lengths) => {
-                for (length, rules) in self.number.iter_mut().enumerate() {
-                    if lengths >> length & 1 != 0 {
-                        rules.push(number);
-                    }
-                }
-            }
+            Starts::Number(front) => self.number.push((number, front)),
             Starts::Document => self.document = Some(number),
-            Starts::Token => {
-                for word in &spec.context {
-                    let at = place(&mut self.token_words, &mut self.by_word, &word.to_ascii_lowercase());
-                    self.by_word[at].push(number);
-                }
+            Starts::Token(front) => {
+                // There are no more of them than rules.
+                let place = u16::try_from(self.token.len()).unwrap_or(u16::MAX);
+                spec.context.iter().for_each(|word| self.token_words.add(word, place));
+                self.token.push((number, front));
             }
             Starts::Literals { texts, folded, in_token } => {
                 let literals = if in_token { &mut self.inner } else { &mut self.outer };
@@ -367,29 +364,21 @@ impl Tables {
         Ok(())
     }
 
-    fn build(mut self, rules: Vec<Rule>) -> Result<Rules, String> {
-        let optional = |words: &[String]| if words.is_empty() { Ok(None) } else { automaton(words, true).map(Some) };
+    fn build(mut self, rules: Vec<Rule>) -> Rules {
         self.inner.sort();
         self.outer.sort();
-        Ok(Rules {
+        self.token_words.sort();
+        Rules {
             all: rules,
             inner: self.inner,
-            heads: Heads::new(self.outer.heads()),
+            prints: Fingerprints::new(self.outer.fingerprints()),
             outer: self.outer,
             at: self.at,
             colon: self.colon,
-            number: self.number,
+            number: Fronts::new(self.number),
             document: self.document,
-            token_words: optional(&self.token_words)?,
-            by_word: self.by_word,
-        })
+            token: Fronts::new(self.token),
+            token_words: self.token_words,
+        }
     }
-}
-
-fn place<T: Default>(words: &mut Vec<String>, rules: &mut Vec<T>, word: &str) -> usize {
-    words.iter().position(|known| known == word).unwrap_or_else(|| {
-        words.push(word.to_owned());
-        rules.push(T::default());
-        words.len() - 1
-    })
 }

@@ -7,8 +7,8 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::start;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, MatchKind};
+use regex_syntax::hir::Hir;
 
-use super::shape::{self, FirstRun};
 use crate::scan::window::Window;
 
 /// What one automaton may take, in bytes: a rule that needs more is refused.
@@ -30,19 +30,14 @@ pub(crate) enum Extent {
 pub(crate) struct Expression {
     pattern: String,
     ignore_case: bool,
-    /// How many bytes of a token every match begins with, and whether all of it is such bytes.
-    token_lead: (usize, bool),
-    first_run: FirstRun,
     automaton: OnceLock<Option<dense::DFA<Vec<u32>>>>,
 }
 
 impl Expression {
     /// Parses the pattern, so that a mistake shows at start; the automaton is built later.
-    pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
+    pub(crate) fn new(pattern: &str, ignore_case: bool) -> Result<(Self, Hir), String> {
         let hir = syntax::parse_with(pattern, &syntax(ignore_case)).map_err(|error| one_line(&error.to_string()))?;
-        let token_lead = shape::token_lead(&hir);
-        let first_run = FirstRun::of([&hir]);
-        Ok(Self { pattern: pattern.to_owned(), ignore_case, token_lead, first_run, automaton: OnceLock::new() })
+        Ok((Self { pattern: pattern.to_owned(), ignore_case, automaton: OnceLock::new() }, hir))
     }
 
     /// Builds the automaton now, and says why that cannot be done.
@@ -50,16 +45,6 @@ impl Expression {
         let built = self.build()?;
         let _ = self.automaton.set(Some(built));
         Ok(())
-    }
-
-    /// How many letters and digits a match can begin with.
-    pub(crate) fn first_run(&self) -> FirstRun {
-        self.first_run
-    }
-
-    /// How many bytes of a token every match begins with, and whether all of it is such bytes.
-    pub(crate) fn token_lead(&self) -> (usize, bool) {
-        self.token_lead
     }
 
     fn build(&self) -> Result<dense::DFA<Vec<u32>>, String> {

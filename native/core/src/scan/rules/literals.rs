@@ -1,12 +1,14 @@
-//! Literals, and the rules that start at them: a bit for the first three bytes answers almost every question.
+//! Literals, and the rules that start at them: a bit for the first four bytes answers almost every question.
+
+use crate::scan::simd::{FINGERPRINT, Place};
 
 /// The shortest literal, in bytes.
-pub(crate) const HEAD: usize = 3;
+pub(super) const HEAD: usize = 3;
 
 /// Literals, and the rules that start at them.
 #[derive(Debug)]
 pub(crate) struct Literals {
-    /// One bit for each value of a hash of the first three bytes, letters in either case.
+    /// One bit for each value of a hash of the first four bytes, letters in either case; of three, whatever follows them.
     bits: Box<[u64; 1024]>,
     entries: Vec<Entry>,
 }
@@ -21,13 +23,18 @@ struct Entry {
     rule: u16,
 }
 
-/// Three bytes with the bit set that tells small letters from capitals; other bytes may fall together.
-fn head(bytes: [u8; HEAD]) -> u32 {
-    u32::from_le_bytes([bytes[0] | 0x20, bytes[1] | 0x20, bytes[2] | 0x20, 0])
+/// Bytes with the bit set that tells small letters from capitals; other bytes may fall together.
+fn fold(bytes: [u8; 4]) -> u32 {
+    u32::from_le_bytes(bytes) | 0x2020_2020
 }
 
-fn bit(head: u32) -> (usize, u64) {
-    let hash = head.wrapping_mul(0x9e37_79b1) >> 16;
+/// The first three of four such bytes.
+fn head(folded: u32) -> u32 {
+    folded & 0x00ff_ffff
+}
+
+fn bit(folded: u32) -> (usize, u64) {
+    let hash = folded.wrapping_mul(0x9e37_79b1) >> 16;
     ((hash >> 6) as usize, 1 << (hash & 63))
 }
 
@@ -40,34 +47,39 @@ impl Default for Literals {
 impl Literals {
     /// Adds a literal of at least [`HEAD`] bytes.
     pub(super) fn add(&mut self, text: &str, rule: u16, folded: bool) {
-        if let Some(first) = text.as_bytes().first_chunk() {
-            let head = head(*first);
-            let (word, mask) = bit(head);
+        let text = text.as_bytes();
+        let &[first, second, third, ref rest @ ..] = text else { return };
+        let nexts = rest.first().map_or(0..=u8::MAX, |next| *next..=*next);
+        for next in nexts {
+            let (word, mask) = bit(fold([first, second, third, next]));
             self.bits[word] |= mask;
-            self.entries.push(Entry { head, text: text.as_bytes().into(), folded, rule });
         }
+        self.entries.push(Entry { head: head(fold([first, second, third, 0])), text: text.into(), folded, rule });
     }
 
     pub(super) fn sort(&mut self) {
         self.entries.sort_by(|a, b| (a.head, &a.text, a.rule).cmp(&(b.head, &b.text, b.rule)));
     }
 
-    /// The first bytes of all literals, letters in either case.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = [u8; HEAD]> {
+    /// What a text must have for one of the literals to stand at a place.
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = [Place; FINGERPRINT]> {
         self.entries.iter().map(|entry| {
-            let [first, second, third, _] = entry.head.to_le_bytes();
-            [first, second, third]
+            std::array::from_fn(|i| entry.text.get(i).map_or(Place::Any, |byte| Place::of(*byte, entry.folded)))
         })
     }
 
     /// Calls back for every rule with a literal at a position.
     #[inline]
     pub(crate) fn each(&self, text: &[u8], at: usize, found: &mut impl FnMut(u16)) {
-        let Some(first) = text.get(at..).and_then(<[u8]>::first_chunk) else { return };
-        let head = head(*first);
-        let (word, mask) = bit(head);
+        let rest = text.get(at..).unwrap_or_default();
+        let folded = match *rest {
+            [first, second, third, fourth, ..] => fold([first, second, third, fourth]),
+            [first, second, third] => fold([first, second, third, 0]),
+            _ => return,
+        };
+        let (word, mask) = bit(folded);
         if self.bits[word] & mask != 0 {
-            self.each_of(head, &text[at..], found);
+            self.each_of(head(folded), rest, found);
         }
     }
 
@@ -81,5 +93,46 @@ impl Literals {
                 found(entry.rule);
             }
         }
+    }
+}
+
+/// Words that call for rules, and the numbers of these.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    long: Literals,
+    /// Those without a whole head; the built-in rules have none.
+    short: Vec<(Box<[u8]>, u16)>,
+}
+
+impl Words {
+    pub(super) fn add(&mut self, word: &str, number: u16) {
+        if word.len() < HEAD {
+            self.short.push((word.as_bytes().into(), number));
+        } else {
+            self.long.add(word, number, true);
+        }
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.long.sort();
+    }
+
+    /// A bit for each number that a word in the text, in either case, calls for; in so many words of 64 bits.
+    pub(super) fn in_text(&self, text: &[u8], size: usize) -> Vec<u64> {
+        let mut bits = vec![0; size];
+        let mut set = |number: u16| {
+            if let Some(word) = bits.get_mut(usize::from(number / 64)) {
+                *word |= 1 << (number % 64);
+            }
+        };
+        for at in 0..text.len() {
+            self.long.each(text, at, &mut set);
+        }
+        for (word, number) in &self.short {
+            if text.windows(word.len()).any(|there| there.eq_ignore_ascii_case(word)) {
+                set(*number);
+            }
+        }
+        bits
     }
 }

@@ -4,6 +4,7 @@ mod compile;
 mod error;
 mod evidence;
 mod expression;
+mod front;
 mod labels;
 mod literals;
 pub(crate) mod shape;
@@ -15,7 +16,7 @@ pub use compile::{Rule, Rules};
 pub use error::RuleError;
 pub(crate) use evidence::{alone, judge};
 pub(crate) use labels::{Labels, zone};
-pub(crate) use literals::{HEAD, Literals};
+pub(crate) use literals::Literals;
 pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 
 /// The packs that every scanner has.

@@ -1,0 +1,210 @@
+//! 32 bytes in a register, and tables of sixteen. Nothing here reads memory through a pointer of its own making.
+
+use std::arch::x86_64::{
+    __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
+    _mm256_sub_epi8,
+};
+
+use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+
+// A class is a bit that the entries of both halves of a byte have.
+const DIGIT: u8 = 1;
+const COLON: u8 = 2;
+const LETTER: u8 = 8 | 16;
+const ALNUM: u8 = DIGIT | LETTER;
+const TOKEN: u8 = !COLON;
+/// By the lower half of a byte.
+const LOW: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut half = 0;
+    while half < 16 {
+        // `0` to `9`; `:`; `@` and a grave accent are no letters; `p` to `z`.
+        table[half] = if half < 10 { DIGIT } else { 0 }
+            | if half == 10 { COLON } else { 0 }
+            | if half > 0 { 8 } else { 0 }
+            | if half < 11 { 16 } else { 0 }
+            | match half {
+                11 => 32,
+                13 => 32 | 128,
+                14 => 32 | 4,
+                15 => 32 | 64,
+                _ => 0,
+            };
+        half += 1;
+    }
+    table
+};
+/// By the upper half: `+ - . /`; digits, colon and `=`; letters, `_` and `~`.
+const HIGH: [u8; 16] = [0, 0, 32, DIGIT | COLON | 128, 8, 16 | 64, 8, 16 | 4, 0, 0, 0, 0, 0, 0, 0, 0];
+
+// Classes of a second pair of tables.
+const AT: u8 = 1;
+const MARK: u8 = 2 | 4;
+/// `@` and the grave accent have the lower half 0, `*` has 10.
+const LOW_OTHER: [u8; 16] = [AT | 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0];
+const HIGH_OTHER: [u8; 16] = [0, 0, 4, 0, AT, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// What the tables say of the lower and the upper halves.
+type Table = [__m256i; 2];
+
+#[target_feature(enable = "avx2")]
+pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+    let classes = [twice(&LOW), twice(&HIGH)];
+    let others = [twice(&LOW_OTHER), twice(&HIGH_OTHER)];
+    let tables = tables(prints);
+    masks.reserve(text.len() / BLOCK + 1);
+    each_block(text, |block| {
+        let half = |from: usize| {
+            let bytes = at(block, from);
+            let class = look_up(classes, bytes);
+            let other = look_up(others, bytes);
+            // The mask of a single bit is taken from the top of its byte.
+            [
+                bits(_mm256_slli_epi16::<7>(class)),
+                any(_mm256_and_si256(class, splat(ALNUM))),
+                any(_mm256_and_si256(class, splat(TOKEN))),
+                bits(_mm256_slli_epi16::<7>(other)),
+                bits(_mm256_slli_epi16::<6>(class)),
+                any(_mm256_and_si256(other, splat(MARK))),
+            ]
+        };
+        let (first, second) = (half(0), half(32));
+        let join = |i: usize| first[i] | second[i] << 32;
+        masks.push(Masks {
+            digits: join(0),
+            alnum: join(1),
+            token: join(2),
+            at: join(3),
+            colon: join(4),
+            mark: join(5),
+            prints: admitted(&tables, block),
+        });
+    });
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+    let tables = tables(prints);
+    let mut room = places.iter_mut();
+    let mut tally = Tally::default();
+    each_block(text, |block| {
+        for from in [0, 32] {
+            let bytes = at(block, from);
+            let foreign = _mm256_andnot_si256(
+                _mm256_cmpeq_epi8(bytes, splat(0xE2)),
+                below(_mm256_sub_epi8(bytes, splat(0xC3)), 0x2C),
+            );
+            let folded = _mm256_or_si256(bytes, splat(0x20));
+            tally.foreign += bits(foreign).count_ones() as usize;
+            tally.signs += bits(below(_mm256_sub_epi8(folded, splat(b'{')), 3)).count_ones() as usize;
+        }
+        if let Some(entry) = room.next() {
+            *entry = admitted(&tables, block);
+        }
+    });
+    tally
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn skip_plain(text: &[u8]) -> usize {
+    let (blocks, rest) = text.as_chunks::<32>();
+    for (i, block) in blocks.iter().enumerate() {
+        let bytes = load(block);
+        let is = |byte: u8| _mm256_cmpeq_epi8(bytes, splat(byte));
+        // The top bit of a byte is that of its mask.
+        let ascii = _mm256_or_si256(_mm256_or_si256(is(b'%'), is(b'&')), is(b'\\'));
+        let flags = bits(_mm256_or_si256(bytes, ascii));
+        if flags != 0 {
+            return i * 32 + flags.trailing_zeros() as usize;
+        }
+    }
+    text.len() - rest.len() + rest.iter().position(|byte| is_flag(*byte)).unwrap_or(rest.len())
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn admitted(tables: &[Table; FINGERPRINT], block: &[u8; WIDE]) -> u64 {
+    let half = |from: usize| {
+        let groups = |place: usize| {
+            let bytes = at(block, from + place);
+            // What is beyond ASCII is looked up as well: the last place may admit it.
+            let [low, high] = tables[place];
+            let (lower, upper) =
+                (_mm256_and_si256(bytes, splat(15)), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15)));
+            _mm256_and_si256(_mm256_shuffle_epi8(low, lower), _mm256_shuffle_epi8(high, upper))
+        };
+        let near = _mm256_and_si256(groups(0), groups(1));
+        let far = _mm256_and_si256(groups(2), groups(3));
+        any(_mm256_and_si256(_mm256_and_si256(near, far), groups(4)))
+    };
+    half(0) | half(32) << 32
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn tables(prints: &Fingerprints) -> [Table; FINGERPRINT] {
+    std::array::from_fn(|place| [twice(&prints.low[place]), twice(&prints.high[place])])
+}
+
+/// A table in both halves of a register, as shuffles work on each by itself.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn twice(table: &[u8; 16]) -> __m256i {
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(table);
+    both[16..].copy_from_slice(table);
+    load(&both)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn at(block: &[u8; WIDE], place: usize) -> __m256i {
+    block[place..].first_chunk().map_or_else(|| splat(0), |bytes| load(bytes))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(half: &[u8; 32]) -> __m256i {
+    let (words, _) = half.as_chunks::<8>();
+    let word = |i: usize| i64::from_le_bytes(words[i]);
+    _mm256_setr_epi64x(word(0), word(1), word(2), word(3))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bits(bytes: __m256i) -> u64 {
+    u64::from(_mm256_movemask_epi8(bytes).cast_unsigned())
+}
+
+/// What a pair of tables agrees on for each byte; nothing for bytes beyond ASCII.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn look_up([low, high]: Table, bytes: __m256i) -> __m256i {
+    let halves = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15));
+    _mm256_and_si256(_mm256_shuffle_epi8(low, bytes), _mm256_shuffle_epi8(high, halves))
+}
+
+/// The bytes of which any bit is set.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn any(bytes: __m256i) -> u64 {
+    bits(_mm256_cmpeq_epi8(bytes, splat(0))) ^ ALL
+}
+
+/// The bytes that are less than a bound, without sign.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn below(bytes: __m256i, bound: u8) -> __m256i {
+    _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, splat(bound - 1)), bytes)
+}
+
+const ALL: u64 = 0xffff_ffff;
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn splat(byte: u8) -> __m256i {
+    _mm256_set1_epi8(byte.cast_signed())
+}
+
+const _: () = assert!(BLOCK == 64 && WIDE - 32 == 32 + FINGERPRINT - 1, "two halves, each with what follows it");

@@ -1,0 +1,113 @@
+//! 64 bytes in a register, and tables of all of ASCII in two. Nothing here reads memory through a pointer of its own making.
+
+use std::arch::x86_64::{
+    __m512i, __mmask64, _mm512_and_si512, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cmpneq_epi8_mask,
+    _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_set1_epi8,
+    _mm512_setr_epi64, _mm512_sub_epi8, _mm512_test_epi8_mask,
+};
+
+use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
+use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+
+type Table = [__m512i; 2];
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+    let classes = table(&CLASSES);
+    let tables = tables(prints);
+    masks.reserve(text.len() / BLOCK + 1);
+    each_block(text, |block| {
+        let bytes = at(block, 0);
+        let ascii = !_mm512_movepi8_mask(bytes);
+        let class = _mm512_maskz_permutex2var_epi8(ascii, classes[0], bytes, classes[1]);
+        let of = |wanted: u8| _mm512_test_epi8_mask(class, splat(wanted));
+        masks.push(Masks {
+            digits: of(DIGIT),
+            alnum: of(ALNUM),
+            token: of(TOKEN),
+            at: of(AT),
+            colon: of(COLON),
+            mark: of(MARK),
+            prints: admitted(&tables, bytes, block),
+        });
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+    let tables = tables(prints);
+    let mut room = places.iter_mut();
+    let mut tally = Tally::default();
+    each_block(text, |block| {
+        let bytes = at(block, 0);
+        let foreign = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, splat(0xC3)), splat(0x2C))
+            & _mm512_cmpneq_epi8_mask(bytes, splat(0xE2));
+        let folded = _mm512_or_si512(bytes, splat(0x20));
+        let signs = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(folded, splat(b'{')), splat(3));
+        tally.foreign += foreign.count_ones() as usize;
+        tally.signs += signs.count_ones() as usize;
+        if let Some(entry) = room.next() {
+            *entry = admitted(&tables, bytes, block);
+        }
+    });
+    tally
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn skip_plain(text: &[u8]) -> usize {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (i, block) in blocks.iter().enumerate() {
+        let bytes = load(block);
+        let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, splat(byte));
+        let flags = _mm512_movepi8_mask(bytes) | is(b'%') | is(b'&') | is(b'\\');
+        if flags != 0 {
+            return i * BLOCK + flags.trailing_zeros() as usize;
+        }
+    }
+    text.len() - rest.len() + rest.iter().position(|byte| is_flag(*byte)).unwrap_or(rest.len())
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn admitted(tables: &[Table; FINGERPRINT], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
+    let groups = |place: usize, bytes: __m512i| {
+        let [low, high] = tables[place];
+        _mm512_permutex2var_epi8(low, bytes, high)
+    };
+    let near = _mm512_and_si512(groups(0, first), groups(1, at(block, 1)));
+    let far = _mm512_and_si512(groups(2, at(block, 2)), groups(3, at(block, 3)));
+    _mm512_test_epi8_mask(_mm512_and_si512(near, far), groups(4, at(block, 4)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn tables(prints: &Fingerprints) -> [Table; FINGERPRINT] {
+    prints.wide.each_ref().map(|places| table(places))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn table(bytes: &[u8; 128]) -> Table {
+    let half = |from: usize| bytes[from..].first_chunk().map_or_else(|| splat(0), |half| load(half));
+    [half(0), half(64)]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn at(block: &[u8; WIDE], place: usize) -> __m512i {
+    block[place..].first_chunk().map_or_else(|| splat(0), |bytes| load(bytes))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn load(bytes: &[u8; BLOCK]) -> __m512i {
+    let (words, _) = bytes.as_chunks::<8>();
+    let word = |i: usize| i64::from_le_bytes(words[i]);
+    _mm512_setr_epi64(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn splat(byte: u8) -> __m512i {
+    _mm512_set1_epi8(byte.cast_signed())
+}

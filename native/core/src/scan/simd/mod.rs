@@ -1,0 +1,110 @@
+//! Kernels that look at 64 bytes at a time, each in the widest form that the processor has.
+//!
+//! A form is AVX-512 with its byte shuffles, AVX2, or plain Rust; tests hold them together.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod fingerprints;
+mod scalar;
+
+pub(crate) use fingerprints::{FINGERPRINT, Fingerprints, Place};
+
+/// Bytes in a block.
+pub(crate) const BLOCK: usize = 64;
+/// With the bytes behind it that a fingerprint can take.
+const WIDE: usize = BLOCK + FINGERPRINT - 1;
+
+/// One bit for each byte of a block, the first byte lowest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Masks {
+    /// `0-9`
+    pub(crate) digits: u64,
+    /// Letters and digits.
+    pub(crate) alnum: u64,
+    /// Letters, digits and `_ + - . / = ~`.
+    pub(crate) token: u64,
+    /// `@`
+    pub(crate) at: u64,
+    /// `:`
+    pub(crate) colon: u64,
+    /// A grave accent or `*`.
+    pub(crate) mark: u64,
+    /// Where one of the fingerprints could stand; a form may see more places than there are.
+    pub(crate) prints: u64,
+}
+
+/// How many characters of a text are of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// First bytes of letters outside ASCII: not those of common punctuation (U+2000), full-width forms and emoji.
+    pub(crate) foreign: usize,
+    /// Brackets, braces, bars and backslashes.
+    pub(crate) signs: usize,
+}
+
+/// Whether a byte alone could begin a character or an escape that is normalised.
+#[inline]
+pub(crate) const fn is_flag(byte: u8) -> bool {
+    byte >= 0x80 || byte == b'%' || byte == b'&' || byte == b'\\'
+}
+
+/// Calls the widest form of a kernel that there is.
+macro_rules! widest {
+    ($kernel:ident($($argument:expr),*)) => {{
+        #[cfg(target_arch = "x86_64")]
+        if has_avx512() {
+            // SAFETY: the processor has the features that the function asks for.
+            #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
+            return unsafe { avx512::$kernel($($argument),*) };
+        } else if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
+            return unsafe { avx2::$kernel($($argument),*) };
+        }
+        scalar::$kernel($($argument),*)
+    }};
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512vbmi") && std::arch::is_x86_feature_detected!("avx512bw")
+}
+
+/// Fills one entry of masks for each block of a text; what follows its end counts as spaces.
+pub(crate) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+    masks.clear();
+    widest!(classify(prints, text, masks));
+}
+
+/// Writes for each block of a text where a fingerprint could stand, as far as there is room, and counts characters.
+pub(crate) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+    widest!(find(prints, text, places))
+}
+
+/// How many bytes at the front are no flags.
+pub(crate) fn skip_plain(text: &[u8]) -> usize {
+    widest!(skip_plain(text))
+}
+
+/// Calls back for each block of a text, the last filled up with spaces.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+fn each_block(text: &[u8], mut each: impl FnMut(&[u8; WIDE])) {
+    let mut rest = text;
+    while let Some(block) = rest.first_chunk() {
+        each(block);
+        rest = &rest[BLOCK..];
+    }
+    while !rest.is_empty() {
+        let mut last = [b' '; WIDE];
+        last[..rest.len()].copy_from_slice(rest);
+        each(&last);
+        rest = rest.get(BLOCK..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests;

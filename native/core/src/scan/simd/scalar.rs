@@ -1,0 +1,75 @@
+//! A byte at a time.
+
+use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+
+pub(super) const DIGIT: u8 = 1;
+pub(super) const ALNUM: u8 = 2;
+pub(super) const TOKEN: u8 = 4;
+pub(super) const AT: u8 = 8;
+pub(super) const COLON: u8 = 16;
+pub(super) const MARK: u8 = 32;
+
+/// The classes of each byte of ASCII.
+pub(super) const CLASSES: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = match byte {
+            b'0'..=b'9' => DIGIT | ALNUM | TOKEN,
+            b'A'..=b'Z' | b'a'..=b'z' => ALNUM | TOKEN,
+            b'_' | b'+' | b'-' | b'.' | b'/' | b'=' | b'~' => TOKEN,
+            b'@' => AT,
+            b':' => COLON,
+            b'`' | b'*' => MARK,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+    each_block(text, |block| {
+        let mut all = Masks { prints: places(prints, block), ..Masks::default() };
+        for (i, byte) in block[..BLOCK].iter().enumerate() {
+            let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
+            let bit = |wanted: u8| u64::from(class & wanted != 0) << i;
+            all.digits |= bit(DIGIT);
+            all.alnum |= bit(ALNUM);
+            all.token |= bit(TOKEN);
+            all.at |= bit(AT);
+            all.colon |= bit(COLON);
+            all.mark |= bit(MARK);
+        }
+        masks.push(all);
+    });
+}
+
+fn places(prints: &Fingerprints, block: &[u8; WIDE]) -> u64 {
+    let admitted = |bytes: &[u8]| {
+        let groups = |place: usize| {
+            let byte = bytes[place];
+            prints.wide[place].get(usize::from(byte)).copied().unwrap_or(prints.high[place][usize::from(byte >> 4)])
+        };
+        (1..FINGERPRINT).fold(groups(0), |all, place| all & groups(place)) != 0
+    };
+    block.windows(FINGERPRINT).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
+}
+
+pub(super) fn find(prints: &Fingerprints, text: &[u8], places_of: &mut [u64]) -> Tally {
+    let mut room = places_of.iter_mut();
+    each_block(text, |block| {
+        if let Some(entry) = room.next() {
+            *entry = places(prints, block);
+        }
+    });
+    let count = |wanted: fn(u8) -> bool| text.iter().filter(|byte| wanted(**byte)).count();
+    Tally {
+        foreign: count(|byte| byte.wrapping_sub(0xC3) < 0x2C && byte != 0xE2),
+        signs: count(|byte| (byte | 0x20).wrapping_sub(b'{') < 3),
+    }
+}
+
+pub(super) fn skip_plain(text: &[u8]) -> usize {
+    text.iter().position(|byte| is_flag(*byte)).unwrap_or(text.len())
+}

@@ -1,0 +1,124 @@
+use super::*;
+
+/// A form of the kernels: what it is called, and its functions.
+type Form = (
+    &'static str,
+    fn(&Fingerprints, &[u8], &mut Vec<Masks>),
+    fn(&Fingerprints, &[u8], &mut [u64]) -> Tally,
+    fn(&[u8]) -> usize,
+);
+
+/// The forms beside the scalar one that this processor has.
+#[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
+fn forms() -> Vec<Form> {
+    let mut forms: Vec<Form> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: each is called only where the processor has its features.
+        if std::arch::is_x86_feature_detected!("avx2") {
+            forms.push((
+                "avx2",
+                |prints, text, masks| unsafe { avx2::classify(prints, text, masks) },
+                |prints, text, places| unsafe { avx2::find(prints, text, places) },
+                |text| unsafe { avx2::skip_plain(text) },
+            ));
+        }
+        // SAFETY: as above.
+        if has_avx512() {
+            forms.push((
+                "avx512",
+                |prints, text, masks| unsafe { avx512::classify(prints, text, masks) },
+                |prints, text, places| unsafe { avx512::find(prints, text, places) },
+                |text| unsafe { avx512::skip_plain(text) },
+            ));
+        }
+    }
+    forms
+}
+
+fn prints() -> Fingerprints {
+    let literal = |text: &[u8; 5], folded| text.map(|byte| Place::of(byte, folded));
+    let open = |text: &[u8; 3]| {
+        let [first, second, third] = *text;
+        [Place::Byte(first), Place::of(second, true), Place::Byte(third), Place::Any, Place::Any]
+    };
+    Fingerprints::new(
+        [literal(b"xyz-9", false), literal(b"+,-./", false), literal(b"abcde", true), open(b"m_n"), open(b"   ")]
+            .into_iter(),
+    )
+}
+
+/// Every byte at every place of a block.
+fn text() -> Vec<u8> {
+    let mut text = Vec::new();
+    for shift in 0..BLOCK {
+        text.extend(std::iter::repeat_n(b'x', shift));
+        text.extend(0..=255u8);
+        text.extend(b"aBcDe xyz-9 m_n\xc3 m_N XYZ-9");
+    }
+    text
+}
+
+#[test]
+fn classes_are_what_they_say() {
+    for byte in 0..=255u8 {
+        let mut masks = Vec::new();
+        scalar::classify(&prints(), &[byte], &mut masks);
+        let [masks] = masks[..] else { panic!("one block") };
+        assert_eq!(masks.digits == 1, byte.is_ascii_digit(), "{byte}");
+        assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
+        assert_eq!(masks.token == 1, byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte), "{byte}");
+        assert_eq!(masks.colon == 1, byte == b':', "{byte}");
+        assert_eq!(masks.at == 1, byte == b'@', "{byte}");
+        assert_eq!(masks.mark == 1, b"`*".contains(&byte), "{byte}");
+    }
+}
+
+#[test]
+fn fingerprints_stand_where_their_bytes_do() {
+    let mut places = [0; 1];
+    let text = b"aBcDe XYZ-9 xyz-9 m_n\xc3m_N m_";
+    scalar::find(&prints(), text, &mut places);
+    assert_eq!(places[0] & ((1 << text.len()) - 1), 1 | 1 << 12 | 1 << 18);
+}
+
+#[test]
+fn all_forms_agree_on_every_byte_at_every_place() {
+    let text = text();
+    let prints = prints();
+    for end in [text.len(), text.len() - 1, text.len() - 63, 0, 1, 4, 61, 64, 65, 67, 68] {
+        let text = &text[..end];
+        let (mut masks, mut places) = (Vec::new(), vec![0; end.div_ceil(BLOCK)]);
+        scalar::classify(&prints, text, &mut masks);
+        let tally = scalar::find(&prints, text, &mut places);
+        assert_eq!(masks.iter().map(|masks| masks.prints).collect::<Vec<_>>(), places);
+        for (name, classify, find, _) in forms() {
+            let (mut own, mut own_places) = (Vec::new(), vec![0; places.len()]);
+            classify(&prints, text, &mut own);
+            assert_eq!(find(&prints, text, &mut own_places), tally, "{name} {end}");
+            assert_eq!(own.len(), masks.len(), "{name} {end}");
+            for (i, (own, masks)) in own.iter().zip(&masks).enumerate() {
+                assert_eq!(own.prints, own_places[i], "{name} {end}");
+                assert_eq!(masks.prints & !own.prints, 0, "{name} {end}: none is overlooked");
+                assert_eq!(Masks { prints: 0, ..*own }, Masks { prints: 0, ..*masks }, "{name} {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn all_forms_find_the_first_flag_at_every_place() {
+    for at in 0..200 {
+        for flag in *b"%&\\\x80\xff" {
+            let mut text = [b'a'; 200];
+            text[at] = flag;
+            assert_eq!(scalar::skip_plain(&text), at);
+            for (name, _, _, skip_plain) in forms() {
+                assert_eq!(skip_plain(&text), at, "{name}");
+            }
+        }
+    }
+    for (name, _, _, skip_plain) in forms() {
+        assert_eq!(skip_plain(&[b'a'; 131]), 131, "{name}");
+    }
+}
