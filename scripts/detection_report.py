@@ -1,12 +1,11 @@
-# ruff: noqa: INP001 -- run by path, not part of a package
 """Writes the measured parts of docs/detection.md: what the rules name, and how well they find it.
 
     TOLLHOUSE_CORPORA=... python scripts/detection_report.py [SECTION ...]
 
 A section stands between `<!-- begin NAME -->` and `<!-- end NAME -->`. Figures come from the scripts that measure
-(evaluate_secrets.py, evaluate_pii.py, train_injection.py --report), held-out texts only. What cannot be measured here
-stays as it was, and the reason is printed. The injection report needs numpy, scipy and
-scikit-learn: TRAINING_PYTHON names an interpreter that has them.
+(evaluate_secrets.py, evaluate_pii.py, evaluate_evasion.py, train_injection.py --report); those on held-out texts are
+the ones that count. What cannot be measured here stays as it was, and the reason is printed. The injection report needs
+numpy, scipy and scikit-learn: TRAINING_PYTHON names an interpreter that has them.
 """
 
 from __future__ import annotations
@@ -161,6 +160,19 @@ def pii() -> str:
     return "\n".join([*rows, "", origin("scripts/evaluate_pii.py --part held-out")])
 
 
+def evasion() -> str:
+    """What is found of what was disguised, by tier and by part."""
+    text = output(sys.executable, "scripts/evaluate_evasion.py")
+    cells: dict[tuple[str, str], dict[str, tuple[str, str]]] = defaultdict(dict)
+    pattern = r"^(.+?) +tier (\d) all +(dev|held out) +\d+ of +(\d+) ([\d.]+)$"
+    for kind, tier, part, count, rate in re.findall(pattern, text, re.MULTILINE):
+        cells[kind, tier][part] = (count, rate)
+    rows = ["| disguised | tier | held out | found | others | found |", "|---|--:|--:|--:|--:|--:|"]
+    for (kind, tier), parts in cells.items():
+        rows.append(f"| {kind} | {tier} | {' | '.join([*parts['held out'], *parts['dev']])} |")
+    return "\n".join([*rows, "", origin("scripts/evaluate_evasion.py")])
+
+
 def injection() -> str:
     """What is flagged at fixed rates of false positives."""
     python = os.environ.get("TRAINING_PYTHON", sys.executable)
@@ -181,7 +193,13 @@ def replace(page: str, name: str, text: str) -> str:
     return pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"entities": entities, "secrets": secrets, "pii": pii, "injection": injection}
+SECTIONS: dict[str, Callable[[], str]] = {
+    "entities": entities,
+    "secrets": secrets,
+    "pii": pii,
+    "evasion": evasion,
+    "injection": injection,
+}
 
 
 def main() -> int:

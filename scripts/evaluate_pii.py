@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 -- run by path, not part of a package
 """Recall, precision and F1 of the personal-data rules on labelled corpora, and what they find in harmless texts.
 
 TOLLHOUSE_CORPORA names the folder with pii/, benign/, chat/ and secrets/*.jsonl. Every fifth record, by the hash of
@@ -14,22 +13,17 @@ and did not label; and, in cases made for one recogniser, what is of other types
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import corpora
+from corpora import covered, read, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = ["cargo", "run", "-q", "--release", "-p", "tollhouse-core", "--example", "scan_jsonl"]
+    from pathlib import Path
 
 # Names that mean the same, by the name that the report uses.
 FOLD = {
@@ -127,16 +121,6 @@ class Score:
         return replace(self, wrong=self.wrong - self.aside)
 
 
-def say(text: str) -> None:
-    """Prints a line."""
-    sys.stdout.write(text + "\n")
-
-
-def held_out(identifier: str) -> bool:
-    """Whether a record is kept for measuring only."""
-    return int(hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
-
-
 def fold(kind: str) -> str:
     """The name of the report for a name of a source or a rule."""
     return FOLD.get(kind, kind)
@@ -147,32 +131,12 @@ def equivalent(found: str, label: str) -> bool:
     return found == label or label in KIN.get(found, ())
 
 
-def records(path: Path, part: str) -> Iterator[dict[str, Any]]:
-    """The records of a file that belong to a part."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            if part == "all" or held_out(record["id"]) == (part == "held-out"):
-                yield record
-
-
 def scan(texts: Iterable[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
     """What the rules find, by the id of the text; only personal data."""
-    lines = "".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts)
-    done = subprocess.run(  # noqa: S603 (a fixed command)
-        COMMAND, input=lines, capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    answers = map(json.loads, done.stdout.splitlines())
     return {
-        answer["id"]: [found for found in answer["findings"] if found["type"] not in {"SECRET", "INJECTION"}]
-        for answer in answers
+        key: [found for found in findings if found["type"] not in {"SECRET", "INJECTION"}]
+        for key, findings in corpora.scan(texts).items()
     }
-
-
-def covers(finding: dict[str, Any], span: dict[str, Any]) -> float:
-    """The share of a span that a finding covers."""
-    common = min(finding["end"], span["end"]) - max(finding["start"], span["start"])
-    return float(common / (span["end"] - span["start"]))
 
 
 def excerpt(text: str, start: int, end: int) -> str:
@@ -203,17 +167,17 @@ def score(
         count.labels += 1
         near = [finding for finding in findings if equivalent(fold(finding["type"]), span["type"])]
         # A checksum is no part of the question whether a social security number was found.
-        if any(covers(finding, span) >= 0.5 for finding in near):
+        if any(covered(finding, span) >= 0.5 for finding in near):
             count.found += 1
         else:
-            others = {finding["type"] for finding in findings if covers(finding, span) > 0}
+            others = {finding["type"] for finding in findings if covered(finding, span) > 0}
             count.missed_texts.append(f"{excerpt(text, span['start'], span['end'])} {others or ''}")
         count.exact += any(finding["start"] == span["start"] and finding["end"] == span["end"] for finding in near)
     for finding in findings:
         kind = fold(finding["type"])
         if kind not in kinds:
             continue
-        over = [span for span in spans if covers(finding, span) > 0]
+        over = [span for span in spans if covered(finding, span) > 0]
         if any(equivalent(kind, span["type"]) for span in over):
             scores[kind].right += 1
         else:
@@ -228,7 +192,7 @@ def score(
 
 def report_spans(path: Path, part: str, *, only_valid: bool, show: int) -> None:
     """Prints the scores of a file of labelled stretches."""
-    rows = [record for record in records(path, part) if record.get("spans") is not None]
+    rows = [record for record in read(path, part) if record.get("spans") is not None]
     found = scan((record["id"], record["text"]) for record in rows)
     total: dict[str, Score] = defaultdict(Score)
     for record in rows:
@@ -260,7 +224,7 @@ def report_spans(path: Path, part: str, *, only_valid: bool, show: int) -> None:
 
 def report_cases(path: Path, part: str, show: int) -> None:
     """Prints how often the expected number of findings was met, by type."""
-    rows = list(records(path, part))
+    rows = list(read(path, part))
     found = scan((record["id"], record["text"]) for record in rows)
     met: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -291,14 +255,14 @@ def turns(record: dict[str, Any]) -> Iterator[tuple[str, str, list[dict[str, Any
 
 def report_harmless(path: Path, part: str, show: int) -> None:
     """Prints what is found in texts that hold no personal data, or only that which is labelled."""
-    parts = {key: (text, spans) for record in records(path, part) for key, text, spans in turns(record)}
+    parts = {key: (text, spans) for record in read(path, part) for key, text, spans in turns(record)}
     found = scan((key, text) for key, (text, _) in parts.items())
     false: dict[str, list[str]] = defaultdict(list)
     phones = Score()
     flagged = set()
     for key, (text, spans) in parts.items():
         for finding in found[key]:
-            if any(covers(finding, span) > 0 for span in spans):
+            if any(covered(finding, span) > 0 for span in spans):
                 phones.right += fold(finding["type"]) == "PHONE"
                 continue
             flagged.add(key)
@@ -308,7 +272,7 @@ def report_harmless(path: Path, part: str, show: int) -> None:
             if span["type"] == "PHONE":
                 phones.labels += 1
                 phones.found += any(
-                    fold(finding["type"]) == "PHONE" and covers(finding, span) >= 0.5 for finding in found[key]
+                    fold(finding["type"]) == "PHONE" and covered(finding, span) >= 0.5 for finding in found[key]
                 )
     counts = ", ".join(f"{kind} {len(texts)}" for kind, texts in sorted(false.items())) or "nothing"
     say(f"\n{path.parent.name}/{path.name} [{part}] {len(parts)} texts, {len(flagged)} flagged: {counts}")
@@ -322,17 +286,13 @@ def report_harmless(path: Path, part: str, show: int) -> None:
 def main() -> int:
     """Evaluates and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("dev", "held-out", "all"), default="dev")
+    parser.add_argument("--part", choices=corpora.PARTS, default="dev")
     parser.add_argument("--valid", action="store_true", help="leave out labels whose value fails its check")
     parser.add_argument("--show", type=int, default=0, help="so many errors of each sort (never with --part held-out)")
     parser.add_argument("--only", default="", help="files whose name holds this")
     options = parser.parse_args()
-    folder = os.environ.get("TOLLHOUSE_CORPORA")
-    if not folder:
-        sys.stderr.write("skipped: TOLLHOUSE_CORPORA names no folder of corpora\n")
-        return 0
+    root = corpora.required()
     show = 0 if options.part == "held-out" else options.show
-    root = Path(folder)
     for path in sorted(root.glob("pii/*.jsonl")):
         if options.only in path.name:
             report_spans(path, options.part, only_valid=options.valid, show=show)

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 -- run by path, not part of a package
 """Measure the secret rules on the detection corpora.
 
 The folder with the corpora comes from the environment variable TOLLHOUSE_CORPORA. A record belongs to the held-out part
@@ -11,20 +10,17 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import hashlib
-import json
-import os
-import pathlib
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import corpora
+from corpora import say
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterable, Iterator
 
-SCAN = ("cargo", "run", "-q", "--release", "-p", "tollhouse-core", "--example", "scan_jsonl")
 OVERLAP = 0.5
-HELD_OUT_SHARE = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Record:
     @property
     def held_out(self) -> bool:
         """Whether it is for measuring only."""
-        return int(hashlib.sha1(self.id.encode(), usedforsecurity=False).hexdigest(), 16) % HELD_OUT_SHARE == 0
+        return corpora.is_held_out(self.id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,21 +75,14 @@ class Tally:
         )
 
 
-def say(*parts: object) -> None:
-    """Write one line."""
-    sys.stdout.write(" ".join(map(str, parts)) + "\n")
-
-
 def read(path: pathlib.Path) -> Iterator[Record]:
     """Yield the records of one file; a conversation is one text."""
-    for line in path.read_text().splitlines():
-        raw: dict[str, Any] = json.loads(line)
-        text = raw.get("text") or "\n".join(message["content"] for message in raw.get("messages", []))
+    for raw in corpora.read(path):
         spans = raw.get("spans", []) if path.parent.name == "secrets" else []
         yield Record(
             id=raw["id"],
             file=f"{path.parent.name}/{path.stem}",
-            text=text + ("\n" + raw["response"] if raw.get("response") else ""),
+            text=corpora.text_of(raw),
             label=raw.get("label", "benign") if path.parent.name == "secrets" else "benign",
             rule=raw.get("rule") or "",
             context=raw.get("context") or "",
@@ -104,11 +93,10 @@ def read(path: pathlib.Path) -> Iterator[Record]:
 
 def scan(records: list[Record]) -> list[list[Finding]]:
     """Run the scanner over all texts at once."""
-    lines = "".join(json.dumps({"id": record.id, "text": record.text}) + "\n" for record in records)
-    done = subprocess.run(SCAN, input=lines, capture_output=True, text=True, check=True)  # noqa: S603 - a fixed command
+    found = corpora.scan((f"{record.file}/{record.id}", record.text) for record in records)
     return [
-        [Finding(f["rule"], f["start"], f["end"]) for f in json.loads(line)["findings"] if f["type"] == "SECRET"]
-        for line in done.stdout.splitlines()
+        [Finding(f["rule"], f["start"], f["end"]) for f in findings if f["type"] == "SECRET"]
+        for findings in found.values()
     ]
 
 
@@ -206,11 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--misses", action="store_true", help="list what goes wrong in the part that is not held out")
     options = parser.parse_args()
-    folder = os.environ.get("TOLLHOUSE_CORPORA")
-    if not folder:
-        sys.stderr.write("TOLLHOUSE_CORPORA is not set: there is nothing to measure on" + "\n")
-        return 0
-    root = pathlib.Path(folder)
+    root = corpora.required()
     records = [
         r
         for name in ("secrets", "benign", "chat")

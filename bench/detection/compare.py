@@ -23,7 +23,8 @@ import sys
 import venv
 from typing import Any
 
-from bench.detection.texts import benign, corpora, cut, is_held_out, records
+from bench.detection.texts import benign, cut, records
+from scripts.corpora import folder as corpora
 
 ROOT = pathlib.Path(__file__).parents[2]
 PEERS = ROOT / "build" / "bench" / "peers"
@@ -190,10 +191,10 @@ def sample(found: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
 def texts_of(folder: pathlib.Path, kind: str, limit: int) -> list[dict[str, Any]]:
     """The held-out texts of a kind."""
     if kind == "pii":
-        chosen = [one for one in records(folder / "pii") if one["file"] != WITHOUT_SPANS and is_held_out(one)]
+        chosen = [one for one in records(folder / "pii", "held-out") if one["file"] != WITHOUT_SPANS]
         return sample(chosen, limit)
-    secrets = [one for one in records(folder / "secrets") if one["label"] in {"secret", "benign"} and is_held_out(one)]
-    chat = [one for name in ("benign", "chat") for one in records(folder / name) if is_held_out(one)]
+    secrets = [one for one in records(folder / "secrets", "held-out") if one["label"] in {"secret", "benign"}]
+    chat = [one for name in ("benign", "chat") for one in records(folder / name, "held-out")]
     return secrets + sample([{**one, "label": "benign"} for one in chat], limit)
 
 

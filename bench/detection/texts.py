@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.corpora import folder as corpora
+from scripts.corpora import read, text_of
+
 SENTENCES = pathlib.Path(__file__).with_name("sentences.txt")
-HELD_OUT_SHARE = 5
 
 
 class Draw:
@@ -42,25 +41,11 @@ def synthetic(size: int) -> str:
     return "".join(parts)
 
 
-def corpora() -> pathlib.Path | None:
-    """The folder with the corpora, if the environment names one."""
-    folder = os.environ.get("TOLLHOUSE_CORPORA")
-    return pathlib.Path(folder) if folder else None
-
-
-def records(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of all files of one corpus; what a conversation says is one text."""
+def records(folder: pathlib.Path, part: str = "all") -> Iterator[dict[str, Any]]:
+    """Yield the records of all files of one corpus, or of a part of them; what a conversation says is one text."""
     for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            record: dict[str, Any] = json.loads(line)
-            said = [message["content"] for message in record.get("messages", [])]
-            parts = [record.get("text"), record.get("response"), *said]
-            yield {**record, "text": "\n".join(part for part in parts if part), "file": path.stem}
-
-
-def is_held_out(record: dict[str, Any]) -> bool:
-    """Whether a record is for measuring only."""
-    return int(hashlib.sha1(record["id"].encode(), usedforsecurity=False).hexdigest(), 16) % HELD_OUT_SHARE == 0
+        for record in read(path, part):
+            yield {**record, "text": text_of(record), "file": path.stem}
 
 
 def benign(size: int) -> str:
