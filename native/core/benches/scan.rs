@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use tollhouse_core::scan::decode::{Encoding, decode_token, is_split, joined_run, may_start_run, without_marks};
+use tollhouse_core::scan::decode::{decode_token, is_split, joined_run, may_start_run, without_marks};
 use tollhouse_core::scan::injection::{Channel, Detector};
 use tollhouse_core::scan::normalise::{Normalised, Normaliser, identity_len};
 use tollhouse_core::scan::{Action, Policy, Rules, Scanner, prefilter};
@@ -114,7 +114,7 @@ fn views_refused(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn view_of_token(bencher: Bencher<'_, '_>) {
     let token = "VGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyIHRoZSBsYXp5IGRvZy4g".repeat(64);
-    bencher.counter(BytesCount::of_str(&token)).bench_local(|| -> Option<Encoding> {
+    bencher.counter(BytesCount::of_str(&token)).bench_local(|| -> bool {
         let mut out = Vec::new();
         decode_token(black_box(token.as_bytes()), &mut out)
     });

@@ -113,7 +113,7 @@ fn views(text: &[u8], depth: usize) -> Vec<String> {
         let padding = run.iter().rev().take_while(|&&byte| byte == b'=').count();
         let from = value.map_or(0, |at| run.len() - padding - at);
         let mut out = Vec::new();
-        if run.len() - from >= MIN_TOKEN && decode_token(&run[from..], &mut out).is_some() {
+        if run.len() - from >= MIN_TOKEN && decode_token(&run[from..], &mut out) {
             if depth < 2 {
                 views.extend(self::views(&out, depth + 1));
             }

@@ -1,7 +1,7 @@
 //! What stands in a text instead of what was found.
 
 use super::pseudonym::{Vault, look_alikes};
-use super::{Action, Decision, Family, Finding, Outcome, Scanner};
+use super::{Action, Family, Finding, Scanner};
 
 /// A stretch of a text of which something is to be said or done.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,21 +31,6 @@ pub(crate) enum Way<'a> {
 }
 
 impl Scanner {
-    /// Looks at a whole text. With a vault, pseudonyms are reversible, and what only looks like one is escaped.
-    #[must_use]
-    pub fn scan_with(&self, text: &str, vault: Option<&mut Vault>) -> Outcome {
-        let mut outcome = self.scan(text);
-        if vault.is_none() || outcome.decision == Decision::Blocked {
-            return outcome;
-        }
-        let hits = self.hits(text, &outcome.findings, &mut Way::Out(vault));
-        if hits.iter().any(|hit| hit.text.is_some()) {
-            outcome.decision = Decision::Transformed;
-            outcome.redacted = Some(splice(text, &hits));
-        }
-        outcome
-    }
-
     /// This scanner for the way back: where requests are pseudonymised, an answer's own values are only reported, because
     /// a pseudonym for them would be undone in the same breath.
     #[must_use]

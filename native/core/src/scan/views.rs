@@ -76,7 +76,7 @@ fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen
     let from = run[..unpadded].iter().rposition(|byte| *byte == b'=').map_or(0, |equals| equals + 1);
     let token = &run[from..];
     let mut decoded = Vec::new();
-    if token.len() < MIN_TOKEN || decode_token(token, &mut decoded).is_none() {
+    if token.len() < MIN_TOKEN || !decode_token(token, &mut decoded) {
         return Seen::No;
     }
     let mut normal = Normalised::new();

@@ -6,11 +6,9 @@ mod answer;
 mod leaves;
 mod redactor;
 
-use std::collections::BTreeMap;
-
 use super::mask::{Hit, Way};
 use super::pseudonym::Vault;
-use super::{Decision, Finding, Rules, Scanner};
+use super::{Decision, Finding, Scanner};
 use crate::request::{Form, Segment, SegmentKind, View};
 use answer::Dropped;
 pub(crate) use answer::answer_kind;
@@ -37,23 +35,6 @@ pub struct BodyOutcome {
     pub body: Option<Vec<u8>>,
     /// What was found, in the order of the body.
     pub findings: Vec<BodyFinding>,
-}
-
-impl BodyOutcome {
-    /// How many findings there are of each type.
-    #[must_use]
-    pub fn counts<'r>(&self, rules: &'r Rules) -> BTreeMap<&'r str, usize> {
-        counts(self.findings.iter().map(|found| found.finding.rule), rules)
-    }
-}
-
-/// How many findings there are of each type.
-pub(crate) fn counts(found: impl Iterator<Item = u16>, rules: &Rules) -> BTreeMap<&str, usize> {
-    let mut counts = BTreeMap::new();
-    for rule in found.filter_map(|rule| rules.get(rule)) {
-        *counts.entry(rule.kind.as_str()).or_default() += 1;
-    }
-    counts
 }
 
 /// Looks at every text of a request and redacts what the policy says.

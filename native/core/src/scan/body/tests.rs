@@ -156,7 +156,9 @@ fn every_string_that_a_model_reads_is_looked_at() {
             let value = &text[found.finding.start..found.finding.end];
             assert!(value == MAIL || value.contains("u0040"), "{body}: {value}");
         }
-        assert_eq!(outcome.counts(&Rules::builtin()).keys().copied().collect::<Vec<_>>(), ["EMAIL_ADDRESS"]);
+        let rules = Rules::builtin();
+        assert!(outcome.findings.iter().all(|found| rules.get(found.finding.rule).unwrap().kind == "EMAIL_ADDRESS"));
+        assert!(!outcome.findings.is_empty());
     }
 }
 

@@ -1,52 +1,30 @@
 //! Decodes a token of base64 or hexadecimal digits if text comes of it.
 
-use std::ops::Range;
-
 /// The shortest token that is decoded, in bytes.
 pub const MIN_TOKEN: usize = 12;
 /// The longest token that is decoded, in bytes.
-pub const MAX_TOKEN: usize = 64 << 10;
+pub(super) const MAX_TOKEN: usize = 64 << 10;
 
 /// The fewest bytes that are worth a look.
 const MIN_TEXT: usize = 6;
 
-/// How a token was encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// Two hexadecimal digits for each byte.
-    Hex,
-    /// Four characters for three bytes, in either alphabet.
-    Base64,
-}
-
-impl Encoding {
-    /// The stretch of the token that some of the decoded bytes come from.
-    #[must_use]
-    pub fn span(self, decoded: Range<usize>) -> Range<usize> {
-        match self {
-            Self::Hex => decoded.start * 2..decoded.end * 2,
-            Self::Base64 => decoded.start * 4 / 3..(decoded.end * 4).div_ceil(3),
-        }
-    }
-}
-
 /// Appends what the token stands for to `out` if that is text: UTF-8 of printable characters and white space.
 ///
 /// Words, digests and keys are told by the first bytes they decode to, of which few are text.
-pub fn decode_token(token: &[u8], out: &mut Vec<u8>) -> Option<Encoding> {
+pub fn decode_token(token: &[u8], out: &mut Vec<u8>) -> bool {
     if !(MIN_TOKEN..=MAX_TOKEN).contains(&token.len()) {
-        return None;
+        return false;
     }
     let start = out.len();
-    for (encoding, decode) in [(Encoding::Hex, hex as fn(&[u8], &mut Text) -> Option<()>), (Encoding::Base64, base64)] {
+    for decode in [hex as fn(&[u8], &mut Text) -> Option<()>, base64] {
         let mut text = Text { out, continuation: 0 };
         let decoded = decode(token, &mut text).is_some() && text.continuation == 0;
         if decoded && out.len() - start >= MIN_TEXT && str::from_utf8(&out[start..]).is_ok() {
-            return Some(encoding);
+            return true;
         }
         out.truncate(start);
     }
-    None
+    false
 }
 
 /// Takes bytes as long as they are text.

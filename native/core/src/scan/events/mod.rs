@@ -11,7 +11,6 @@ mod parse;
 mod texts;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::calls::{Call, Held};
@@ -19,8 +18,7 @@ use self::channel::{Channel, Wire};
 use self::parse::{Parsed, Shape};
 use self::texts::Taken;
 use self::wire::{WireRef, replaced};
-use super::body::counts;
-use super::{Decision, Finding, Rules, Scanner, Vault};
+use super::{Decision, Finding, Scanner, Vault};
 use crate::json::Span;
 use crate::request::SegmentKind;
 use crate::sse::{Block, Framed, Framer};
@@ -175,12 +173,6 @@ impl EventRedactor {
     #[must_use]
     pub fn findings(&self) -> &[EventFinding] {
         &self.findings
-    }
-
-    /// How many findings there are of each type.
-    #[must_use]
-    pub fn counts<'r>(&self, rules: &'r Rules) -> BTreeMap<&'r str, usize> {
-        counts(self.findings.iter().map(|found| found.finding.rule), rules)
     }
 
     /// What became of the stream so far.

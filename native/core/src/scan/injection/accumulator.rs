@@ -34,12 +34,6 @@ impl<'detector> Accumulator<'detector> {
         }
     }
 
-    /// The verdict on what was judged so far: whole segments only.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        self.verdict.judged(self.channel)
-    }
-
     /// The verdict on the whole text; `hidden` as for [`Detector::score`].
     #[must_use]
     pub fn finish(mut self, hidden: usize) -> Verdict {

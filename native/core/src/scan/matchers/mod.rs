@@ -17,11 +17,11 @@ use super::window::{Verdict, Window};
 
 /// Says whether a value stands where a trigger was seen. It may begin up to [`super::window::REACH`] bytes earlier, but never
 /// before a byte that breaks runs (see [`super::prefilter::breaks`]).
-pub type Matcher = fn(&Window<'_>, usize) -> Verdict;
+pub(super) type Matcher = fn(&Window<'_>, usize) -> Verdict;
 
 /// What makes the engine ask a matcher about a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
+pub(super) enum Trigger {
     /// An `@`.
     At,
     /// A `:`.
@@ -38,7 +38,7 @@ pub enum Trigger {
 }
 
 /// All matchers by the names that rules use.
-pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
+pub(super) const MATCHERS: &[(&str, Trigger, Matcher)] = &[
     ("attached-secret", Trigger::Number("[0-9A-Za-z-]{16}"), secret::attached),
     ("email", Trigger::At, email::email),
     (
@@ -72,6 +72,6 @@ pub const MATCHERS: &[(&str, Trigger, Matcher)] = &[
 
 /// The matcher of a name.
 #[must_use]
-pub fn by_name(name: &str) -> Option<(Trigger, Matcher)> {
+pub(super) fn by_name(name: &str) -> Option<(Trigger, Matcher)> {
     MATCHERS.iter().find(|(known, ..)| *known == name).map(|(_, trigger, matcher)| (*trigger, *matcher))
 }

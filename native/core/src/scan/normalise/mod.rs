@@ -28,7 +28,6 @@ pub struct Normaliser {
     raw: usize,
     /// Raw text that came and is undecided.
     held: String,
-    changed: bool,
 }
 
 impl Normaliser {
@@ -36,24 +35,6 @@ impl Normaliser {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Whether the output equals the raw text that went into it, byte for byte.
-    #[must_use]
-    pub fn is_identity_so_far(&self) -> bool {
-        !self.changed
-    }
-
-    /// How many raw bytes at the end wait for what follows them.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
-    /// How many raw bytes are decided.
-    #[must_use]
-    pub fn raw_position(&self) -> usize {
-        self.raw
     }
 
     /// Takes the next raw text and appends what is decided by it.
@@ -135,7 +116,6 @@ impl Normaliser {
             if reading.is_none() && !escaped {
                 continue;
             }
-            self.changed = true;
             write(reading.unwrap_or(tables::KEEP), point, base + copied, width, out);
             copied = at;
         }

@@ -1,6 +1,6 @@
 //! What looks like a secret and is none: placeholders, and identifiers that are made to be public.
 
-pub mod randomness;
+pub(super) mod randomness;
 
 /// Words that people write where the secret belongs. A value that holds one of them is documentation.
 const PLACEHOLDER_WORDS: &[&str] = &[
@@ -91,7 +91,7 @@ const PUBLIC_STARTS: &[&[u8]] = &[
 
 /// Whether a value is a placeholder or public by design.
 #[must_use]
-pub fn is_placeholder(value: &[u8]) -> bool {
+pub(super) fn is_placeholder(value: &[u8]) -> bool {
     value.len() < 2
         || is_template(value)
         || is_monotonous(value)
@@ -102,7 +102,7 @@ pub fn is_placeholder(value: &[u8]) -> bool {
 
 /// Whether the text before a value says that it is the digest of something, or a picture: `h1:`, `sha256:`, `package.tgz#`.
 #[must_use]
-pub fn is_digest_mark(before: &[u8]) -> bool {
+pub(super) fn is_digest_mark(before: &[u8]) -> bool {
     const MARKS: &[&[u8]] = &[
         b"h1:",
         b"sha1:",
@@ -135,7 +135,7 @@ pub fn is_digest_mark(before: &[u8]) -> bool {
 
 /// Whether a value could be a password that somebody chose: letters and digits or marks, and none of the usual stand-ins.
 #[must_use]
-pub fn is_plausible_password(value: &[u8]) -> bool {
+pub(super) fn is_plausible_password(value: &[u8]) -> bool {
     const STAND_INS: &[&str] = &["pass", "user", "test", "admin", "secret", "token", "key"];
     let shape = randomness::Shape::of(value);
     let mixed = shape.letters > 0 && (shape.digits > 0 || shape.marks > 0);
@@ -144,7 +144,7 @@ pub fn is_plausible_password(value: &[u8]) -> bool {
 
 /// `${VAR}`, `{{ value }}`, `<value>`, `%(name)s`, `$(command)`, `#{value}`.
 #[must_use]
-pub fn is_template(value: &[u8]) -> bool {
+pub(super) fn is_template(value: &[u8]) -> bool {
     let opened =
         value.windows(2).any(|pair| matches!(pair, b"${" | b"{{" | b"$(" | b"%(" | b"#{" | b"<%" | b"{%" | b"$["));
     opened
@@ -170,7 +170,7 @@ fn is_monotonous(value: &[u8]) -> bool {
 
 /// Whether a text holds a word in lower case, ignoring the case of its ASCII letters.
 #[must_use]
-pub fn holds(text: &[u8], word: &[u8]) -> bool {
+pub(super) fn holds(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
 }
 

@@ -33,7 +33,7 @@ const COMMON_PAIRS: [u32; 26] = [
 
 /// What a value is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Letters of either case.
     pub letters: usize,
     /// Decimal digits.
@@ -49,7 +49,7 @@ pub struct Shape {
 impl Shape {
     /// Looks at a value once.
     #[must_use]
-    pub fn of(value: &[u8]) -> Self {
+    pub(crate) fn of(value: &[u8]) -> Self {
         let mut shape = Self::default();
         let mut before = None;
         for byte in value {
@@ -71,14 +71,14 @@ impl Shape {
 
     /// Whether a good part of it is letters and a good part digits, and nothing else.
     #[must_use]
-    pub fn is_dense(&self) -> bool {
+    pub(crate) fn is_dense(&self) -> bool {
         let all = self.letters + self.digits;
         self.marks == 0 && 4 * self.letters >= all && 4 * self.digits >= all
     }
 
     /// Whether it is a run of hexadecimal digits that holds both letters and decimal digits.
     #[must_use]
-    pub fn is_hex(&self) -> bool {
+    pub(crate) fn is_hex(&self) -> bool {
         self.beyond_hex == 0 && self.digits > 1 && self.letters > 1
     }
 }
@@ -104,7 +104,7 @@ fn common(first: u8, second: u8) -> bool {
 
 /// Whether a value without any other evidence than a word nearby is taken for a generated one.
 #[must_use]
-pub fn is_random(value: &[u8]) -> bool {
+pub(crate) fn is_random(value: &[u8]) -> bool {
     let shape = Shape::of(value);
     shape.surprise >= 3.0 || (shape.is_hex() && value.len() >= 16)
 }
@@ -112,7 +112,7 @@ pub fn is_random(value: &[u8]) -> bool {
 /// Whether letters and digits are mixed as words and numbers do not mix them: enough where a service is named and the length
 /// is right.
 #[must_use]
-pub fn is_mixed(value: &[u8]) -> bool {
+pub(crate) fn is_mixed(value: &[u8]) -> bool {
     let shape = Shape::of(value);
     let turns = value.windows(2).filter(|pair| pair[0].is_ascii_digit() != pair[1].is_ascii_digit()).count();
     (shape.letters > 1 && shape.digits > 1 && turns > 2) || is_random(value)
@@ -120,7 +120,7 @@ pub fn is_mixed(value: &[u8]) -> bool {
 
 /// The groups 8-4-4-4-12 of letters and digits, hexadecimal as a rule.
 #[must_use]
-pub fn is_uuid(value: &[u8]) -> bool {
+pub(crate) fn is_uuid(value: &[u8]) -> bool {
     value.len() == 36
         && value.iter().any(u8::is_ascii_digit)
         && value.iter().enumerate().all(|(i, byte)| match i {

@@ -21,10 +21,10 @@ mod united_states;
 mod tests;
 
 /// Says whether a value passes. It gets the value as it stands in the normalised text, separators included.
-pub type Validator = fn(&[u8]) -> bool;
+pub(super) type Validator = fn(&[u8]) -> bool;
 
 /// All checks by the names that rules use.
-pub const VALIDATORS: &[(&str, Validator)] = &[
+pub(super) const VALIDATORS: &[(&str, Validator)] = &[
     ("aadhaar", asia::aadhaar),
     ("aba", bank::aba),
     ("abn", oceania::abn),
@@ -95,13 +95,13 @@ pub(crate) use bank::iban_length;
 
 /// The check of a name.
 #[must_use]
-pub fn by_name(name: &str) -> Option<Validator> {
+pub(super) fn by_name(name: &str) -> Option<Validator> {
     VALIDATORS.iter().find(|(known, _)| *known == name).map(|(_, check)| *check)
 }
 
 /// The digits of a value, without whatever separates them; at most `N` of them, else nothing.
 #[must_use]
-pub fn digits<const N: usize>(value: &[u8]) -> Option<([u8; N], usize)> {
+pub(super) fn digits<const N: usize>(value: &[u8]) -> Option<([u8; N], usize)> {
     let mut found = [0; N];
     let mut count = 0;
     for byte in value.iter().filter(|byte| byte.is_ascii_digit()) {

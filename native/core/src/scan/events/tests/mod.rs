@@ -6,6 +6,8 @@ mod splits;
 mod stops;
 mod texts;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
