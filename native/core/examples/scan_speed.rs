@@ -1,5 +1,5 @@
 //! How fast texts are scanned: a file is cut at line ends into pieces of the given sizes, and streamed in small deltas;
-//! with a size, only that is done.
+//! with a size, only that is done, as often as is said.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,18 +8,19 @@ use tollhouse_core::scan::{Policy, Rules, Scanner};
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).ok_or("usage: scan_speed FILE [SIZE]")?;
+    let path = std::env::args().nth(1).ok_or("usage: scan_speed FILE [SIZE [TIMES]]")?;
     let text = std::fs::read_to_string(path)?;
     let begun = Instant::now();
     let rules = Rules::load(Vec::new()).map_err(|errors| format!("{errors:?}"))?;
     println!("{} rules loaded in {:.1} ms", rules.len(), begun.elapsed().as_secs_f64() * 1e3);
     let scanner = Scanner::new(rules, &Policy::default());
     let only = std::env::args().nth(2).map(|size| size.parse()).transpose()?;
+    let times = std::env::args().nth(3).map_or(Ok(7), |times| times.parse())?;
     for size in only.map_or(vec![text.len(), 65_536, 4096, 1024], |size: usize| vec![size]) {
         let pieces = cut(&text, size);
         let mut best = f64::MAX;
         let mut findings = 0;
-        for _ in 0..7 {
+        for _ in 0..times {
             let begun = Instant::now();
             findings = pieces.iter().map(|piece| black_box(scanner.scan(piece)).findings.len()).sum();
             best = best.min(begun.elapsed().as_secs_f64());

@@ -1,7 +1,7 @@
 //! Decides cheaply whether a text is worth modelling: looks for literals that attacks hold and plain text rarely does.
 
 use super::{OVERLAP, SEGMENT};
-use crate::scan::simd::{BLOCK, FINGERPRINT, Fingerprints, Place, Tally, find};
+use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find};
 
 /// Texts up to this length are modelled when letters or signs alone call for it.
 const SHORT: usize = 512;
@@ -14,6 +14,8 @@ const FOREIGN_SHARE: usize = 8;
 /// Brackets, braces, bars and backslashes after which a short text is modelled: generated suffixes are full of them.
 const SIGNS: usize = 3;
 
+/// So many bytes of a literal are looked at first.
+const FINGERPRINT: usize = 6;
 /// log2 of the slots of the table of fingerprints.
 const BITS: u32 = 12;
 
@@ -27,6 +29,15 @@ pub(super) struct Trigger {
     pub(super) literal: String,
     /// How much it counts in a text of more than 512 bytes.
     weight: u32,
+}
+
+impl Trigger {
+    /// Whether the literal stands in a text with its fingerprint, which is so far behind its start, at a place.
+    fn stands(&self, text: &[u8], at: usize, offset: u8) -> bool {
+        at.checked_sub(usize::from(offset))
+            .and_then(|start| text.get(start..start + self.literal.len()))
+            .is_some_and(|found| found.eq_ignore_ascii_case(self.literal.as_bytes()))
+    }
 }
 
 pub(super) fn triggers() -> Vec<Trigger> {
@@ -55,7 +66,7 @@ fn opens(length: usize, weight: u32, tally: Tally) -> bool {
 #[derive(Debug)]
 pub(super) struct Gate {
     triggers: Vec<Trigger>,
-    prints: Fingerprints,
+    prints: Fingerprints<FINGERPRINT>,
     /// For each hashed fingerprint the number of its list in `places`; 0 for none.
     slots: Box<[u8; 1 << BITS]>,
     /// Literals that have the fingerprint, and where.
@@ -86,7 +97,7 @@ impl Gate {
     pub(super) fn opens(&self, text: &[u8]) -> bool {
         let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
         let tally = find(&self.prints, text, &mut places);
-        let (mut weight, mut seen) = (0, 0);
+        let (mut weight, mut seen) = (0, 0_u128);
         if opens(text.len(), weight, tally) {
             return true;
         }
@@ -96,38 +107,31 @@ impl Gate {
                 bits &= bits - 1;
                 let Some(print) = text.get(at..).and_then(|rest| rest.first_chunk()) else { continue };
                 let list = self.slots[slot_of(*print)];
-                if list != 0
-                    && let Some((bit, more)) = self.verify(text, at, list)
-                    && seen & bit == 0
-                {
-                    seen |= bit;
-                    weight += more;
-                    if opens(text.len(), weight, tally) {
-                        return true;
+                if list == 0 {
+                    continue;
+                }
+                for &(number, offset) in &self.places[usize::from(list)] {
+                    let trigger = &self.triggers[usize::from(number)];
+                    if seen >> number & 1 == 0 && trigger.stands(text, at, offset) {
+                        seen |= 1 << number;
+                        weight += trigger.weight;
+                        if opens(text.len(), weight, tally) {
+                            return true;
+                        }
                     }
                 }
             }
         }
         false
     }
-
-    /// The bit and the weight of the literal that has its fingerprint at `at`.
-    fn verify(&self, text: &[u8], at: usize, list: u8) -> Option<(u128, u32)> {
-        self.places.get(usize::from(list))?.iter().find_map(|&(number, offset)| {
-            let trigger = self.triggers.get(usize::from(number))?;
-            let start = at.checked_sub(usize::from(offset))?;
-            let found = text.get(start..start + trigger.literal.len())?;
-            found.eq_ignore_ascii_case(trigger.literal.as_bytes()).then_some((1 << (number & 127), trigger.weight))
-        })
-    }
 }
 
 /// Letters that differ in case only share a slot.
 #[inline]
 fn slot_of(print: [u8; FINGERPRINT]) -> usize {
-    let [first, second, third, fourth, _] = print;
-    let folded = u32::from_le_bytes([first, second, third, fourth]) | 0x2020_2020;
-    (folded.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+    let [first, second, third, fourth, fifth, sixth] = print;
+    let bytes = u64::from_le_bytes([first, second, third, fourth, fifth, sixth, 0, 0]) | 0x2020_2020_2020;
+    (bytes.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - BITS)) as usize
 }
 
 /// The stretch of a literal that plain text holds least often, and where it stands.

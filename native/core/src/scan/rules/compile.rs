@@ -7,7 +7,7 @@ use super::error::RuleError;
 use super::expression::Expression;
 use super::front::{Front, Fronts};
 use super::labels::Labels;
-use super::literals::{HEAD, Literals, Words};
+use super::literals::{FINGERPRINT, HEAD, Literals, Words};
 use super::shape::token_lead;
 use super::spec::{Boundary, Require, RuleSpec, Start};
 use crate::scan::matchers::{self, Matcher, Trigger};
@@ -71,7 +71,7 @@ pub struct Rules {
     /// Literals that all text is searched for.
     pub(crate) outer: Literals,
     /// Of the literals that all text is searched for.
-    pub(crate) prints: Fingerprints,
+    pub(crate) prints: Fingerprints<FINGERPRINT>,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.

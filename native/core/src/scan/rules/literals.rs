@@ -1,9 +1,11 @@
 //! Literals, and the rules that start at them: a bit for the first four bytes answers almost every question.
 
-use crate::scan::simd::{FINGERPRINT, Place};
+use crate::scan::simd::Place;
 
 /// The shortest literal, in bytes.
 pub(super) const HEAD: usize = 3;
+/// So many of its bytes are looked at in all text.
+pub(super) const FINGERPRINT: usize = 5;
 
 /// Literals, and the rules that start at them.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -49,7 +49,7 @@ const HIGH_OTHER: [u8; 16] = [0, 0, 4, 0, AT, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 type Table = [__m256i; 2];
 
 #[target_feature(enable = "avx2")]
-pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
     let classes = [twice(&LOW), twice(&HIGH)];
     let others = [twice(&LOW_OTHER), twice(&HIGH_OTHER)];
     let tables = tables(prints);
@@ -84,7 +84,7 @@ pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
     let tables = tables(prints);
     let mut room = places.iter_mut();
     let mut tally = Tally::default();
@@ -124,7 +124,7 @@ pub(super) fn skip_plain(text: &[u8]) -> usize {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn admitted(tables: &[Table; FINGERPRINT], block: &[u8; WIDE]) -> u64 {
+fn admitted<const N: usize>(tables: &[Table; N], block: &[u8; WIDE]) -> u64 {
     let half = |from: usize| {
         let groups = |place: usize| {
             let bytes = at(block, from + place);
@@ -134,16 +134,14 @@ fn admitted(tables: &[Table; FINGERPRINT], block: &[u8; WIDE]) -> u64 {
                 (_mm256_and_si256(bytes, splat(15)), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15)));
             _mm256_and_si256(_mm256_shuffle_epi8(low, lower), _mm256_shuffle_epi8(high, upper))
         };
-        let near = _mm256_and_si256(groups(0), groups(1));
-        let far = _mm256_and_si256(groups(2), groups(3));
-        any(_mm256_and_si256(_mm256_and_si256(near, far), groups(4)))
+        any((1..N).fold(groups(0), |all, place| _mm256_and_si256(all, groups(place))))
     };
     half(0) | half(32) << 32
 }
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn tables(prints: &Fingerprints) -> [Table; FINGERPRINT] {
+fn tables<const N: usize>(prints: &Fingerprints<N>) -> [Table; N] {
     std::array::from_fn(|place| [twice(&prints.low[place]), twice(&prints.high[place])])
 }
 
@@ -207,4 +205,4 @@ fn splat(byte: u8) -> __m256i {
     _mm256_set1_epi8(byte.cast_signed())
 }
 
-const _: () = assert!(BLOCK == 64 && WIDE - 32 == 32 + FINGERPRINT - 1, "two halves, each with what follows it");
+const _: () = assert!(BLOCK == 64 && WIDE - 32 == 32 + FINGERPRINT_MAX - 1, "two halves, each with what follows it");

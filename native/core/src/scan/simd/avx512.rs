@@ -7,12 +7,12 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
 
 type Table = [__m512i; 2];
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
     let classes = table(&CLASSES);
     let tables = tables(prints);
     masks.reserve(text.len() / BLOCK + 1);
@@ -34,7 +34,7 @@ pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
     let tables = tables(prints);
     let mut room = places.iter_mut();
     let mut tally = Tally::default();
@@ -69,19 +69,21 @@ pub(super) fn skip_plain(text: &[u8]) -> usize {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn admitted(tables: &[Table; FINGERPRINT], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
+fn admitted<const N: usize>(tables: &[Table; N], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
     let groups = |place: usize, bytes: __m512i| {
         let [low, high] = tables[place];
         _mm512_permutex2var_epi8(low, bytes, high)
     };
-    let near = _mm512_and_si512(groups(0, first), groups(1, at(block, 1)));
-    let far = _mm512_and_si512(groups(2, at(block, 2)), groups(3, at(block, 3)));
-    _mm512_test_epi8_mask(_mm512_and_si512(near, far), groups(4, at(block, 4)))
+    let mut all = groups(0, first);
+    for place in 1..N {
+        all = _mm512_and_si512(all, groups(place, at(block, place)));
+    }
+    _mm512_test_epi8_mask(all, all)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn tables(prints: &Fingerprints) -> [Table; FINGERPRINT] {
+fn tables<const N: usize>(prints: &Fingerprints<N>) -> [Table; N] {
     prints.wide.each_ref().map(|places| table(places))
 }
 

@@ -1,19 +1,19 @@
 //! What a text must have at a place for one of many literals to stand there.
 
-/// Bytes that are looked at.
-pub(crate) const FINGERPRINT: usize = 5;
+/// The most bytes that are looked at.
+pub(crate) const FINGERPRINT_MAX: usize = 6;
 /// Groups of fingerprints: a bit of a byte for each.
 const GROUPS: usize = 8;
 
-/// Fingerprints in eight groups: one can stand at a place if a group admits all of its bytes.
+/// Fingerprints of `N` bytes in eight groups: one can stand at a place if a group admits all of its bytes.
 ///
 /// In the wide form a byte of ASCII is looked up as it is. In the narrow form it is judged by its halves, so that sixteen
 /// entries are a table, and a group admits more. Literals are ASCII; bytes beyond it may be taken for others.
 #[derive(Clone, Debug)]
-pub(crate) struct Fingerprints {
-    pub(super) wide: [[u8; 128]; FINGERPRINT],
-    pub(super) low: [[u8; 16]; FINGERPRINT],
-    pub(super) high: [[u8; 16]; FINGERPRINT],
+pub(crate) struct Fingerprints<const N: usize> {
+    pub(super) wide: [[u8; 128]; N],
+    pub(super) low: [[u8; 16]; N],
+    pub(super) high: [[u8; 16]; N],
 }
 
 /// The bytes that can stand at a place of a fingerprint.
@@ -40,14 +40,14 @@ impl Place {
     }
 }
 
-impl Fingerprints {
-    pub(crate) fn new(prints: impl Iterator<Item = [Place; FINGERPRINT]>) -> Self {
+impl<const N: usize> Fingerprints<N> {
+    pub(crate) fn new(prints: impl Iterator<Item = [Place; N]>) -> Self {
         let mut all: Vec<_> = prints.collect();
         // Those that begin alike share a group.
         all.sort_unstable();
         all.dedup();
-        let mut made =
-            Self { wide: [[0; 128]; FINGERPRINT], low: [[0; 16]; FINGERPRINT], high: [[0; 16]; FINGERPRINT] };
+        const { assert!(N <= FINGERPRINT_MAX) };
+        let mut made = Self { wide: [[0; 128]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
         let size = all.len().div_ceil(GROUPS).max(1);
         for (i, print) in all.iter().enumerate() {
             let group = 1 << (i / size);

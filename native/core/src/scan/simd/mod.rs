@@ -9,12 +9,13 @@ mod avx512;
 mod fingerprints;
 mod scalar;
 
-pub(crate) use fingerprints::{FINGERPRINT, Fingerprints, Place};
+use fingerprints::FINGERPRINT_MAX;
+pub(crate) use fingerprints::{Fingerprints, Place};
 
 /// Bytes in a block.
 pub(crate) const BLOCK: usize = 64;
 /// With the bytes behind it that a fingerprint can take.
-const WIDE: usize = BLOCK + FINGERPRINT - 1;
+const WIDE: usize = BLOCK + FINGERPRINT_MAX - 1;
 
 /// One bit for each byte of a block, the first byte lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +75,13 @@ fn has_avx512() -> bool {
 }
 
 /// Fills one entry of masks for each block of a text; what follows its end counts as spaces.
-pub(crate) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+pub(crate) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
     masks.clear();
     widest!(classify(prints, text, masks));
 }
 
 /// Writes for each block of a text where a fingerprint could stand, as far as there is room, and counts characters.
-pub(crate) fn find(prints: &Fingerprints, text: &[u8], places: &mut [u64]) -> Tally {
+pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
     widest!(find(prints, text, places))
 }
 

@@ -1,6 +1,6 @@
 //! A byte at a time.
 
-use super::{BLOCK, FINGERPRINT, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
 
 pub(super) const DIGIT: u8 = 1;
 pub(super) const ALNUM: u8 = 2;
@@ -28,7 +28,7 @@ pub(super) const CLASSES: [u8; 128] = {
     table
 };
 
-pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks>) {
+pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
     each_block(text, |block| {
         let mut all = Masks { prints: places(prints, block), ..Masks::default() };
         for (i, byte) in block[..BLOCK].iter().enumerate() {
@@ -45,18 +45,18 @@ pub(super) fn classify(prints: &Fingerprints, text: &[u8], masks: &mut Vec<Masks
     });
 }
 
-fn places(prints: &Fingerprints, block: &[u8; WIDE]) -> u64 {
+fn places<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64 {
     let admitted = |bytes: &[u8]| {
         let groups = |place: usize| {
             let byte = bytes[place];
             prints.wide[place].get(usize::from(byte)).copied().unwrap_or(prints.high[place][usize::from(byte >> 4)])
         };
-        (1..FINGERPRINT).fold(groups(0), |all, place| all & groups(place)) != 0
+        (1..N).fold(groups(0), |all, place| all & groups(place)) != 0
     };
-    block.windows(FINGERPRINT).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
+    block.windows(N).take(BLOCK).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
 }
 
-pub(super) fn find(prints: &Fingerprints, text: &[u8], places_of: &mut [u64]) -> Tally {
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places_of: &mut [u64]) -> Tally {
     let mut room = places_of.iter_mut();
     each_block(text, |block| {
         if let Some(entry) = room.next() {

@@ -3,8 +3,8 @@ use super::*;
 /// A form of the kernels: what it is called, and its functions.
 type Form = (
     &'static str,
-    fn(&Fingerprints, &[u8], &mut Vec<Masks>),
-    fn(&Fingerprints, &[u8], &mut [u64]) -> Tally,
+    fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>),
+    fn(&Fingerprints<5>, &[u8], &mut [u64]) -> Tally,
     fn(&[u8]) -> usize,
 );
 
@@ -36,7 +36,7 @@ fn forms() -> Vec<Form> {
     forms
 }
 
-fn prints() -> Fingerprints {
+fn prints() -> Fingerprints<5> {
     let literal = |text: &[u8; 5], folded| text.map(|byte| Place::of(byte, folded));
     let open = |text: &[u8; 3]| {
         let [first, second, third] = *text;
