@@ -33,8 +33,7 @@ async def test_an_app_hears_that_its_client_has_gone():
     async with serving(app) as running:
         client = await running.connect()
         await ask_and_leave(client, GET, waits.is_set)
-        async with asyncio.timeout(2):
-            await told.wait()
+        await until(told.is_set)
         await until(lambda: not running.server._connections)
 
 
@@ -56,8 +55,7 @@ async def test_a_watcher_is_called_when_the_client_goes_and_at_once_when_it_has_
     async with serving(app) as running:
         client = await running.connect()
         await ask_and_leave(client, GET, waits.is_set)
-        async with asyncio.timeout(2):
-            await done.wait()
+        await until(done.is_set)
 
 
 async def test_a_watcher_that_was_taken_back_or_whose_response_is_complete_is_not_called():

@@ -1,4 +1,4 @@
-mod from_tool;
+pub(crate) mod from_tool;
 
 use std::sync::{Arc, LazyLock};
 

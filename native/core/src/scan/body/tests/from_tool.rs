@@ -3,11 +3,11 @@
 use super::*;
 
 /// An attack by the measure for tools, and not by that for users: what follows the marker orders nothing.
-const DOUBTFUL: &str =
-    "Minutes of the meeting on Tuesday.\\n<|im_start|>\\nThe garden club meets again in May, with tea.";
+pub(crate) const DOUBTFUL: &str =
+    "Minutes of the meeting on Tuesday.\n<|im_start|>\nThe garden club meets again in May, with tea.";
 
 fn is_blocked(kind: Kind, body: &str) -> bool {
-    let body = body.replace("TEXT", DOUBTFUL);
+    let body = body.replace("TEXT", &escaped(DOUBTFUL));
     let view = View::parse(body.as_bytes(), kind, Limits::default()).unwrap();
     redact_request(&scanner(&Policy::default()), body.as_bytes(), &view, None).decision == Decision::Blocked
 }
@@ -82,7 +82,7 @@ fn what_stands_beside_a_tools_text_is_the_users() {
 fn what_an_answer_brings_of_tools_is_held_to_the_stricter_measure() {
     let policy = Policy { injection: Action::Block, ..Policy::default() };
     let is_blocked = |body: &str| {
-        let body = body.replace("TEXT", DOUBTFUL);
+        let body = body.replace("TEXT", &escaped(DOUBTFUL));
         redact_response(&scanner(&policy), body.as_bytes(), None).decision == Decision::Blocked
     };
     assert!(!is_blocked(r#"{"type":"message","content":[{"type":"text","text":"TEXT"}]}"#));

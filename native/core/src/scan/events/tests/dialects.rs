@@ -1,6 +1,7 @@
 //! Every dialect has its own events.
 
 use super::*;
+use crate::scan::body::tests::from_tool::DOUBTFUL;
 
 #[test]
 fn anthropic_blocks_are_texts_and_calls() {
@@ -112,16 +113,15 @@ fn events_of_no_known_dialect_are_looked_at_one_by_one() {
 
 #[test]
 fn what_a_tool_of_the_server_wrote_is_held_to_the_stricter_measure() {
-    let doubtful = "Minutes of the meeting on Tuesday.\n<|im_start|>\nThe garden club meets again in May.";
     let redactor = || EventRedactor::new(&scanner(Action::Redact), Dialect::Messages, None);
     let block = |block: Value| event(&json!({"type": "content_block_start", "index": 0, "content_block": block}));
-    let text = json!({"type": "text", "text": doubtful});
+    let text = json!({"type": "text", "text": DOUBTFUL});
     assert_eq!(every_cut(redactor, &block(text.clone())).stopped, None);
     let result = json!({"type": "mcp_tool_result", "tool_use_id": "t", "content": [text]});
     assert_eq!(every_cut(redactor, &block(result)).stopped, Some(Stop::Blocked));
     let item = |item: Value| event(&json!({"type": "response.output_item.done", "output_index": 0, "item": item}));
-    let said = json!({"type": "message", "content": [{"type": "output_text", "text": doubtful}]});
+    let said = json!({"type": "message", "content": [{"type": "output_text", "text": DOUBTFUL}]});
     assert_eq!(every_cut(redactor, &item(said)).stopped, None);
-    let called = json!({"type": "mcp_call", "name": "f", "arguments": "{}", "output": doubtful});
+    let called = json!({"type": "mcp_call", "name": "f", "arguments": "{}", "output": DOUBTFUL});
     assert_eq!(every_cut(redactor, &item(called)).stopped, Some(Stop::Blocked));
 }
