@@ -46,9 +46,13 @@ pub(crate) fn zone<'a>(window: &Window<'a>, start: usize) -> &'a [u8] {
         from = behind_digit(before);
     }
     let zone = &before[from..];
-    let sentence =
-        zone.windows(SENTENCE.len()).rposition(|part| part.iter().zip(SENTENCE).all(|(byte, class)| class(byte)));
-    sentence.map_or(zone, |end| &zone[end + SENTENCE.len()..])
+    // A full stop behind a word that is too long to be cut short (`Tel.`, `geb.`), and a blank.
+    let ends = |stop: &usize| {
+        zone.get(stop + 1) == Some(&b' ')
+            && stop.checked_sub(WORD).is_some_and(|word| zone[word..*stop].iter().all(u8::is_ascii_alphabetic))
+    };
+    let stop = memchr::memrchr_iter(b'.', zone).find(ends);
+    stop.map_or(zone, |stop| &zone[stop + 2..])
 }
 
 fn behind_digit(text: &[u8]) -> usize {
@@ -57,13 +61,5 @@ fn behind_digit(text: &[u8]) -> usize {
 
 const JOINERS: [&[u8]; 7] = [b" and ", b" or ", b" & ", b" und ", b" oder ", b" et ", b" y "];
 
-/// A full stop behind a word that is too long to be cut short (`Tel.`, `geb.`), and a blank.
-const SENTENCE: [fn(&u8) -> bool; 7] = [
-    u8::is_ascii_alphabetic,
-    u8::is_ascii_alphabetic,
-    u8::is_ascii_alphabetic,
-    u8::is_ascii_alphabetic,
-    u8::is_ascii_alphabetic,
-    |byte| *byte == b'.',
-    |byte| *byte == b' ',
-];
+/// The shortest word that is none cut short, in bytes.
+const WORD: usize = 5;

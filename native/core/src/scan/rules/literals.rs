@@ -15,14 +15,14 @@ pub(crate) struct Literals {
     entries: Vec<Entry>,
 }
 
-/// One literal of one rule.
-#[derive(Debug)]
+/// A literal and its rules.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     head: u32,
     text: Box<[u8]>,
     /// Letters count in either case.
     folded: bool,
-    rule: u16,
+    rules: Vec<u16>,
 }
 
 /// Bytes with the bit set that tells small letters from capitals; other bytes may fall together.
@@ -56,11 +56,20 @@ impl Literals {
             let (word, mask) = bit(fold([first, second, third, next]));
             self.bits[word] |= mask;
         }
-        self.entries.push(Entry { head: head(fold([first, second, third, 0])), text: text.into(), folded, rule });
+        let head = head(fold([first, second, third, 0]));
+        self.entries.push(Entry { head, text: text.into(), folded, rules: vec![rule] });
     }
 
+    /// Puts them in order; to be done when all are added.
     pub(super) fn sort(&mut self) {
-        self.entries.sort_by(|a, b| (a.head, &a.text, a.rule).cmp(&(b.head, &b.text, b.rule)));
+        self.entries.sort_unstable();
+        self.entries.dedup_by(|later, first| {
+            let same = (later.folded, &later.text) == (first.folded, &first.text);
+            if same {
+                first.rules.append(&mut later.rules);
+            }
+            same
+        });
     }
 
     /// What a text must have for one of the literals to stand at a place.
@@ -88,13 +97,16 @@ impl Literals {
     fn each_of(&self, head: u32, text: &[u8], found: &mut impl FnMut(u16)) {
         let from = self.entries.partition_point(|entry| entry.head < head);
         for entry in self.entries[from..].iter().take_while(|entry| entry.head == head) {
-            let same = text.get(..entry.text.len()).is_some_and(|there| {
-                if entry.folded { there.eq_ignore_ascii_case(&entry.text) } else { *there == *entry.text }
-            });
-            if same {
-                found(entry.rule);
+            if text.get(..entry.text.len()).is_some_and(|there| entry.is(there)) {
+                entry.rules.iter().for_each(|rule| found(*rule));
             }
         }
+    }
+}
+
+impl Entry {
+    fn is(&self, text: &[u8]) -> bool {
+        if self.folded { text.eq_ignore_ascii_case(&self.text) } else { *text == *self.text }
     }
 }
 
@@ -111,7 +123,7 @@ impl Words {
         if word.len() < HEAD {
             self.short.push((word.as_bytes().into(), number));
         } else {
-            self.long.add(word, number, true);
+            self.long.add(&word.to_ascii_lowercase(), number, true);
         }
     }
 
