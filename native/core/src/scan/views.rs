@@ -2,7 +2,7 @@
 
 use super::decode::{self, MIN_TOKEN, decode_token, is_split, joined_run, may_start_run, without_marks};
 use super::machine::{Found, Machine};
-use super::normalise::{Normalised, Normaliser};
+use super::normalise::{Normalised, normalise};
 use super::prefilter::run_start;
 use super::rules::shape::is_token;
 use super::window::Window;
@@ -79,11 +79,10 @@ fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen
     if token.len() < MIN_TOKEN || !decode_token(token, &mut decoded) {
         return Seen::No;
     }
+    let text = String::from_utf8_lossy(&decoded);
     let mut normal = Normalised::new();
-    let mut normaliser = Normaliser::new();
-    normaliser.feed(&String::from_utf8_lossy(&decoded), &mut normal);
-    normaliser.finish(&mut normal);
-    let found = nested(scanner, window.context(at + from), normal.bytes(), depth);
+    let bytes = if normalise(&text, &mut normal) { normal.bytes() } else { text.as_bytes() };
+    let found = nested(scanner, window.context(at + from), bytes, depth);
     // Whatever part of it was found, the token is replaced as one.
     let whole = |found: Found| Found { start: at + from, end: at + until, ..found };
     Seen::Found { found: found.into_iter().map(whole).collect(), end }

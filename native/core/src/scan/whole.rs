@@ -3,45 +3,55 @@
 use std::cell::RefCell;
 
 use super::machine::{Found, Machine};
-use super::normalise::{Normalised, Normaliser, identity_len};
+use super::normalise::{Normalised, normalise};
 use super::policy::Action;
 use super::window::Window;
 use super::writer::Writer;
 use super::{Outcome, Scanner};
 
+/// What a scan needs and the next one can use again: most texts are short and hold nothing.
+#[derive(Default)]
+struct Scratch {
+    machine: Machine,
+    settled: Vec<Found>,
+    normal: Normalised,
+}
+
+/// The scratch of a longer text is let go of, in bytes.
+const KEPT: usize = 64 << 10;
+
 thread_local! {
-    /// Most texts are short and hold nothing: what they need is made once.
-    static SCRATCH: RefCell<(Machine, Vec<Found>)> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Looks at a whole text.
 pub(super) fn scan(scanner: &Scanner, text: &str) -> Outcome {
     SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
         Ok(mut scratch) => {
-            let (machine, settled) = &mut *scratch;
-            machine.reset();
-            settled.clear();
-            scan_with(scanner, text, machine, settled)
+            scratch.machine.reset();
+            scratch.settled.clear();
+            let outcome = scan_with(scanner, text, &mut scratch);
+            if text.len() > KEPT {
+                *scratch = Scratch::default();
+            }
+            outcome
         }
         // Text within text, as in an encoded token.
-        Err(_) => scan_with(scanner, text, &mut Machine::default(), &mut Vec::new()),
+        Err(_) => scan_with(scanner, text, &mut Scratch::default()),
     })
 }
 
-fn scan_with(scanner: &Scanner, text: &str, machine: &mut Machine, settled: &mut Vec<Found>) -> Outcome {
-    let injection = if identity_len(text) == text.len() {
-        machine.advance(scanner, &Window { text: text.as_bytes(), at_end: true }, 0, settled);
-        scanner.injection(text.as_bytes())
-    } else {
-        let mut normal = Normalised::new();
-        let mut normaliser = Normaliser::new();
-        normaliser.feed(text, &mut normal);
-        normaliser.finish(&mut normal);
+fn scan_with(scanner: &Scanner, text: &str, scratch: &mut Scratch) -> Outcome {
+    let Scratch { machine, settled, normal } = scratch;
+    let injection = if normalise(text, normal) {
         machine.advance(scanner, &Window { text: normal.bytes(), at_end: true }, 0, settled);
         for found in settled.iter_mut() {
-            *found = found.in_raw(&normal);
+            *found = found.in_raw(normal);
         }
         scanner.injection(normal.bytes()).map(|found| Found { end: text.len(), ..found })
+    } else {
+        machine.advance(scanner, &Window { text: text.as_bytes(), at_end: true }, 0, settled);
+        scanner.injection(text.as_bytes())
     };
     if settled.is_empty() && injection.is_none() {
         Outcome::default()

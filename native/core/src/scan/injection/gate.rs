@@ -1,7 +1,7 @@
 //! Decides cheaply whether a text is worth modelling: looks for literals that attacks hold and plain text rarely does.
 
 use super::{OVERLAP, SEGMENT};
-use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find};
+use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find, share_of};
 
 /// Texts up to this length are modelled when letters or signs alone call for it.
 const SHORT: usize = 512;
@@ -137,16 +137,6 @@ fn slot_of(print: [u8; FINGERPRINT]) -> usize {
 /// The stretch of a literal that plain text holds least often, and where it stands.
 fn rarest(literal: &[u8]) -> (u8, [u8; FINGERPRINT]) {
     let prints = literal.windows(FINGERPRINT).zip(0..).filter_map(|(print, at)| Some((at, *print.first_chunk()?)));
-    prints.min_by_key(|(_, print)| print.iter().map(|byte| commonness(*byte)).sum::<u32>()).unwrap_or_default()
-}
-
-/// How often a byte stands in plain text: twice log2 of its share in 10,000, spaces included.
-fn commonness(byte: u8) -> u32 {
-    const LETTERS: [u32; 26] =
-        [19, 14, 16, 17, 20, 16, 15, 17, 18, 7, 12, 17, 16, 18, 19, 15, 7, 18, 18, 19, 16, 13, 15, 9, 15, 6];
-    match byte.to_ascii_lowercase() {
-        letter @ b'a'..=b'z' => LETTERS[usize::from(letter - b'a')],
-        b' ' => 21,
-        _ => 6,
-    }
+    let share = |print: &[u8; FINGERPRINT]| print.iter().map(|byte| share_of(*byte)).product::<f32>();
+    prints.min_by(|(_, a), (_, b)| share(a).total_cmp(&share(b))).unwrap_or_default()
 }

@@ -143,6 +143,20 @@ fn write(code: u8, point: u32, raw: usize, width: usize, out: &mut Normalised) {
     }
 }
 
+/// Normalises a whole text into a buffer that is used again. False: the text stays as it is, and the buffer is not touched.
+#[must_use]
+pub fn normalise(text: &str, out: &mut Normalised) -> bool {
+    let plain = identity_len(text);
+    if plain == text.len() {
+        return false;
+    }
+    out.restart(text.len());
+    out.copy(&text.as_bytes()[..plain], 0);
+    let mut normaliser = Normaliser { raw: plain, ..Normaliser::default() };
+    normaliser.take(&text[plain..], out, true);
+    true
+}
+
 /// How much of a text normalisation leaves as it is; all of it for text of accented letters, ideographs and the like.
 #[must_use]
 pub fn identity_len(text: &str) -> usize {

@@ -49,6 +49,14 @@ impl Normalised {
         Self::default()
     }
 
+    /// Begins another text of about so many bytes.
+    pub(super) fn restart(&mut self, size: usize) {
+        self.bytes.clear();
+        self.pieces.clear();
+        (self.dead, self.base) = (0, 0);
+        self.bytes.reserve(size);
+    }
+
     /// The text from `start` on.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

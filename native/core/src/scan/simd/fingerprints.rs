@@ -42,26 +42,102 @@ impl Place {
 
 impl<const N: usize> Fingerprints<N> {
     pub(crate) fn new(prints: impl Iterator<Item = [Place; N]>) -> Self {
-        let mut all: Vec<_> = prints.collect();
-        // Those that begin alike share a group.
-        all.sort_unstable();
-        all.dedup();
         const { assert!(N <= FINGERPRINT_MAX) };
         let mut made = Self { wide: [[0; 128]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
-        let size = all.len().div_ceil(GROUPS).max(1);
-        for (i, print) in all.iter().enumerate() {
-            let group = 1 << (i / size);
+        for (print, number) in grouped(prints.collect()) {
+            let bit = 1 << number;
             for (place, wanted) in print.iter().enumerate() {
                 for byte in (0..128u8).filter(|byte| wanted.admits(*byte)) {
-                    made.wide[place][usize::from(byte)] |= group;
-                    made.low[place][usize::from(byte & 15)] |= group;
-                    made.high[place][usize::from(byte >> 4)] |= group;
+                    made.wide[place][usize::from(byte)] |= bit;
+                    made.low[place][usize::from(byte & 15)] |= bit;
+                    made.high[place][usize::from(byte >> 4)] |= bit;
                 }
                 if *wanted == Place::Any {
-                    made.high[place].iter_mut().for_each(|groups| *groups |= group);
+                    made.high[place].iter_mut().for_each(|groups| *groups |= bit);
                 }
             }
         }
         made
+    }
+}
+
+/// Puts fingerprints into groups such that a group admits little more than its own: the commonest choose first, and may
+/// choose again when all have.
+fn grouped<const N: usize>(mut all: Vec<[Place; N]>) -> Vec<([Place; N], usize)> {
+    all.sort_unstable();
+    all.dedup();
+    let own = |print: &[Place; N]| Group::default().with(print).share();
+    all.sort_by(|a, b| own(b).total_cmp(&own(a)));
+    let mut groups = [Group::<N>::default(); GROUPS];
+    let mut chosen: Vec<([Place; N], usize)> = Vec::with_capacity(all.len());
+    let cheapest = |groups: &[Group<N>; GROUPS], print: &[Place; N]| {
+        let costs = groups.iter().map(|group| group.with(print).share() - group.share()).enumerate();
+        costs.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(number, _)| number)
+    };
+    for print in all {
+        let number = cheapest(&groups, &print);
+        groups[number] = groups[number].with(&print);
+        chosen.push((print, number));
+    }
+    for i in 0..chosen.len() {
+        let (print, before) = chosen[i];
+        let others = chosen.iter().enumerate().filter(|(j, (_, number))| *j != i && *number == before);
+        groups[before] = others.fold(Group::default(), |group, (_, (print, _))| group.with(print));
+        let number = cheapest(&groups, &print);
+        groups[number] = groups[number].with(&print);
+        chosen[i].1 = number;
+    }
+    chosen
+}
+
+/// What the fingerprints of a group admit: a bit for each byte of ASCII, and how much of plain text has one of them.
+#[derive(Clone, Copy)]
+struct Group<const N: usize> {
+    admitted: [u128; N],
+    shares: [f32; N],
+}
+
+impl<const N: usize> Default for Group<N> {
+    fn default() -> Self {
+        Self { admitted: [0; N], shares: [0.0; N] }
+    }
+}
+
+impl<const N: usize> Group<N> {
+    fn with(mut self, print: &[Place; N]) -> Self {
+        for ((admitted, share), wanted) in self.admitted.iter_mut().zip(&mut self.shares).zip(print) {
+            let bytes = match wanted {
+                Place::Byte(byte) => [*byte, *byte],
+                Place::Letter(byte) => [*byte, byte.to_ascii_uppercase()],
+                Place::Any => {
+                    (*admitted, *share) = (u128::MAX, 1.0);
+                    continue;
+                }
+            };
+            for byte in bytes {
+                if *admitted >> (byte & 127) & 1 == 0 {
+                    *admitted |= 1 << (byte & 127);
+                    *share += share_of(byte);
+                }
+            }
+        }
+        self
+    }
+
+    /// The share of the places of a plain text at which the group admits everything.
+    fn share(&self) -> f32 {
+        self.shares.iter().product()
+    }
+}
+
+/// The share of a byte in plain text, about.
+pub(crate) fn share_of(byte: u8) -> f32 {
+    const PER_MILLE: [u8; 26] =
+        [64, 12, 22, 34, 100, 18, 16, 48, 55, 1, 7, 33, 20, 55, 60, 15, 1, 47, 50, 73, 23, 8, 19, 1, 16, 1];
+    match byte {
+        b'a'..=b'z' => f32::from(PER_MILLE[usize::from(byte - b'a')]) / 1000.0,
+        b' ' => 0.18,
+        b'A'..=b'Z' => 0.001,
+        _ => 0.002,
     }
 }

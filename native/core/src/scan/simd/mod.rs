@@ -10,7 +10,7 @@ mod fingerprints;
 mod scalar;
 
 use fingerprints::FINGERPRINT_MAX;
-pub(crate) use fingerprints::{Fingerprints, Place};
+pub(crate) use fingerprints::{Fingerprints, Place, share_of};
 
 /// Bytes in a block.
 pub(crate) const BLOCK: usize = 64;
