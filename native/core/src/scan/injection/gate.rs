@@ -101,7 +101,8 @@ impl Gate {
         if opens(text.len(), weight, tally) {
             return true;
         }
-        for (block, mut bits) in places.into_iter().enumerate() {
+        for (block, &bits) in places.iter().enumerate() {
+            let mut bits = bits;
             while bits != 0 {
                 let at = block * BLOCK + bits.trailing_zeros() as usize;
                 bits &= bits - 1;

@@ -66,8 +66,12 @@ impl Expression {
     /// The longest match from a position, of at most `limit` bytes.
     pub(crate) fn extent(&self, window: &Window<'_>, at: usize, limit: usize) -> Extent {
         let Some(dfa) = self.automaton.get_or_init(|| self.build().ok()) else { return Extent::No };
-        let config = start::Config::new().anchored(Anchored::Yes).look_behind(window.before(at));
-        let Ok(mut state) = dfa.start_state(&config) else { return Extent::No };
+        // Few expressions look at what stands before them.
+        let start = dfa.universal_start_state(Anchored::Yes).or_else(|| {
+            let config = start::Config::new().anchored(Anchored::Yes).look_behind(window.before(at));
+            dfa.start_state(&config).ok()
+        });
+        let Some(mut state) = start else { return Extent::No };
         let mut found = Extent::No;
         let stop = at.saturating_add(limit);
         let mut i = at;

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, each_block};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -108,18 +108,23 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
 
 #[target_feature(enable = "avx2")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
-    let (blocks, rest) = text.as_chunks::<32>();
-    for (i, block) in blocks.iter().enumerate() {
+    let flags = |block: &[u8; 32]| {
         let bytes = load(block);
         let is = |byte: u8| _mm256_cmpeq_epi8(bytes, splat(byte));
         // The top bit of a byte is that of its mask.
         let ascii = _mm256_or_si256(_mm256_or_si256(is(b'%'), is(b'&')), is(b'\\'));
-        let flags = bits(_mm256_or_si256(bytes, ascii));
-        if flags != 0 {
-            return i * 32 + flags.trailing_zeros() as usize;
+        bits(_mm256_or_si256(bytes, ascii))
+    };
+    let (blocks, rest) = text.as_chunks::<32>();
+    for (i, block) in blocks.iter().enumerate() {
+        let found = flags(block);
+        if found != 0 {
+            return i * 32 + found.trailing_zeros() as usize;
         }
     }
-    text.len() - rest.len() + rest.iter().position(|byte| is_flag(*byte)).unwrap_or(rest.len())
+    let mut last = [0; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    text.len() - rest.len() + (flags(&last).trailing_zeros() as usize).min(rest.len())
 }
 
 #[target_feature(enable = "avx2")]

@@ -1,19 +1,19 @@
-//! 64 bytes in a register, and tables of all of ASCII in two. Nothing here reads memory through a pointer of its own making.
+//! 64 bytes in a register, and a table of all of ASCII in two. Nothing here reads memory through a pointer of its own making.
 
 use std::arch::x86_64::{
     __m512i, __mmask64, _mm512_and_si512, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cmpneq_epi8_mask,
-    _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_set1_epi8,
+    _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_permutexvar_epi8, _mm512_set1_epi8,
     _mm512_setr_epi64, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
-
-type Table = [__m512i; 2];
+use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
-    let classes = table(&CLASSES);
+    let (low, high) = CLASSES.split_at(BLOCK);
+    let half = |half: &[u8]| half.first_chunk().map_or_else(|| splat(0), |half| load(half));
+    let classes = [half(low), half(high)];
     let tables = tables(prints);
     masks.reserve(text.len() / BLOCK + 1);
     each_block(text, |block| {
@@ -55,43 +55,37 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    for (i, block) in blocks.iter().enumerate() {
+    let flags = |block: &[u8; BLOCK]| {
         let bytes = load(block);
         let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, splat(byte));
-        let flags = _mm512_movepi8_mask(bytes) | is(b'%') | is(b'&') | is(b'\\');
-        if flags != 0 {
-            return i * BLOCK + flags.trailing_zeros() as usize;
+        _mm512_movepi8_mask(bytes) | is(b'%') | is(b'&') | is(b'\\')
+    };
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (i, block) in blocks.iter().enumerate() {
+        let found = flags(block);
+        if found != 0 {
+            return i * BLOCK + found.trailing_zeros() as usize;
         }
     }
-    text.len() - rest.len() + rest.iter().position(|byte| is_flag(*byte)).unwrap_or(rest.len())
+    let mut last = [0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    text.len() - rest.len() + (flags(&last).trailing_zeros() as usize).min(rest.len())
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn admitted<const N: usize>(tables: &[Table; N], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
-    let groups = |place: usize, bytes: __m512i| {
-        let [low, high] = tables[place];
-        _mm512_permutex2var_epi8(low, bytes, high)
-    };
-    let mut all = groups(0, first);
-    for place in 1..N {
-        all = _mm512_and_si512(all, groups(place, at(block, place)));
+fn admitted<const N: usize>(tables: &[__m512i; N], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
+    let mut all = _mm512_permutexvar_epi8(first, tables[0]);
+    for (place, table) in tables.iter().enumerate().skip(1) {
+        all = _mm512_and_si512(all, _mm512_permutexvar_epi8(at(block, place), *table));
     }
     _mm512_test_epi8_mask(all, all)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn tables<const N: usize>(prints: &Fingerprints<N>) -> [Table; N] {
-    prints.wide.each_ref().map(|places| table(places))
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-#[inline]
-fn table(bytes: &[u8; 128]) -> Table {
-    let half = |from: usize| bytes[from..].first_chunk().map_or_else(|| splat(0), |half| load(half));
-    [half(0), half(64)]
+fn tables<const N: usize>(prints: &Fingerprints<N>) -> [__m512i; N] {
+    prints.wide.each_ref().map(|places| load(places))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]

@@ -7,11 +7,13 @@ const GROUPS: usize = 8;
 
 /// Fingerprints of `N` bytes in eight groups: one can stand at a place if a group admits all of its bytes.
 ///
-/// In the wide form a byte of ASCII is looked up as it is. In the narrow form it is judged by its halves, so that sixteen
+/// In the wide form a byte is looked up by its lower six bits: digits and signs are taken for letters that plain text
+/// rarely has in their place. In the narrow form it is judged by its halves, so that sixteen
 /// entries are a table, and a group admits more. Literals are ASCII; bytes beyond it may be taken for others.
 #[derive(Clone, Debug)]
 pub(crate) struct Fingerprints<const N: usize> {
-    pub(super) wide: [[u8; 128]; N],
+    pub(super) exact: [[u8; 128]; N],
+    pub(super) wide: [[u8; 64]; N],
     pub(super) low: [[u8; 16]; N],
     pub(super) high: [[u8; 16]; N],
 }
@@ -43,12 +45,13 @@ impl Place {
 impl<const N: usize> Fingerprints<N> {
     pub(crate) fn new(prints: impl Iterator<Item = [Place; N]>) -> Self {
         const { assert!(N <= FINGERPRINT_MAX) };
-        let mut made = Self { wide: [[0; 128]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
+        let mut made = Self { exact: [[0; 128]; N], wide: [[0; 64]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
         for (print, number) in grouped(prints.collect()) {
             let bit = 1 << number;
             for (place, wanted) in print.iter().enumerate() {
                 for byte in (0..128u8).filter(|byte| wanted.admits(*byte)) {
-                    made.wide[place][usize::from(byte)] |= bit;
+                    made.exact[place][usize::from(byte)] |= bit;
+                    made.wide[place][usize::from(byte & 63)] |= bit;
                     made.low[place][usize::from(byte & 15)] |= bit;
                     made.high[place][usize::from(byte >> 4)] |= bit;
                 }
