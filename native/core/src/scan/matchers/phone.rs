@@ -6,6 +6,8 @@ use crate::scan::window::{Match, Verdict, Window, is_word};
 
 /// Digits of an international number (E.164).
 const DIGITS_MAX: usize = 15;
+/// Digits of the shortest number that a word can name.
+const DIGITS_MIN: usize = 6;
 /// Bytes of a number with its separators and extension.
 const SPAN_MAX: usize = 40;
 /// The digits of a number, in groups as they are written.
@@ -52,6 +54,10 @@ pub(super) fn phone(window: &Window<'_>, at: usize) -> Verdict {
         Ok(number) => number,
         Err(verdict) => return verdict,
     };
+    // The words before it are read last: most numbers are no telephone number whatever they say.
+    if number.count < DIGITS_MIN || (!plus && looks_like_date(&number)) {
+        return Verdict::No;
+    }
     let Some(alone) = alone(window, start, number.end) else { return Verdict::More };
     let label = match label(window, start) {
         Label::None if alone && plausible(&number) => Label::Strong,
@@ -62,7 +68,7 @@ pub(super) fn phone(window: &Window<'_>, at: usize) -> Verdict {
     {
         return Verdict::Match(Match { start: value, end: number.end, score });
     }
-    if plus || !(7..=13).contains(&number.count) || number.parts < 2 || looks_like_date(&number) {
+    if plus || !(7..=13).contains(&number.count) || number.parts < 2 {
         return Verdict::No;
     }
     match named_behind(window, number.end) {
@@ -224,9 +230,6 @@ fn international(number: &Number, label: &Label) -> Option<f32> {
 
 /// How sure a national number is. None: it is none.
 fn national(number: &Number, bracket: bool, label: &Label, zero: bool) -> Option<f32> {
-    if looks_like_date(number) {
-        return None;
-    }
     let groups = number.groups();
     let digits = &number.digits[..number.count];
     let (head, tail) =

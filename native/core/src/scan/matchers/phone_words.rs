@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::scan::rules::Labels;
+use crate::scan::rules::{Labels, zone};
 use crate::scan::window::Window;
 
 /// Words that name a number.
@@ -38,7 +38,8 @@ pub(super) enum Label {
 
 /// What the words before a number say of it.
 pub(super) fn label(window: &Window<'_>, start: usize) -> Label {
-    let names = |labels: &Option<Labels>| labels.as_ref().is_some_and(|labels| labels.name(window, start));
+    let zone = zone(window, start);
+    let names = |labels: &Option<Labels>| labels.as_ref().is_some_and(|labels| labels.are_in(zone));
     if names(&STRONG_LABELS) {
         Label::Strong
     } else if names(&WEAK_LABELS) {

@@ -22,7 +22,11 @@ impl Labels {
 
     /// Whether one of the words names the value that starts here.
     pub(crate) fn name(&self, window: &Window<'_>, start: usize) -> bool {
-        let zone = zone(window, start);
+        self.are_in(zone(window, start))
+    }
+
+    /// Whether one of the words stands in a [`zone`].
+    pub(crate) fn are_in(&self, zone: &[u8]) -> bool {
         self.words.find_overlapping_iter(zone).any(|hit| {
             let ends = self.open[hit.pattern().as_usize()]
                 || !zone.get(hit.end()).is_some_and(u8::is_ascii_alphabetic)
