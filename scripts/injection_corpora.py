@@ -58,6 +58,7 @@ class Probed:
     """What the compiled detector makes of a text."""
 
     score: float
+    tool_score: float
     phrase: float
     is_open: bool
     words: NDArray[np.uint32]
@@ -77,10 +78,10 @@ def probe(texts: list[str]) -> list[Probed]:
     output = subprocess.run([PROBE], input=payload, capture_output=True, check=True).stdout  # noqa: S603
     probed, at = [], 0
     while at < len(output):
-        score, phrase, is_open, count = struct.unpack_from("<ffII", output, at)
-        words = np.frombuffer(output, "<u4", count, at + 16)
-        probed.append(Probed(score, phrase, bool(is_open), words))
-        at += 16 + 4 * count
+        score, tool_score, phrase, is_open, count = struct.unpack_from("<fffII", output, at)
+        words = np.frombuffer(output, "<u4", count, at + 20)
+        probed.append(Probed(score, tool_score, phrase, bool(is_open), words))
+        at += 20 + 4 * count
     return probed
 
 

@@ -169,19 +169,29 @@ def threshold(scores: NDArray[np.float64], benign: NDArray[np.bool_], rate: floa
     return float(np.sort(scores[benign])[::-1][int(rate * benign.sum())])
 
 
-def report(title: str, scores: NDArray[np.float64], everything: list[Record]) -> None:
-    """Prints the share of each set that is flagged at fixed rates of false positives over all benign sets."""
+def log_odds(scores: list[float]) -> NDArray[np.float64]:
+    clipped = np.clip(scores, 1e-9, 1 - 1e-7)
+    return np.log(clipped / (1 - clipped))
+
+
+def report(
+    title: str, scores: NDArray[np.float64], everything: list[Record], from_tools: NDArray[np.float64] | None = None
+) -> None:
+    """Prints the share of each set that is flagged at fixed rates of false positives over all benign sets.
+
+    And at the two thresholds: 0.5 for users; 0.3 for tools, whose texts are scored as such if the scores are given.
+    """
     sources = np.array([record.source for record in everything])
     benign = np.isin(sources, BENIGN)
-    cuts = {f"{rate:.1%}": threshold(scores, benign, rate) for rate in RATES}
-    cuts["0.5"], cuts["0.3"] = 0.0, np.log(0.3 / 0.7)
-    print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>8}" for name in cuts))  # noqa: T201
+    columns = [(f"{rate:.1%}", scores, threshold(scores, benign, rate)) for rate in RATES]
+    columns += [("0.5", scores, 0.0), ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7))]
+    print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>10}" for name, _, _ in columns))  # noqa: T201
     rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
     rows += [
         (source, sources == source) for source in sorted(set(sources), key=lambda name: (name in DIRECT + TOOL, name))
     ]
     for name, chosen in rows:
-        shares = "".join(f"{np.mean(scores[chosen] > cut):8.3f}" for cut in cuts.values())
+        shares = "".join(f"{np.mean(values[chosen] > cut):10.3f}" for _, values, cut in columns)
         print(f"{name:24}{chosen.sum():7}{shares}")  # noqa: T201
 
 
@@ -198,8 +208,9 @@ def main() -> None:
     probed = probe([record.text for record in everything])
     held_out = np.array([record.held_out for record in everything])
     if arguments.report:
-        odds = np.array([np.log(max(item.score, 1e-9) / max(1 - item.score, 1e-9)) for item in probed])
-        report("Held-out texts, compiled weights", odds[held_out], [record for record in everything if record.held_out])
+        odds, from_tools = (log_odds(values) for values in zip(*((p.score, p.tool_score) for p in probed), strict=True))
+        chosen = [record for record in everything if record.held_out]
+        report("Held-out texts, compiled weights", odds[held_out], chosen, from_tools[held_out])
         return
     data = windows(probed)
     usable = np.array([record.source not in TOOL for record in everything])

@@ -1,8 +1,8 @@
 //! Hands texts to the injection detector, for the scripts that train and evaluate it.
 //!
 //! Reads records from the standard input, each a length (u32, little endian) and so many bytes of UTF-8. Writes for
-//! each: score of the detector and score of the templates alone (f32), whether the gate opens (u32), the number of
-//! words and their hashes (u32), all little endian.
+//! each: scores of the detector for users and for tools and score of the templates alone (f32), whether the gate opens
+//! for users (u32), the number of words and their hashes (u32), all little endian.
 
 use std::io::{self, Read, Write};
 
@@ -20,6 +20,7 @@ fn main() -> io::Result<()> {
         rest = tail;
         let explanation = detector.explain(&String::from_utf8_lossy(text));
         output.write_all(&explanation.score.to_le_bytes())?;
+        output.write_all(&explanation.tool_score.to_le_bytes())?;
         output.write_all(&explanation.phrase.to_le_bytes())?;
         output.write_all(&u32::from(explanation.open).to_le_bytes())?;
         output.write_all(&u32::try_from(explanation.words.len()).unwrap_or(u32::MAX).to_le_bytes())?;

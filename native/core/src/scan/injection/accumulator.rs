@@ -44,7 +44,7 @@ impl<'detector> Accumulator<'detector> {
     }
 
     fn judge(&mut self) {
-        self.verdict = self.detector.segment(&self.held, self.offset, self.verdict);
+        self.verdict = self.detector.segment(&self.held, self.offset, self.verdict, self.channel);
         let done = self.held.len().saturating_sub(OVERLAP);
         self.held.drain(..done);
         self.offset += done;

@@ -52,13 +52,25 @@ pub(super) fn triggers() -> Vec<Trigger> {
         .collect()
 }
 
-/// Whether a text with these letters and signs, and with distinct triggers of this weight, is to be modelled.
-fn opens(length: usize, weight: u32, tally: Tally) -> bool {
-    if length <= SHORT {
-        weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
-    } else {
-        // 5 for a text just above the limit, 9 for a full segment with its overlap.
-        weight as usize >= 4 + length / SHORT || tally.foreign * FOREIGN_SHARE >= length
+/// What is asked for of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The model, and the templates with it.
+    Model,
+    /// The templates alone, in what a tool brings: orders to a model hide there in plain words.
+    Templates,
+}
+
+/// Whether a text with these letters and signs, and with distinct triggers of this weight, is to be looked at.
+fn opens(length: usize, weight: u32, tally: Tally, ask: Ask) -> bool {
+    // 5 for a text just above the limit, 9 for a full segment with its overlap.
+    let least = 4 + length / SHORT;
+    match ask {
+        Ask::Model if length <= SHORT => {
+            weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
+        }
+        Ask::Model => weight as usize >= least || tally.foreign * FOREIGN_SHARE >= length,
+        Ask::Templates => length <= SHORT || weight as usize >= least / 2,
     }
 }
 
@@ -93,12 +105,12 @@ impl Gate {
         Self { triggers, prints, slots, places }
     }
 
-    /// Whether `text`, a segment with its overlap, is to be modelled.
-    pub(super) fn opens(&self, text: &[u8]) -> bool {
+    /// Whether `text`, a segment with its overlap, is to be looked at so.
+    pub(super) fn opens(&self, text: &[u8], ask: Ask) -> bool {
         let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
         let tally = find(&self.prints, text, &mut places);
         let (mut weight, mut seen) = (0, 0_u128);
-        if opens(text.len(), weight, tally) {
+        if opens(text.len(), weight, tally, ask) {
             return true;
         }
         for (block, &bits) in places.iter().enumerate() {
@@ -116,7 +128,7 @@ impl Gate {
                     if seen >> number & 1 == 0 && trigger.stands(text, at, offset) {
                         seen |= 1 << number;
                         weight += trigger.weight;
-                        if opens(text.len(), weight, tally) {
+                        if opens(text.len(), weight, tally, ask) {
                             return true;
                         }
                     }

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
 
-use gate::Gate;
+use gate::{Ask, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
 
@@ -114,7 +114,7 @@ impl Detector {
         while done < text.len() {
             let end = (done + SEGMENT).min(text.len());
             let start = done.saturating_sub(OVERLAP);
-            verdict = self.segment(text.get(start..end).unwrap_or_default(), start, verdict);
+            verdict = self.segment(text.get(start..end).unwrap_or_default(), start, verdict, channel);
             done = end;
         }
         with_hidden(verdict, hidden, text.len()).judged(channel)
@@ -127,8 +127,16 @@ impl Detector {
     }
 
     /// Judges `text`, which begins `offset` bytes into the whole.
-    fn segment(&self, text: &[u8], offset: usize, verdict: Verdict) -> Verdict {
-        if self.gate.opens(text) { self.model(text, offset, verdict) } else { verdict }
+    fn segment(&self, text: &[u8], offset: usize, verdict: Verdict, channel: Channel) -> Verdict {
+        if self.gate.opens(text, Ask::Model) {
+            self.model(text, offset, verdict)
+        } else if channel == Channel::Tool && self.gate.opens(text, Ask::Templates) {
+            let mut search = Search::new(&self.phrases);
+            tokens::each(text, |token| search.push(token));
+            phrased(verdict, search, offset)
+        } else {
+            verdict
+        }
     }
 
     fn model(&self, text: &[u8], offset: usize, mut verdict: Verdict) -> Verdict {
@@ -138,14 +146,20 @@ impl Detector {
             windows.push(token);
             search.push(token);
         });
-        if let Some(found) = search.finish() {
-            verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
-        }
+        verdict = phrased(verdict, search, offset);
         if let Some(peak) = windows.finish() {
             let score = 1.0 / (1.0 + (-peak.score).exp());
             verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
         }
         verdict
+    }
+}
+
+/// The verdict with what a search found in a stretch that begins `offset` bytes into the whole.
+fn phrased(verdict: Verdict, search: Search<'_>, offset: usize) -> Verdict {
+    match search.finish() {
+        Some(found) => verdict.or(found.score, found.id, offset + found.start, offset + found.end),
+        None => verdict,
     }
 }
 
@@ -168,13 +182,15 @@ fn with_hidden(verdict: Verdict, hidden: usize, length: usize) -> Verdict {
 /// What each stage makes of a text: for the scripts that train the weights and measure the whole.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The verdict's score, of all stages together.
+    /// The verdict's score, of all stages together, in what a user writes.
     pub score: f32,
+    /// The same in what a tool brings.
+    pub tool_score: f32,
     /// The score of the strongest phrase template, whether or not the gate opens.
     pub phrase: f32,
     /// That template.
     pub template: &'static str,
-    /// Whether the gate opens for any segment.
+    /// Whether the gate opens for any segment of what a user writes.
     pub open: bool,
     /// The hashed words.
     pub words: Vec<u32>,
@@ -193,10 +209,11 @@ impl Detector {
         let found = search.finish();
         let open = (0..text.len()).step_by(SEGMENT).any(|done| {
             let end = (done + SEGMENT).min(text.len());
-            self.gate.opens(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default())
+            self.gate.opens(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default(), Ask::Model)
         });
         Explanation {
             score: self.score(text, Channel::User, 0).score,
+            tool_score: self.score(text, Channel::Tool, 0).score,
             phrase: found.map_or(0.0, |found| found.score),
             template: found.map_or("none", |found| found.id),
             open,

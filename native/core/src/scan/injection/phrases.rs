@@ -6,17 +6,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::tokens::{self, Token};
 
 /// Tokens that may stand between two words of a phrase when the template does not say.
-const ADJACENT: u32 = 1;
+const ADJACENT: u8 = 1;
 
 /// One word (or any of a set of words) of a phrase.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     phrase: u16,
-    /// Where the state of this step is kept.
+    /// Where the state of this step is kept; that of the step before lies before it.
     slot: u16,
-    /// The greatest distance from the step before; 0 marks the first step.
-    reach: u32,
-    last: bool,
+    first: bool,
+    /// How far behind this step the next may be; 0 marks the last one.
+    reach: u8,
 }
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct Phrase {
 pub(super) struct Phrases {
     templates: Vec<Phrase>,
     /// By hash, and in each group later steps before earlier ones, so that one word cannot serve two steps.
-    steps: HashMap<u32, Vec<Step>, BuildHasherDefault<Hashed>>,
+    steps: HashMap<u32, Box<[Step]>, BuildHasherDefault<Hashed>>,
     /// One bit for each upper half of a hash: most words end here.
     known: Box<[u64]>,
     slots: usize,
@@ -69,6 +69,7 @@ impl Phrases {
     /// Compiles the text of a template file; the error is the line at fault.
     pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
         let mut sets = HashMap::new();
+        let mut steps = HashMap::new();
         let mut compiled = Self {
             templates: Vec::new(),
             steps: HashMap::default(),
@@ -85,24 +86,31 @@ impl Phrases {
                 }
                 (Some("phrase"), Some(id), Some(score)) => {
                     let score: f32 = score.parse().map_err(|_| line)?;
-                    compiled.add(Phrase { id, score }, body, &sets).ok_or(line)?;
+                    compiled.add(Phrase { id, score }, body, &sets, &mut steps).ok_or(line)?;
                 }
                 _ => return Err(line),
             }
         }
-        for steps in compiled.steps.values_mut() {
+        for (word, mut steps) in steps {
             steps.sort_by_key(|step| std::cmp::Reverse(step.slot));
+            compiled.steps.insert(word, steps.into_boxed_slice());
         }
         Ok(compiled)
     }
 
-    fn add(&mut self, phrase: Phrase, body: &'static str, sets: &HashMap<&str, Vec<u32>>) -> Option<()> {
+    fn add(
+        &mut self,
+        phrase: Phrase,
+        body: &'static str,
+        sets: &HashMap<&str, Vec<u32>>,
+        steps: &mut HashMap<u32, Vec<Step>>,
+    ) -> Option<()> {
         let number = u16::try_from(self.templates.len()).ok()?;
-        let mut places: Vec<(u32, Vec<u32>)> = Vec::new();
+        let mut places: Vec<(u8, Vec<u32>)> = Vec::new();
         let mut reach = 0;
         for item in body.split_whitespace() {
             if let Some(gap) = item.strip_prefix('~') {
-                reach = gap.parse::<u32>().ok()? + ADJACENT;
+                reach = gap.parse::<u8>().ok()?.checked_add(ADJACENT)?;
             } else if let Some(name) = item.strip_prefix('@') {
                 places.push((reach, sets.get(name)?.clone()));
                 reach = ADJACENT;
@@ -113,23 +121,17 @@ impl Phrases {
                 }
             }
         }
-        let count = places.len();
-        for (index, (reach, words)) in places.into_iter().enumerate() {
+        let reaches: Vec<u8> = places.iter().skip(1).map(|(reach, _)| (*reach).max(ADJACENT)).chain([0]).collect();
+        for (index, ((_, words), reach)) in places.iter().zip(&reaches).enumerate() {
             let slot = u16::try_from(self.slots).ok()?;
             self.slots += 1;
-            let reach = if index == 0 { 0 } else { reach.max(ADJACENT) };
-            for word in words {
-                self.steps.entry(word).or_default().push(Step {
-                    phrase: number,
-                    slot,
-                    reach,
-                    last: index + 1 == count,
-                });
+            for &word in words {
+                steps.entry(word).or_default().push(Step { phrase: number, slot, first: index == 0, reach: *reach });
                 *self.known.get_mut((word >> 22) as usize)? |= 1 << ((word >> 16) & 63);
             }
         }
         self.templates.push(phrase);
-        (count > 0).then_some(())
+        (!places.is_empty()).then_some(())
     }
 
     fn may_know(&self, hash: u32) -> bool {
@@ -146,16 +148,20 @@ fn hashes(text: &str) -> Vec<u32> {
 /// Follows all phrases through one text.
 pub(super) struct Search<'phrases> {
     phrases: &'phrases Phrases,
-    /// For each step: the number of the token that last fulfilled it (from 1), and where its phrase began. Empty until
-    /// the first word that some phrase holds.
-    reached: Vec<(u32, usize)>,
+    /// For each step that was taken: up to which token the next one may come (counted from 1). Empty until the first word
+    /// that some phrase holds.
+    until: Vec<u32>,
+    /// For each step that was taken: where its phrase began.
+    starts: Vec<usize>,
+    /// Up to which token any next step may come.
+    open: u32,
     count: u32,
     best: Option<Found>,
 }
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, reached: Vec::new(), count: 0, best: None }
+        Self { phrases, until: Vec::new(), starts: Vec::new(), open: 0, count: 0, best: None }
     }
 
     #[inline]
@@ -167,24 +173,31 @@ impl<'phrases> Search<'phrases> {
     }
 
     fn advance(&mut self, token: Token) {
-        if self.reached.is_empty() {
-            self.reached.resize(self.phrases.slots, (0, 0));
+        let Some(steps) = self.phrases.steps.get(&token.hash) else { return };
+        if self.until.is_empty() {
+            self.until.resize(self.phrases.slots, 0);
+            self.starts.resize(self.phrases.slots, 0);
         }
-        for step in self.phrases.steps.get(&token.hash).into_iter().flatten() {
+        for step in steps {
             let slot = usize::from(step.slot);
-            let start = if step.reach == 0 {
+            let start = if step.first {
                 token.start
             } else {
-                match slot.checked_sub(1).and_then(|before| self.reached.get(before)) {
-                    Some(&(at, start)) if at != 0 && self.count - at <= step.reach => start,
+                if self.count > self.open {
+                    continue;
+                }
+                match slot.checked_sub(1) {
+                    Some(before) if self.count <= self.until[before] => self.starts[before],
                     _ => continue,
                 }
             };
-            if let Some(reached) = self.reached.get_mut(slot) {
-                *reached = (self.count, start);
-            }
-            if step.last {
+            if step.reach == 0 {
                 self.found(step.phrase, start, token.end);
+            } else {
+                let until = self.count + u32::from(step.reach);
+                self.until[slot] = until;
+                self.starts[slot] = start;
+                self.open = self.open.max(until);
             }
         }
     }
