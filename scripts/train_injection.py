@@ -37,6 +37,7 @@ less than chance finds of few texts."""
 SEED = 0
 
 EMPHASIS = {
+    "inthewild": 2.0,
     "notinject": 2.0,
     "wildguard_benign": 8.0,
     "mitre_frr": 2.0,
