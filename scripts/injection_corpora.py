@@ -114,6 +114,11 @@ def _neutral(folder: Path) -> Iterator[Record]:
     for name in ("benign_high_entropy", "gitleaks_rule_generated"):
         for row in read(folder / "secrets" / f"{name}.jsonl"):
             yield _record(row, "secrets", attack=False)
+    for row in read(folder / "evasion" / "benign_encoded_controls.jsonl"):
+        # What a held-out text was made into is held out, too.
+        base = row["base_id"]
+        kept = is_held_out(row["id"]) or is_held_out(base)
+        yield Record(row["text"], attack=False, source="encoded", group=base, held_out=kept)
     for row in read(folder / "injection" / "harmful_requests_control.jsonl"):
         yield _record(row, "harmful", attack=False)
 

@@ -46,9 +46,7 @@ EMPHASIS = {
     "harmful": 0.3,
     "pii": 0.5,
     "secrets": 0.5,
-    "hh_rlhf_harmless_test": 0.5,
     "sgd_multiturn": 0.5,
-    "responses": 0.5,
     "jbb_PAIR": 0.5,
 }
 
