@@ -92,6 +92,7 @@ impl Machine {
         self.spelled_next.clear();
         self.pending.clear();
         self.open.clear();
+        self.scratch.reset();
     }
 
     /// Looks at what is new, appends what is settled to `settled` in order, and returns up to where that is all there is.
@@ -117,11 +118,14 @@ impl Machine {
         }
         let from = self.next - base;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let to = prefilter::candidates(rules, window, from, &mut scratch, |candidate| {
+        let to = prefilter::candidates(rules, window, base, from, &mut scratch, |candidate| {
             each_question(rules, window, candidate, &mut |question, at| {
                 let wanted = match question {
                     Question::Rule(rule) => actions.get(usize::from(rule)).is_some_and(|it| *it != Action::Allow),
-                    Question::View(_) => self.depth < views::DEPTH,
+                    // Within what was put together there is nothing to begin with.
+                    Question::View(view) => {
+                        self.depth < views::DEPTH && (view != View::Spelled || base + at >= self.spelled)
+                    }
                 };
                 let at = base + at;
                 // What is not settled is looked at again, and may be waited for already.
@@ -137,10 +141,10 @@ impl Machine {
                 }
             });
         });
-        self.scratch = scratch;
         self.next = base + to;
         // What has not been asked about yet may reach back in a run that is too long to be waited for.
-        let open = base + if window.at_end { to } else { prefilter::run_start(window.text, to) };
+        let open = base + if window.at_end { to } else { scratch.run_start(window.text, base, to) };
+        self.scratch = scratch;
         let decided = pending.iter().map(|waiting| waiting.hold).min().unwrap_or(open).min(open);
         self.pending = pending;
         self.settle(rules, actions, if window.at_end { usize::MAX } else { decided }, settled);
@@ -148,6 +152,7 @@ impl Machine {
     }
 
     /// Asks for the first time; whether the answer has to wait.
+    #[inline]
     fn ask_first(
         &mut self,
         scanner: &Scanner,
@@ -170,6 +175,7 @@ impl Machine {
     }
 
     /// Whether the answer has to wait; what is found is taken down.
+    #[inline]
     fn ask(&mut self, scanner: &Scanner, window: &Window<'_>, base: usize, question: Question, at: usize) -> bool {
         let mut open = |found: Found| {
             self.open.push(Found { start: base + found.start, end: base + found.end, ..found });
@@ -241,6 +247,7 @@ impl Question {
     }
 }
 
+#[inline]
 fn each_question(rules: &Rules, window: &Window<'_>, candidate: Candidate, ask: &mut impl FnMut(Question, usize)) {
     let mut rule = |rule, at| ask(Question::Rule(rule), at);
     match candidate {

@@ -45,30 +45,35 @@ pub struct Match {
 impl<'a> Window<'a> {
     /// The byte at a position.
     #[must_use]
+    #[inline]
     pub fn get(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
     }
 
     /// The byte before a position.
     #[must_use]
+    #[inline]
     pub fn before(&self, at: usize) -> Option<u8> {
         at.checked_sub(1).and_then(|i| self.get(i))
     }
 
     /// Whether it takes bytes that have not arrived to know what stands at a position.
     #[must_use]
+    #[inline]
     pub fn unknown(&self, at: usize) -> bool {
         !self.at_end && at >= self.text.len()
     }
 
     /// The bytes before a position where context words count.
     #[must_use]
+    #[inline]
     pub fn context(&self, at: usize) -> &'a [u8] {
         let at = at.min(self.text.len());
         &self.text[at.saturating_sub(CONTEXT)..at]
     }
 
     /// The end of the run of bytes from a position that a predicate accepts, and whether it could go on.
+    #[inline]
     pub fn run(&self, from: usize, limit: usize, accept: impl Fn(u8) -> bool) -> (usize, bool) {
         let stop = self.text.len().min(from.saturating_add(limit));
         let mut at = from;
@@ -81,6 +86,7 @@ impl<'a> Window<'a> {
 
 /// Letters, digits and underscore.
 #[must_use]
+#[inline]
 pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }

@@ -11,7 +11,9 @@ const MAX_CHARACTERS: usize = 2048;
 /// Characters that `may_start_run` looks at.
 const PROBE: usize = 4;
 
-const fn is_separator(byte: u8) -> bool {
+/// What may stand between the characters of a run.
+#[must_use]
+pub const fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'.' | b'_' | b'-' | b'*' | b'|' | b',' | b'/' | b'\t')
 }
 

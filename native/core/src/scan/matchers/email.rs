@@ -8,10 +8,12 @@ const DOMAIN_MAX: usize = 253;
 /// Endings of file names that are no top-level domains.
 const FILES: [&[u8]; 11] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"json", b"js", b"css", b"html", b"yaml"];
 
+#[inline]
 fn is_local(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-')
 }
 
+#[inline]
 fn is_domain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-')
 }

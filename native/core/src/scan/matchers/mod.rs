@@ -56,7 +56,7 @@ pub(super) const MATCHERS: &[(&str, Trigger, Matcher)] = &[
     ("named-secret", Trigger::Token(r"[0-9A-Za-z_+/=.~!@#$%^&*?:|-]{8}"), secret::named),
     ("openai-key", Trigger::Literals(&["T3BlbkFJ"]), infix::openai),
     ("password", Trigger::Literals(&["assw", "pwd"]), secret::password),
-    ("pem", Trigger::Literals(&["-----BEGIN "]), pem::pem),
+    ("pem", Trigger::Literals(&["-BEGIN "]), pem::pem),
     ("terraform-token", Trigger::Literals(&[".atlasv1."]), infix::terraform),
     ("url-credentials", Trigger::At, url_credentials::url_credentials),
     ("vendor-secret", Trigger::Token("[0-9A-Za-z_+/=.~-]{12}"), secret::vendor),

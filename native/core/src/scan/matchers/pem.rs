@@ -8,11 +8,16 @@ const LABEL_MAX: usize = 40;
 const BODY_MAX: usize = 64 << 10;
 const BODY_MIN: usize = 40;
 const BEGIN: &[u8] = b"-----BEGIN ";
+const BEGIN_DASHES: usize = 5;
 const END: &[u8] = b"-----END ";
 
-/// The block that begins at `-----BEGIN `.
-pub(super) fn pem(window: &Window<'_>, at: usize) -> Verdict {
+/// The block around `-BEGIN `: a row of hyphens alone is no reason to look.
+pub(super) fn pem(window: &Window<'_>, last: usize) -> Verdict {
     let text = window.text;
+    let Some(at) = (last + 1).checked_sub(BEGIN_DASHES).filter(|at| text[*at..last].iter().all(|byte| *byte == b'-'))
+    else {
+        return Verdict::No;
+    };
     let (label, open) = window
         .run(at + BEGIN.len(), LABEL_MAX, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ');
     if open {

@@ -1,6 +1,6 @@
 //! Passwords in URLs: `scheme://user:password@host`.
 
-use crate::scan::prefilter::run_start;
+use crate::scan::prefilter::breaks;
 use crate::scan::stoplist::{holds, is_placeholder};
 use crate::scan::window::{Match, REACH, Verdict, Window};
 
@@ -9,18 +9,21 @@ const HOST_MAX: usize = 128;
 /// The password before an `@`.
 pub(super) fn url_credentials(window: &Window<'_>, at: usize) -> Verdict {
     let text = window.text;
-    // Most signs have no colon near before them; to see that is cheaper than to walk back.
-    if memchr::memrchr(b':', &text[at.saturating_sub(REACH)..at]).is_none() {
+    let (host, open) =
+        window.run(at + 1, HOST_MAX, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'));
+    // A later `@` in the same authority: the password goes on up to there, and is asked about again.
+    if !open && (host == at + 1 && window.get(host) != Some(b'[') || window.get(host) == Some(b'@')) {
         return Verdict::No;
     }
-    let run = run_start(text, at);
-    let before = &text[run..at];
-    let Some(scheme) = before.windows(3).rposition(|part| part == b"://") else { return Verdict::No };
-    let user = run + scheme + 3;
+    let least = at.saturating_sub(REACH);
+    let mut colons = memchr::memrchr_iter(b':', &text[least..at]).map(|colon| least + colon);
+    let Some(scheme) = colons.find(|colon| text[*colon..at].starts_with(b"://")) else { return Verdict::No };
+    let user = scheme + 3;
     let userinfo = &text[user..at];
     let Some(colon) = userinfo.iter().position(|byte| *byte == b':') else { return Verdict::No };
     let start = user + colon + 1;
-    let named = scheme > 0 && before[scheme - 1].is_ascii_alphanumeric();
+    let named =
+        scheme > least && text[scheme - 1].is_ascii_alphanumeric() && !userinfo.iter().any(|byte| breaks(*byte));
     // A path before the `@` means that it is none of the authority's.
     if !named
         || userinfo[..colon].iter().any(|byte| matches!(byte, b'/' | b'?' | b'#'))
@@ -28,14 +31,8 @@ pub(super) fn url_credentials(window: &Window<'_>, at: usize) -> Verdict {
     {
         return Verdict::No;
     }
-    let (host, open) =
-        window.run(at + 1, HOST_MAX, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'));
     if open {
         return Verdict::More;
-    }
-    // A later `@` in the same authority: the password goes on up to there, and is asked about again.
-    if host == at + 1 && window.get(host) != Some(b'[') || window.get(host) == Some(b'@') {
-        return Verdict::No;
     }
     let password = &text[start..at];
     let path = password

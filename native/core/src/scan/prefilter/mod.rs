@@ -19,9 +19,9 @@ const PIECE: usize = 64;
 /// Something that rules are asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// An `@`.
+    /// An `@` between what could be a name and a host.
     At(usize),
-    /// A colon, and another one at most five bytes later.
+    /// The first colon of a chain, and another one at most five bytes later.
     Colon(usize),
     /// An alphanumeric run in a number of five digits or more (see [`spots`]).
     Number(usize),
@@ -72,38 +72,79 @@ pub(crate) fn sign_start(text: &[u8], at: usize) -> usize {
     start
 }
 
-/// What of the pass can be used again.
+/// What of the pass can be used again, and what is known of the text. Its positions count from the start of the text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     masks: Vec<Masks>,
+    /// A stretch without a byte that breaks runs.
+    unbroken: (usize, usize),
+    /// The run of tokens' bytes that was looked at last, as far as it was.
+    token: (usize, usize),
+}
+
+impl Scratch {
+    /// Forgets the text.
+    pub(crate) fn reset(&mut self) {
+        self.unbroken = (0, 0);
+        self.token = (0, 0);
+    }
+
+    /// As [`run_start`], but what was read for it before is not read again.
+    pub(crate) fn run_start(&mut self, text: &[u8], base: usize, at: usize) -> usize {
+        let (first, end) = self.unbroken;
+        let here = base + at;
+        if here > end || here < first {
+            let known = if here > end { end.saturating_sub(base) } else { 0 };
+            // Twice as far as a match reaches: what is asked about next begins up to that far back.
+            let least = known.max(at.saturating_sub(2 * REACH));
+            let mut start = at;
+            while start > least && !breaks(text[start - 1]) {
+                start -= 1;
+            }
+            let goes_on = base + start == end && end > first;
+            self.unbroken = (if goes_on { first } else { base + start }, here);
+        }
+        self.unbroken.0.max(here.saturating_sub(REACH)).saturating_sub(base)
+    }
 }
 
 /// Calls back for every candidate at or behind `from`, and returns up to where there are no others.
 pub(crate) fn candidates(
     rules: &Rules,
     window: &Window<'_>,
+    base: usize,
     from: usize,
     scratch: &mut Scratch,
     mut found: impl FnMut(Candidate),
 ) -> usize {
     let text = window.text;
-    let frontier = if window.at_end { text.len() } else { run_start(text, text.len()) }.max(from);
-    let mut spots = Spots::new(&rules.inner, window, from, frontier);
+    let frontier = if window.at_end { text.len() } else { scratch.run_start(text, base, text.len()) }.max(from);
+    let token = (scratch.token.0.saturating_sub(base), scratch.token.1.saturating_sub(base).min(from));
+    let mut spots = Spots::new(rules, window, from, frontier, token);
     let mut start = from;
     while start < frontier && spots.is_open() {
+        let blocks = (frontier - start).div_ceil(BLOCK).min(PIECE);
         // One block more: whether a run is long shows behind the end of a piece.
-        let stop = text.len().min(start + (PIECE + 1) * BLOCK);
+        let stop = text.len().min(start + (blocks + 1) * BLOCK);
         classify(&rules.prints, &text[start..stop], &mut scratch.masks);
-        piece(rules, &scratch.masks, start, &mut spots, &mut found);
+        piece(rules, &scratch.masks[..], blocks, start, &mut spots, &mut found);
         start += PIECE * BLOCK;
     }
+    scratch.token = (spots.token.0 + base, spots.token.1 + base);
     spots.settled()
 }
 
-fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
+fn piece(
+    rules: &Rules,
+    masks: &[Masks],
+    blocks: usize,
+    start: usize,
+    spots: &mut Spots<'_>,
+    found: &mut impl FnMut(Candidate),
+) {
     let mut before = Masks::default();
     let edge = spots.edge();
-    for (i, block) in masks.iter().enumerate().take(PIECE) {
+    for (i, block) in masks.iter().enumerate().take(blocks) {
         let at = start + i * BLOCK;
         let next = masks.get(i + 1).copied().unwrap_or_default();
         let token = wide(block.token, next.token);
@@ -136,7 +177,9 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
         while prints != 0 {
             let here = at + prints.trailing_zeros() as usize;
             prints &= prints - 1;
-            rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
+            if here < spots.frontier {
+                rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
+            }
         }
         let mut emphasis = block.mark;
         while emphasis != 0 {
@@ -150,14 +193,14 @@ fn piece(rules: &Rules, masks: &[Masks], start: usize, spots: &mut Spots<'_>, fo
         }
         let mut ats = block.at;
         while ats != 0 {
-            spots.single(Candidate::At(at + ats.trailing_zeros() as usize), found);
+            spots.at_sign(at + ats.trailing_zeros() as usize, found);
             ats &= ats - 1;
         }
         if block.colon != 0 {
             let colons = wide(block.colon, next.colon);
             let mut near = low(colons & (colons >> 1 | colons >> 2 | colons >> 3 | colons >> 4 | colons >> 5));
             while near != 0 {
-                spots.single(Candidate::Colon(at + near.trailing_zeros() as usize), found);
+                spots.colon(at + near.trailing_zeros() as usize, found);
                 near &= near - 1;
             }
             // Whether another colon follows can be a matter of bytes that are not there yet.

@@ -5,10 +5,12 @@
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
 use super::{Candidate, breaks, run_start, sign_start};
-use crate::scan::rules::Literals;
+use crate::scan::decode::is_separator;
+use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
+use crate::scan::simd::{BLOCK, find};
 use crate::scan::views::View;
-use crate::scan::window::{REACH, Window};
+use crate::scan::window::{REACH, Window, is_word};
 
 /// The shortest dotted quad.
 pub(super) const QUAD_MIN: u32 = 7;
@@ -22,20 +24,24 @@ const SPAN_MAX: usize = 64;
 const PAIRS: usize = 8;
 /// A long run is searched for literals in steps.
 const INNER_STEP: usize = 4096;
+/// A literal shows in so many bytes.
+const AHEAD: usize = 8;
 
 pub(super) struct Spots<'a> {
     window: Window<'a>,
     from: usize,
-    frontier: usize,
+    pub(super) frontier: usize,
     /// From here on it depends on what follows.
     settled: usize,
     last_number: Option<usize>,
     /// The alphanumeric run that was looked at last.
     run: (usize, usize),
-    /// Where the run of tokens' bytes ends that was looked at last.
-    token_end: usize,
-    /// What long tokens are searched for, and up to where that is done.
-    literals: &'a Literals,
+    /// The run of tokens' bytes that was looked at last, as far as it was.
+    pub(super) token: (usize, usize),
+    /// The last place where something spelled out goes on, and where it begins.
+    chain: (usize, usize),
+    /// Rules with literals that long tokens are searched for, and up to where that is done.
+    rules: &'a Rules,
     searched: usize,
 }
 
@@ -44,7 +50,13 @@ fn is_alnum(byte: u8) -> bool {
 }
 
 impl<'a> Spots<'a> {
-    pub(super) fn new(literals: &'a Literals, window: &Window<'a>, from: usize, frontier: usize) -> Self {
+    pub(super) fn new(
+        rules: &'a Rules,
+        window: &Window<'a>,
+        from: usize,
+        frontier: usize,
+        token: (usize, usize),
+    ) -> Self {
         Self {
             window: *window,
             from,
@@ -52,8 +64,9 @@ impl<'a> Spots<'a> {
             settled: frontier,
             last_number: None,
             run: (0, 0),
-            token_end: 0,
-            literals,
+            token,
+            chain: (0, 0),
+            rules,
             searched: 0,
         }
     }
@@ -109,24 +122,55 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// An `@` stands here: of interest with a name before it and what begins a host or a domain behind it.
+    pub(super) fn at_sign(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        let next = self.window.get(at + 1);
+        let host = next.map_or(!self.window.at_end, |byte| {
+            byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[')
+        });
+        if host && self.window.before(at).is_some_and(|byte| !breaks(byte)) {
+            self.single(Candidate::At(at), found);
+        }
+    }
+
+    /// A colon with another one near stands here: of interest with at most four hexadecimal digits before it that go on from
+    /// nothing.
+    pub(super) fn colon(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        let start = self.back(at, 5, |byte| byte.is_ascii_hexdigit());
+        let first = !self.window.before(start).is_some_and(|byte| is_word(byte) || matches!(byte, b':' | b'.'));
+        if first && at - start <= 4 {
+            self.single(Candidate::Colon(at), found);
+        }
+    }
+
     /// Single characters with other bytes between them stand here, and may have begun before.
     pub(super) fn spelled(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        if at >= self.settled {
+            return;
+        }
         let text = self.window.text;
-        let Some(separator) = text.get(at + 1) else { return };
-        let mut start = at;
-        for _ in 0..PAIRS {
-            // A byte by itself, and the same separator behind it; white space in its place begins another run.
-            let goes_on = start >= 2
+        let Some(separator) = text.get(at + 1).filter(|byte| is_separator(**byte)) else { return };
+        // A byte by itself, and the same separator behind it; white space in its place begins another run.
+        let goes_on = |start: usize| {
+            start >= 2
                 && text[start - 1] == *separator
                 && text[start - 2] != *separator
                 && !text[start - 2].is_ascii_whitespace()
-                && start.checked_sub(3).is_none_or(|i| text[i] == *separator);
-            if !goes_on {
+                && start.checked_sub(3).is_none_or(|i| text[i] == *separator)
+        };
+        let least = at.saturating_sub(2 * PAIRS);
+        let (first, known) = self.chain;
+        let mut start = at;
+        while start > least && goes_on(start) {
+            start -= 2;
+            // From here on it was read before.
+            if start == known {
+                start = first.max(least + (start - least) % 2);
                 break;
             }
-            start -= 2;
         }
-        if at < self.settled && start >= self.from {
+        self.chain = (start, at);
+        if start >= self.from {
             found(Candidate::View(start, View::Spelled));
         }
     }
@@ -170,17 +214,14 @@ impl<'a> Spots<'a> {
     /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least.
     pub(super) fn long_token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
         if at >= self.searched {
-            let (end, _) = self.window.run(at, INNER_STEP, is_token);
-            let end = end.min(self.frontier);
-            for at in at..end {
-                self.literals.each(self.window.text, at, &mut |rule| found(Candidate::Literal(at, rule)));
-            }
-            self.searched = end;
+            let limit = INNER_STEP.min(self.frontier.saturating_sub(at));
+            self.searched = self.window.run(at, limit, is_token).0;
+            self.literals(at, found);
         }
         if at < self.frontier && !self.window.before(at).is_some_and(is_token) {
             found(Candidate::View(at, View::Encoded));
         }
-        if at >= self.settled || at < self.token_end || (at > self.from && is_token(self.window.text[at - 1])) {
+        if at >= self.settled || at < self.token.1 || (at > self.from && is_token(self.window.text[at - 1])) {
             return;
         }
         let (end, open) = self.window.run(at, TOKEN_PLAIN, is_token);
@@ -188,6 +229,24 @@ impl<'a> Spots<'a> {
             self.token(at, found);
         } else if open {
             self.wait(at);
+        }
+    }
+
+    /// Asks about every literal from here to the end of what is searched.
+    fn literals(&self, from: usize, found: &mut impl FnMut(Candidate)) {
+        let text = &self.window.text[..self.window.text.len().min(self.searched + AHEAD)];
+        let mut places = [0; INNER_STEP / BLOCK + 1];
+        find(&self.rules.inner_prints, text.get(from..).unwrap_or_default(), &mut places);
+        for (block, mut bits) in
+            places.into_iter().enumerate().take((self.searched - from.min(self.searched)).div_ceil(BLOCK))
+        {
+            while bits != 0 {
+                let at = from + block * BLOCK + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if at < self.searched {
+                    self.rules.inner.each(self.window.text, at, &mut |rule| found(Candidate::Literal(at, rule)));
+                }
+            }
         }
     }
 
@@ -255,13 +314,15 @@ impl<'a> Spots<'a> {
 
     /// Asks about every token that starts in the first [`REACH`] bytes of the run of tokens' bytes around a position.
     fn token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
-        if at < self.token_end {
+        let text = self.window.text;
+        let (first, known) = self.token;
+        if at < known {
             return;
         }
-        let text = self.window.text;
-        let first = self.back(at, REACH + 1, is_token);
+        let goes_on = known > first && self.window.run(known, at - known, is_token).0 == at;
+        let first = if goes_on { first } else { self.back(at, REACH + 1, is_token) };
         let (end, open) = self.window.run(at, REACH, is_token);
-        self.token_end = end;
+        self.token = (first, end);
         if end - first < TOKEN_MIN {
             if open {
                 self.wait(first);

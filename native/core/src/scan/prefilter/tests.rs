@@ -4,7 +4,7 @@ use crate::scan::rules::Rules;
 fn found(text: &str) -> Vec<Candidate> {
     let mut seen = Vec::new();
     let window = Window { text: text.as_bytes(), at_end: true };
-    candidates(&Rules::builtin(), &window, 0, &mut Scratch::default(), |candidate| seen.push(candidate));
+    candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), |candidate| seen.push(candidate));
     seen.retain(|candidate| !matches!(candidate, Candidate::Literal(..) | Candidate::View(..)));
     seen
 }

@@ -72,6 +72,8 @@ pub struct Rules {
     pub(crate) outer: Literals,
     /// Of the literals that all text is searched for.
     pub(crate) prints: Fingerprints<FINGERPRINT>,
+    /// Of those that long tokens are searched for.
+    pub(crate) inner_prints: Fingerprints<FINGERPRINT>,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.
@@ -122,6 +124,7 @@ impl Rules {
         });
     }
 
+    #[inline]
     pub(crate) fn at(&self, rule: u16) -> &Rule {
         &self.all[usize::from(rule)]
     }
@@ -370,6 +373,7 @@ impl Tables {
         self.token_words.sort();
         Rules {
             all: rules,
+            inner_prints: Fingerprints::new(self.inner.fingerprints()),
             inner: self.inner,
             prints: Fingerprints::new(self.outer.fingerprints()),
             outer: self.outer,

@@ -2,6 +2,10 @@
 
 pub(super) mod randomness;
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// Words that people write where the secret belongs. A value that holds one of them is documentation.
 const PLACEHOLDER_WORDS: &[&str] = &[
     "example",
@@ -95,9 +99,15 @@ pub(super) fn is_placeholder(value: &[u8]) -> bool {
     value.len() < 2
         || is_template(value)
         || is_monotonous(value)
-        || PUBLIC_STARTS.iter().any(|start| value.starts_with(start))
-        || (value.len() <= LONG && PLACEHOLDER_WORDS.iter().any(|word| holds(value, word.as_bytes())))
+        || PUBLIC_STARTS.iter().any(|start| value[0] == start[0] && value.starts_with(start))
+        || (value.len() <= LONG && holds_placeholder(value))
         || (value.len() <= SHORT && SEQUENCES.iter().any(|word| holds(value, word.as_bytes())))
+}
+
+fn holds_placeholder(value: &[u8]) -> bool {
+    static WORDS: LazyLock<Option<AhoCorasick>> =
+        LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(PLACEHOLDER_WORDS).ok());
+    WORDS.as_ref().is_some_and(|words| words.is_match(value))
 }
 
 /// Whether the text before a value says that it is the digest of something, or a picture: `h1:`, `sha256:`, `package.tgz#`.

@@ -1,5 +1,7 @@
 //! How unlike words a value is: generated tokens hold letter pairs that no language has, and digits amid letters.
 
+use std::sync::LazyLock;
+
 /// For each first letter, the second letters that are common in English words and in the names of programs: about 300 pairs,
 /// which make up 98.5% of all that stand in such words. Bit 0 is `a`.
 const COMMON_PAIRS: [u32; 26] = [
@@ -51,21 +53,19 @@ impl Shape {
     #[must_use]
     pub(crate) fn of(value: &[u8]) -> Self {
         let mut shape = Self::default();
-        let mut before = None;
+        let pairs = &*PAIRS;
+        let mut before: Option<usize> = None;
         for byte in value {
-            if byte.is_ascii_alphabetic() {
-                shape.letters += 1;
-            } else if byte.is_ascii_digit() {
-                shape.digits += 1;
-            } else {
-                shape.marks += 1;
-            }
+            shape.letters += usize::from(byte.is_ascii_alphabetic());
+            shape.digits += usize::from(byte.is_ascii_digit());
             shape.beyond_hex += usize::from(!byte.is_ascii_hexdigit());
+            let kind = kind(*byte);
             if let Some(first) = before {
-                shape.surprise += pair(first, *byte);
+                shape.surprise += pairs[first][kind];
             }
-            before = Some(*byte);
+            before = Some(kind);
         }
+        shape.marks = value.len() - shape.letters - shape.digits;
         shape
     }
 
@@ -82,6 +82,30 @@ impl Shape {
         self.beyond_hex == 0 && self.digits > 1 && self.letters > 1
     }
 }
+
+/// Letters, digits, and one for all else.
+const KINDS: usize = 64;
+
+/// What stands for all bytes of a kind: letters are a kind each.
+const fn kind(byte: u8) -> usize {
+    (match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 32,
+        b'0'..=b'9' => 26,
+        _ => 27,
+    }) as usize
+}
+
+/// What each pair of kinds counts.
+static PAIRS: LazyLock<Box<[[f32; KINDS]; KINDS]>> = LazyLock::new(|| {
+    let mut pairs = Box::new([[0.0; KINDS]; KINDS]);
+    for first in 0..128 {
+        for second in 0..128 {
+            pairs[kind(first)][kind(second)] = pair(first, second);
+        }
+    }
+    pairs
+});
 
 fn pair(first: u8, second: u8) -> f32 {
     let letters = (first.is_ascii_alphabetic(), second.is_ascii_alphabetic());
