@@ -55,6 +55,16 @@ struct Pending {
 }
 
 impl Pending {
+    /// Of a question about a position of the window that was asked just now.
+    fn new(scanner: &Scanner, window: &Window<'_>, base: usize, question: Question, at: usize) -> Self {
+        let hold = if question.reaches_back(&scanner.rules) {
+            prefilter::run_start(window.text, at)
+        } else {
+            prefilter::sign_start(window.text, at)
+        };
+        Self { question, at: base + at, hold: base + hold, seen: base + window.text.len() }
+    }
+
     fn is_due(&self, window: &Window<'_>, base: usize) -> bool {
         let waited = self.seen.saturating_sub(self.at);
         let news = (base + window.text.len()).saturating_sub(self.seen);
@@ -114,30 +124,45 @@ impl Machine {
         });
         let mut spells = pending.iter().any(|waiting| waiting.question == SPELLED);
         while !spells && let Some(at) = self.spelled_next.pop_front() {
-            spells = self.ask_first(scanner, window, base, SPELLED, at, &mut pending);
+            spells = self.ask(scanner, window, base, SPELLED, at);
+            if spells {
+                pending.push(Pending::new(scanner, window, base, SPELLED, at - base));
+            }
         }
         let from = self.next - base;
         let mut scratch = std::mem::take(&mut self.scratch);
         let to = prefilter::candidates(rules, window, base, from, &mut scratch, |candidate| {
             each_question(rules, window, candidate, &mut |question, at| {
-                let wanted = match question {
-                    Question::Rule(rule) => actions.get(usize::from(rule)).is_some_and(|it| *it != Action::Allow),
-                    // Within what was put together there is nothing to begin with.
-                    Question::View(view) => {
-                        self.depth < views::DEPTH && (view != View::Spelled || base + at >= self.spelled)
+                let verdict = match question {
+                    Question::Rule(rule) => {
+                        if actions.get(usize::from(rule)).is_none_or(|it| *it == Action::Allow) {
+                            return;
+                        }
+                        Some(judge(rules.at(rule), window, at))
                     }
+                    // Within what was put together there is nothing to begin with.
+                    Question::View(View::Spelled) if base + at < self.spelled => return,
+                    Question::View(_) if self.depth >= views::DEPTH => return,
+                    Question::View(_) => None,
                 };
-                let at = base + at;
                 // What is not settled is looked at again, and may be waited for already.
-                if !wanted || pending.iter().any(|waiting| waiting.question == question && waiting.at == at) {
+                let is_waiting = |waiting: &Pending| waiting.question == question && waiting.at == base + at;
+                if verdict == Some(Verdict::No) || pending.iter().any(is_waiting) {
                     return;
                 }
-                if question != SPELLED {
-                    self.ask_first(scanner, window, base, question, at, &mut pending);
-                } else if !spells {
-                    spells = self.ask_first(scanner, window, base, question, at, &mut pending);
-                } else if self.spelled_next.back().is_none_or(|last| *last < at) {
-                    self.spelled_next.push_back(at);
+                if question == SPELLED && spells {
+                    if self.spelled_next.back().is_none_or(|last| *last < base + at) {
+                        self.spelled_next.push_back(base + at);
+                    }
+                    return;
+                }
+                let waits = match (question, verdict) {
+                    (Question::Rule(rule), Some(verdict)) => self.note(base, rule, verdict),
+                    _ => self.ask(scanner, window, base, question, base + at),
+                };
+                spells |= waits && question == SPELLED;
+                if waits {
+                    pending.push(Pending::new(scanner, window, base, question, at));
                 }
             });
         });
@@ -151,50 +176,21 @@ impl Machine {
         self.open.first().map_or(decided, |found| found.start.min(decided))
     }
 
-    /// Asks for the first time; whether the answer has to wait.
-    #[inline]
-    fn ask_first(
-        &mut self,
-        scanner: &Scanner,
-        window: &Window<'_>,
-        base: usize,
-        question: Question,
-        at: usize,
-        pending: &mut Vec<Pending>,
-    ) -> bool {
-        let waits = self.ask(scanner, window, base, question, at);
-        if waits {
-            let hold = if question.reaches_back(&scanner.rules) {
-                prefilter::run_start(window.text, at - base)
-            } else {
-                prefilter::sign_start(window.text, at - base)
-            };
-            pending.push(Pending { question, at, hold: base + hold, seen: base + window.text.len() });
-        }
-        waits
-    }
-
     /// Whether the answer has to wait; what is found is taken down.
     #[inline]
     fn ask(&mut self, scanner: &Scanner, window: &Window<'_>, base: usize, question: Question, at: usize) -> bool {
-        let mut open = |found: Found| {
-            self.open.push(Found { start: base + found.start, end: base + found.end, ..found });
-        };
         match question {
-            Question::Rule(rule) => match judge(scanner.rules.at(rule), window, at - base) {
-                Verdict::No => return false,
-                Verdict::More => return true,
-                Verdict::Match(found) => {
-                    open(Found { start: found.start, end: found.end, rule, score: found.score });
-                }
-            },
+            Question::Rule(rule) => {
+                return self.note(base, rule, judge(scanner.rules.at(rule), window, at - base));
+            }
             // Within what was put together there is nothing to begin with.
             Question::View(View::Spelled) if at < self.spelled => return false,
             Question::View(view) => match views::look(scanner, window, at - base, view, self.depth) {
                 Seen::No => return false,
                 Seen::More => return true,
                 Seen::Found { found, end } => {
-                    found.into_iter().for_each(open);
+                    let placed = |found: Found| Found { start: base + found.start, end: base + found.end, ..found };
+                    self.open.extend(found.into_iter().map(placed));
                     if view == View::Spelled {
                         self.spelled = base + end;
                     }
@@ -202,6 +198,14 @@ impl Machine {
             },
         }
         false
+    }
+
+    /// Whether the answer of a rule has to wait; a match is taken down.
+    fn note(&mut self, base: usize, rule: u16, verdict: Verdict) -> bool {
+        if let Verdict::Match(found) = verdict {
+            self.open.push(Found { start: base + found.start, end: base + found.end, rule, score: found.score });
+        }
+        verdict == Verdict::More
     }
 
     /// Closes every chain of overlapping matches that nothing can join any more.

@@ -13,6 +13,8 @@ use super::simd::{BLOCK, Masks, classify};
 use super::views::View;
 use super::window::{LONG_TOKEN, REACH, Window};
 
+/// So far ahead of a number it is known whether letters or digits stand side by side, in bytes.
+pub(crate) const AHEAD: usize = 64;
 /// Blocks that are classed before they are looked at: their masks stay in the nearest cache.
 const PIECE: usize = 64;
 
@@ -148,6 +150,7 @@ fn piece(
         let at = start + i * BLOCK;
         let next = masks.get(i + 1).copied().unwrap_or_default();
         let token = wide(block.token, next.token);
+        let alnum = wide(block.alnum, next.alnum);
         if block.digits != 0 {
             let digits = wide(block.digits, next.digits);
             // The block in the upper half: what stands before a bit is shifted to the top.
@@ -163,7 +166,8 @@ fn piece(
                 let behind = (before_token << (63 - bit) << 1).leading_ones();
                 let here = at + bit as usize;
                 if near >= 5 || ahead + behind >= spots::QUAD_MIN || here >= edge {
-                    spots.digits(here, near, found);
+                    let solid = low(alnum >> bit);
+                    spots.digits(here, near, solid & solid >> 1 == 0, found);
                 }
             }
         }
@@ -186,7 +190,7 @@ fn piece(
             spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
             emphasis &= emphasis - 1;
         }
-        let mut spelled = starts_of_spelled(wide(block.alnum, next.alnum), before.alnum);
+        let mut spelled = starts_of_spelled(alnum, before.alnum);
         while spelled != 0 {
             spots.spelled(at + spelled.trailing_zeros() as usize, found);
             spelled &= spelled - 1;
@@ -248,6 +252,7 @@ fn starts_of_spelled(alnum: u128, before: u64) -> u64 {
     low(run & alnum & !(alnum << 1 | u128::from(before >> 63)))
 }
 
+const _: () = assert!(AHEAD == BLOCK, "there is one block more");
 const _: () = assert!(LONG_TOKEN == 15, "one, two, four and seven bytes more than one");
 
 #[cfg(test)]

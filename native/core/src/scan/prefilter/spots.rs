@@ -4,7 +4,7 @@
 //! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
-use super::{Candidate, breaks, run_start, sign_start};
+use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::decode::is_separator;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
@@ -20,12 +20,14 @@ const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
 const RUN_MAX: usize = 64;
 const SPAN_MAX: usize = 64;
+/// The name of a secret stands so near before its value.
+const NAME_MAX: usize = 64;
 /// So many pairs of a character and a separator are looked back over.
 const PAIRS: usize = 8;
 /// A long run is searched for literals in steps.
 const INNER_STEP: usize = 4096;
 /// A literal shows in so many bytes.
-const AHEAD: usize = 8;
+const PRINT_MAX: usize = 8;
 
 pub(super) struct Spots<'a> {
     window: Window<'a>,
@@ -43,6 +45,9 @@ pub(super) struct Spots<'a> {
     /// Rules with literals that long tokens are searched for, and up to where that is done.
     rules: &'a Rules,
     searched: usize,
+    /// The last letter before what was read for it.
+    letter: Option<usize>,
+    read: usize,
 }
 
 fn is_alnum(byte: u8) -> bool {
@@ -68,6 +73,8 @@ impl<'a> Spots<'a> {
             chain: (0, 0),
             rules,
             searched: 0,
+            letter: None,
+            read: 0,
         }
     }
 
@@ -187,8 +194,8 @@ impl<'a> Spots<'a> {
     }
 
     /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
-    /// around has [`QUAD_MIN`] bytes.
-    pub(super) fn digits(&mut self, at: usize, near: u32, found: &mut impl FnMut(Candidate)) {
+    /// around has [`QUAD_MIN`] bytes. `sparse`: in the next [`AHEAD`] no letters or digits stand side by side.
+    pub(super) fn digits(&mut self, at: usize, near: u32, sparse: bool, found: &mut impl FnMut(Candidate)) {
         if at >= self.settled {
             return;
         }
@@ -197,6 +204,10 @@ impl<'a> Spots<'a> {
             // Near the end of what has come: the run, and the short word before it, may be the beginning of something.
             let start = self.back(at, RUN_MAX, is_alnum);
             self.wait(self.short_word_before(start).unwrap_or(start));
+            return;
+        }
+        if sparse && !self.rules.sparse && !self.window.unknown(at + AHEAD) && self.is_link(at) {
+            self.token(at, found);
             return;
         }
         if at >= self.run.1 {
@@ -209,6 +220,22 @@ impl<'a> Spots<'a> {
             self.number(start, found);
         }
         self.token(at, found);
+    }
+
+    /// Whether a digit goes on from another one, and nothing can begin with it if single digits and letters follow: no
+    /// telephone number, no dotted quad, nothing that hangs on a name.
+    fn is_link(&mut self, at: usize) -> bool {
+        let text = self.window.text;
+        let from = self.read.max(at.saturating_sub(NAME_MAX));
+        if let Some(letter) = text[from..at].iter().rposition(u8::is_ascii_alphabetic) {
+            self.letter = Some(from + letter);
+        }
+        self.read = at;
+        let quad = self.window.get(at + 1) == Some(b'.');
+        let [.., first, joint] = text[..at] else { return false };
+        first.is_ascii_digit()
+            && (matches!(joint, b'-' | b'.') || matches!(joint, b' ' | b'\t' | b'/') && !quad)
+            && self.letter.is_none_or(|letter| letter + NAME_MAX < at)
     }
 
     /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least.
@@ -234,7 +261,7 @@ impl<'a> Spots<'a> {
 
     /// Asks about every literal from here to the end of what is searched.
     fn literals(&self, from: usize, found: &mut impl FnMut(Candidate)) {
-        let text = &self.window.text[..self.window.text.len().min(self.searched + AHEAD)];
+        let text = &self.window.text[..self.window.text.len().min(self.searched + PRINT_MAX)];
         let mut places = [0; INNER_STEP / BLOCK + 1];
         find(&self.rules.inner_prints, text.get(from..).unwrap_or_default(), &mut places);
         for (block, mut bits) in

@@ -25,3 +25,19 @@ fn numbers_tokens_and_marks_are_found() {
     assert_eq!(found("::1"), [Candidate::Colon(0)]);
     assert_eq!(found("at 1.2.3.4!"), [Candidate::Number(0), Candidate::Number(3)]);
 }
+
+#[test]
+fn single_digits_go_on_from_each_other_and_begin_nothing() {
+    assert_eq!(found(&"1-".repeat(50)), [Candidate::Number(0), Candidate::Token(0)]);
+    // Where letters or digits stand side by side again, something may begin.
+    assert!(found(&("1-".repeat(50) + "4111")).contains(&Candidate::Number(98)));
+    assert!(found(&("1 ".repeat(50) + "1.1.1.1")).contains(&Candidate::Number(100)));
+}
+
+#[test]
+fn signs_and_colons_alone_are_no_candidates() {
+    assert_eq!(found(&"@".repeat(99)), []);
+    assert_eq!(found(&":".repeat(99)), [Candidate::Colon(0)]);
+    assert_eq!(found("a@ b, @c"), []);
+    assert_eq!(found(&"00:1a:".repeat(9)), [Candidate::Colon(2)]);
+}

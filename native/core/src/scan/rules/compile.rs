@@ -8,11 +8,11 @@ use super::expression::Expression;
 use super::front::{Front, Fronts};
 use super::labels::Labels;
 use super::literals::{FINGERPRINT, HEAD, Literals, Words};
-use super::shape::token_lead;
+use super::shape::{begins_with_digit, pair, token_lead};
 use super::spec::{Boundary, Require, RuleSpec, Start};
 use crate::scan::matchers::{self, Matcher, Trigger};
 use crate::scan::policy::Family;
-use crate::scan::prefilter::breaks;
+use crate::scan::prefilter::{AHEAD, breaks};
 use crate::scan::simd::Fingerprints;
 use crate::scan::validators::{self, Validator};
 use crate::scan::window::{LONG_TOKEN, MAX_LEN, REACH, Window};
@@ -78,6 +78,8 @@ pub struct Rules {
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.
     number: Fronts,
+    /// One of them is an expression that single digits may match, with something between them.
+    pub(crate) sparse: bool,
     /// The rule of the detector of injections.
     pub(crate) document: Option<u16>,
     /// Rules to try where a token starts, if one of their context words stands before it.
@@ -165,7 +167,7 @@ pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, S
 enum Starts {
     At,
     Colon,
-    Number(Front),
+    Number { front: Front, sparse: bool },
     Token(Front),
     Document,
     Literals { texts: Vec<String>, folded: bool, in_token: bool },
@@ -227,7 +229,9 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             Trigger::Colon => Starts::Colon,
             Trigger::Token(_) if spec.context.is_empty() => return Err("its matcher needs context words".into()),
             Trigger::Token(pattern) => Starts::Token(front(pattern)?),
-            Trigger::Number(pattern) | Trigger::Signed(pattern) => Starts::Number(front(pattern)?),
+            Trigger::Number(pattern) | Trigger::Signed(pattern) => {
+                Starts::Number { front: front(pattern)?, sparse: false }
+            }
             Trigger::Literals(texts) => Starts::Literals {
                 texts: texts.iter().map(|text| (*text).to_owned()).collect(),
                 folded: spec.ignore_case,
@@ -277,7 +281,11 @@ fn value(spec: &RuleSpec, builtin: bool) -> Result<(Value, Starts, bool), String
             folded: spec.ignore_case,
             in_token: in_token(lead_shape.as_ref(), &shape),
         },
-        Start::Number => Starts::Number(front()),
+        Start::Number => {
+            let parts = lead_shape.iter().chain([&shape]).chain(&trail_shape);
+            let sparse = begins_with_digit(parts.clone()) && pair(parts).is_none_or(|by| by > AHEAD);
+            Starts::Number { front: front(), sparse }
+        }
         Start::Token if spec.context.is_empty() => return Err("a token rule needs context words".into()),
         Start::Token => Starts::Token(front()),
         Start::Document => Starts::Document,
@@ -332,6 +340,7 @@ struct Tables {
     at: Vec<u16>,
     colon: Vec<u16>,
     number: Vec<(u16, Front)>,
+    sparse: bool,
     document: Option<u16>,
     token: Vec<(u16, Front)>,
     token_words: Words,
@@ -342,7 +351,10 @@ impl Tables {
         match starts {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
-            Starts::Number(front) => self.number.push((number, front)),
+            Starts::Number { front, sparse } => {
+                self.number.push((number, front));
+                self.sparse |= sparse;
+            }
             Starts::Document => self.document = Some(number),
             Starts::Token(front) => {
                 // There are no more of them than rules.
@@ -380,6 +392,7 @@ impl Tables {
             at: self.at,
             colon: self.colon,
             number: Fronts::new(self.number),
+            sparse: self.sparse,
             document: self.document,
             token: Fronts::new(self.token),
             token_words: self.token_words,

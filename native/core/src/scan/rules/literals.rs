@@ -13,11 +13,15 @@ pub(crate) struct Literals {
     /// One bit for each value of a hash of the first four bytes, letters in either case; of three, whatever follows them.
     bits: Box<[u64; 1024]>,
     entries: Vec<Entry>,
+    /// By slot, how many entries have an earlier one.
+    starts: Vec<u32>,
 }
 
 /// A literal and its rules.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
+    /// A hash of the head.
+    slot: usize,
     head: u32,
     text: Box<[u8]>,
     /// Letters count in either case.
@@ -26,23 +30,33 @@ struct Entry {
 }
 
 /// Bytes with the bit set that tells small letters from capitals; other bytes may fall together.
+#[inline]
 fn fold(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes) | 0x2020_2020
 }
 
 /// The first three of four such bytes.
+#[inline]
 fn head(folded: u32) -> u32 {
     folded & 0x00ff_ffff
 }
 
+#[inline]
 fn bit(folded: u32) -> (usize, u64) {
     let hash = folded.wrapping_mul(0x9e37_79b1) >> 16;
     ((hash >> 6) as usize, 1 << (hash & 63))
 }
 
+const SLOTS: usize = 4096;
+
+#[inline]
+fn slot(head: u32) -> usize {
+    head.wrapping_mul(0x9e37_79b1) as usize >> 20 & (SLOTS - 1)
+}
+
 impl Default for Literals {
     fn default() -> Self {
-        Self { bits: Box::new([0; 1024]), entries: Vec::new() }
+        Self { bits: Box::new([0; 1024]), entries: Vec::new(), starts: vec![0; SLOTS] }
     }
 }
 
@@ -57,7 +71,7 @@ impl Literals {
             self.bits[word] |= mask;
         }
         let head = head(fold([first, second, third, 0]));
-        self.entries.push(Entry { head, text: text.into(), folded, rules: vec![rule] });
+        self.entries.push(Entry { slot: slot(head), head, text: text.into(), folded, rules: vec![rule] });
     }
 
     /// Puts them in order; to be done when all are added.
@@ -70,6 +84,10 @@ impl Literals {
             }
             same
         });
+        for (slot, start) in self.starts.iter_mut().enumerate() {
+            let before = self.entries.partition_point(|entry| entry.slot < slot);
+            *start = u32::try_from(before).unwrap_or(u32::MAX);
+        }
     }
 
     /// What a text must have for one of the literals to stand at a place.
@@ -95,9 +113,10 @@ impl Literals {
     }
 
     fn each_of(&self, head: u32, text: &[u8], found: &mut impl FnMut(u16)) {
-        let from = self.entries.partition_point(|entry| entry.head < head);
-        for entry in self.entries[from..].iter().take_while(|entry| entry.head == head) {
-            if text.get(..entry.text.len()).is_some_and(|there| entry.is(there)) {
+        let slot = slot(head);
+        let from = self.starts.get(slot).map_or(0, |start| *start as usize);
+        for entry in self.entries.get(from..).unwrap_or_default().iter().take_while(|entry| entry.slot == slot) {
+            if entry.head == head && text.get(..entry.text.len()).is_some_and(|there| entry.is(there)) {
                 entry.rules.iter().for_each(|rule| found(*rule));
             }
         }

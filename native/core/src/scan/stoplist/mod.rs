@@ -93,13 +93,24 @@ const PUBLIC_STARTS: &[&[u8]] = &[
     b"refs/",
 ];
 
+/// What they begin with.
+const IS_PUBLIC_FIRST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut start = 0;
+    while start < PUBLIC_STARTS.len() {
+        table[PUBLIC_STARTS[start][0] as usize] = true;
+        start += 1;
+    }
+    table
+};
+
 /// Whether a value is a placeholder or public by design.
 #[must_use]
 pub(super) fn is_placeholder(value: &[u8]) -> bool {
     value.len() < 2
         || is_template(value)
         || is_monotonous(value)
-        || PUBLIC_STARTS.iter().any(|start| value[0] == start[0] && value.starts_with(start))
+        || (IS_PUBLIC_FIRST[value[0] as usize] && PUBLIC_STARTS.iter().any(|start| value.starts_with(start)))
         || (value.len() <= LONG && holds_placeholder(value))
         || (value.len() <= SHORT && SEQUENCES.iter().any(|word| holds(value, word.as_bytes())))
 }
@@ -155,6 +166,9 @@ pub(super) fn is_plausible_password(value: &[u8]) -> bool {
 /// `${VAR}`, `{{ value }}`, `<value>`, `%(name)s`, `$(command)`, `#{value}`.
 #[must_use]
 pub(super) fn is_template(value: &[u8]) -> bool {
+    if !value.iter().any(|byte| matches!(byte, b'$' | b'{' | b'%' | b'#' | b'<' | b'.')) {
+        return false;
+    }
     let opened =
         value.windows(2).any(|pair| matches!(pair, b"${" | b"{{" | b"$(" | b"%(" | b"#{" | b"<%" | b"{%" | b"$["));
     opened
