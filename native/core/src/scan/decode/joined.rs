@@ -61,8 +61,7 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
     if !is_separator(separator) || separator == first {
         return Verdict::No;
     }
-    let mut view = View::new(at);
-    let mut from = at;
+    let (mut from, mut end) = (at, at);
     let (mut characters, mut alphanumeric, mut blanks) = (0, 0, 0);
     while characters < MAX_CHARACTERS {
         let Some(&lead) = text.get(from) else {
@@ -82,7 +81,7 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
         if lead == b'\n' || lead == b'\r' || blanks > 2 || !is_single {
             break;
         }
-        view.push(text, from, to);
+        end = to;
         characters += 1;
         alphanumeric += usize::from(is_wordlike(lead));
         if next != Some(&separator) {
@@ -90,8 +89,18 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
         }
         from = to + 1;
     }
+    if characters < MIN_CHARACTERS || alphanumeric < MIN_ALPHANUMERIC {
+        return Verdict::No;
+    }
+    let mut view = View::new(at);
+    from = at;
+    while from < end {
+        let to = from + width(text[from]);
+        view.push(text, from, to);
+        from = to + 1;
+    }
     view.trim_end(separator);
-    if characters >= MIN_CHARACTERS && alphanumeric >= MIN_ALPHANUMERIC { Verdict::Run(view) } else { Verdict::No }
+    Verdict::Run(view)
 }
 
 const fn is_wordlike(byte: u8) -> bool {

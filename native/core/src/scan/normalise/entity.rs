@@ -131,15 +131,32 @@ fn numeric(text: &[u8], radix: u32, before: usize, last: bool) -> Escape {
     }
 }
 
+/// For each letter, the first of `NAMES` that begins with it.
+const FIRST: [u8; 128] = {
+    let mut first = [0; 128];
+    let mut place = NAMES.len();
+    while place > 0 {
+        place -= 1;
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer")]
+        {
+            first[NAMES[place].0.as_bytes()[0] as usize] = place as u8;
+        }
+    }
+    first
+};
+
 /// The longest of `NAMES`.
 const MAX_NAME: usize = 14;
 
 /// A named reference with its semicolon.
 fn named(text: &[u8]) -> Escape {
     match text.iter().take(MAX_NAME + 1).position(|byte| !byte.is_ascii_alphabetic()) {
-        Some(end) if text[end] == b';' => NAMES
-            .binary_search_by_key(&&text[..end], |(name, _)| name.as_bytes())
-            .map_or(Escape::No, |place| Escape::Char(NAMES[place].1, end + 1)),
+        Some(end) if end > 0 && text[end] == b';' => {
+            let from = usize::from(FIRST[usize::from(text[0] & 0x7f)]);
+            let mut alike = NAMES[from..].iter().take_while(|(name, _)| name.as_bytes()[0] == text[0]);
+            let named = alike.find(|(name, _)| name.as_bytes() == &text[..end]);
+            named.map_or(Escape::No, |(_, character)| Escape::Char(*character, end + 1))
+        }
         None if NAMES.iter().any(|(name, _)| name.as_bytes().starts_with(text)) => Escape::More,
         _ => Escape::No,
     }

@@ -164,10 +164,12 @@ fn piece(
                 // Most numbers stand alone and are short: a year, a count.
                 let ahead = (token >> bit).trailing_ones();
                 let behind = (before_token << (63 - bit) << 1).leading_ones();
+                // What stands before the first block of a piece is not in the masks.
+                let around = if i == 0 && behind == bit { u32::MAX } else { ahead + behind };
                 let here = at + bit as usize;
-                if near >= 5 || ahead + behind >= spots::QUAD_MIN || here >= edge {
+                if near >= 5 || around >= spots::QUAD_MIN || here >= edge {
                     let solid = low(alnum >> bit);
-                    spots.digits(here, near, solid & solid >> 1 == 0, found);
+                    spots.digits(here, near, around, solid & solid >> 1 == 0, found);
                 }
             }
         }
@@ -196,9 +198,14 @@ fn piece(
             spelled &= spelled - 1;
         }
         let mut ats = block.at;
-        while ats != 0 {
-            spots.at_sign(at + ats.trailing_zeros() as usize, found);
-            ats &= ats - 1;
+        if ats != 0 {
+            let all = wide(block.at, next.at);
+            let crowded = low(all >> 1 | all >> 2 | all >> 3 | all >> 4);
+            while ats != 0 {
+                let bit = ats.trailing_zeros();
+                ats &= ats - 1;
+                spots.at_sign(at + bit as usize, crowded >> bit & 1 != 0, found);
+            }
         }
         if block.colon != 0 {
             let colons = wide(block.colon, next.colon);

@@ -48,6 +48,13 @@ pub(super) struct Spots<'a> {
     /// The last letter before what was read for it.
     letter: Option<usize>,
     read: usize,
+    /// The last colon before what was read for it, and up to where that is.
+    colon: (Option<usize>, usize),
+}
+
+/// What may stand within a number, beside letters and digits.
+fn is_inner(byte: u8) -> bool {
+    matches!(byte, b'.' | b' ' | b'/' | b'(' | b')' | b'+' | b'_' | b'-' | b'`' | b'*' | b'~')
 }
 
 fn is_alnum(byte: u8) -> bool {
@@ -75,6 +82,7 @@ impl<'a> Spots<'a> {
             searched: 0,
             letter: None,
             read: 0,
+            colon: (None, 0),
         }
     }
 
@@ -129,15 +137,26 @@ impl<'a> Spots<'a> {
         }
     }
 
-    /// An `@` stands here: of interest with a name before it and what begins a host or a domain behind it.
-    pub(super) fn at_sign(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+    /// An `@` stands here: of interest with a name before it and what begins a host or a domain behind it. If another one
+    /// follows before a domain can end (`crowded`), only a password could stand before it, and a colon before that.
+    pub(super) fn at_sign(&mut self, at: usize, crowded: bool, found: &mut impl FnMut(Candidate)) {
         let next = self.window.get(at + 1);
         let host = next.map_or(!self.window.at_end, |byte| {
             byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[')
         });
-        if host && self.window.before(at).is_some_and(|byte| !breaks(byte)) {
+        let name = self.window.before(at).is_some_and(|byte| !breaks(byte));
+        if host && name && (!crowded || self.is_behind_colon(at)) {
             self.single(Candidate::At(at), found);
         }
+    }
+
+    /// Whether a colon stands so near before a position that a match may reach back to it.
+    fn is_behind_colon(&mut self, at: usize) -> bool {
+        let (last, read) = self.colon;
+        let from = read.max(at.saturating_sub(REACH));
+        let later = memchr::memrchr(b':', &self.window.text[from..at]).map(|colon| from + colon);
+        self.colon = (later.or(last), at);
+        self.colon.0.is_some_and(|colon| colon + REACH >= at)
     }
 
     /// A colon with another one near stands here: of interest with at most four hexadecimal digits before it that go on from
@@ -194,8 +213,15 @@ impl<'a> Spots<'a> {
     }
 
     /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
-    /// around has [`QUAD_MIN`] bytes. `sparse`: in the next [`AHEAD`] no letters or digits stand side by side.
-    pub(super) fn digits(&mut self, at: usize, near: u32, sparse: bool, found: &mut impl FnMut(Candidate)) {
+    /// around has [`QUAD_MIN`] bytes or `around`. `sparse`: in the next [`AHEAD`] no letters or digits stand side by side.
+    pub(super) fn digits(
+        &mut self,
+        at: usize,
+        near: u32,
+        around: u32,
+        sparse: bool,
+        found: &mut impl FnMut(Candidate),
+    ) {
         if at >= self.settled {
             return;
         }
@@ -219,7 +245,9 @@ impl<'a> Spots<'a> {
         if near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24 {
             self.number(start, found);
         }
-        self.token(at, found);
+        if around as usize >= TOKEN_MIN {
+            self.token(at, found);
+        }
     }
 
     /// Whether a digit goes on from another one, and nothing can begin with it if single digits and letters follow: no
@@ -307,6 +335,9 @@ impl<'a> Spots<'a> {
         if open {
             return None;
         }
+        if digits < 5 && !self.window.get(end).is_some_and(is_inner) {
+            return Some(false);
+        }
         let stop = start + SPAN_MAX;
         let (mut digits, mut dots, mut gap, mut at) = (0, 0, 0, start);
         while at < stop {
@@ -348,15 +379,16 @@ impl<'a> Spots<'a> {
         }
         let goes_on = known > first && self.window.run(known, at - known, is_token).0 == at;
         let first = if goes_on { first } else { self.back(at, REACH + 1, is_token) };
+        if at - first > REACH {
+            self.token = (first, at);
+            return;
+        }
         let (end, open) = self.window.run(at, REACH, is_token);
         self.token = (first, end);
         if end - first < TOKEN_MIN {
             if open {
                 self.wait(first);
             }
-            return;
-        }
-        if at - first > REACH {
             return;
         }
         let stop = end.min(first + REACH).min(self.frontier);

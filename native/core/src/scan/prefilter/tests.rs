@@ -41,3 +41,17 @@ fn signs_and_colons_alone_are_no_candidates() {
     assert_eq!(found("a@ b, @c"), []);
     assert_eq!(found(&"00:1a:".repeat(9)), [Candidate::Colon(2)]);
 }
+
+#[test]
+fn an_at_sign_before_another_one_needs_a_colon() {
+    assert_eq!(found("a@b@c"), [Candidate::At(3)]);
+    assert_eq!(found("x:a@b@c"), [Candidate::At(3), Candidate::At(5)]);
+    assert_eq!(found("a@b.co@c"), [Candidate::At(1), Candidate::At(6)]);
+}
+
+#[test]
+fn tokens_are_found_over_the_border_of_two_pieces() {
+    for before in PIECE * BLOCK - 9..PIECE * BLOCK + 2 {
+        assert_eq!(found(&(" ".repeat(before) + "abcdefg1h")), [Candidate::Token(before)], "{before}");
+    }
+}
