@@ -168,8 +168,7 @@ fn piece(
                 let around = if i == 0 && behind == bit { u32::MAX } else { ahead + behind };
                 let here = at + bit as usize;
                 if near >= 5 || around >= spots::QUAD_MIN || here >= edge {
-                    let solid = low(alnum >> bit);
-                    spots.digits(here, near, around, solid & solid >> 1 == 0, found);
+                    spots.digits(here, near, around, low(alnum >> bit), found);
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(super) const QUAD_MIN: u32 = 7;
 const TOKEN_MIN: usize = 8;
 const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
-const RUN_MAX: usize = 64;
+const RUN_MAX: usize = AHEAD;
 const SPAN_MAX: usize = 64;
 /// The name of a secret stands so near before its value.
 const NAME_MAX: usize = 64;
@@ -213,15 +213,9 @@ impl<'a> Spots<'a> {
     }
 
     /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
-    /// around has [`QUAD_MIN`] bytes or `around`. `sparse`: in the next [`AHEAD`] no letters or digits stand side by side.
-    pub(super) fn digits(
-        &mut self,
-        at: usize,
-        near: u32,
-        around: u32,
-        sparse: bool,
-        found: &mut impl FnMut(Candidate),
-    ) {
+    /// around has [`QUAD_MIN`] bytes or `around`. `alnum` has a bit for each letter or digit of
+    /// the next [`AHEAD`].
+    pub(super) fn digits(&mut self, at: usize, near: u32, around: u32, alnum: u64, found: &mut impl FnMut(Candidate)) {
         if at >= self.settled {
             return;
         }
@@ -232,17 +226,19 @@ impl<'a> Spots<'a> {
             self.wait(self.short_word_before(start).unwrap_or(start));
             return;
         }
+        let sparse = alnum & alnum >> 1 == 0;
         if sparse && !self.rules.sparse && !self.window.unknown(at + AHEAD) && self.is_link(at) {
             self.token(at, found);
             return;
         }
         if at >= self.run.1 {
-            let start = self.back(at, RUN_MAX, is_alnum);
-            self.run = (start, self.window.run(at, RUN_MAX, is_alnum).0);
+            self.run = (self.back(at, RUN_MAX, is_alnum), at + alnum.trailing_ones() as usize);
         }
         let (start, end) = self.run;
+        // Where it does not there are too few digits.
+        let goes_on = end - start >= 5 || self.window.get(end).is_some_and(is_inner);
         let dotted = || memchr::memchr_iter(b'.', &text[at..text.len().min(at + NEAR)]).count() >= 3;
-        if near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24 {
+        if goes_on && (near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24) {
             self.number(start, found);
         }
         if around as usize >= TOKEN_MIN {
