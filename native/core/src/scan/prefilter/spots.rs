@@ -272,7 +272,7 @@ impl<'a> Spots<'a> {
         if at < self.frontier && !self.window.before(at).is_some_and(is_token) {
             found(Candidate::View(at, View::Encoded));
         }
-        if at >= self.settled || at < self.token.1 || (at > self.from && is_token(self.window.text[at - 1])) {
+        if at >= self.settled || (at > self.from && is_token(self.window.text[at - 1])) {
             return;
         }
         let (end, open) = self.window.run(at, TOKEN_PLAIN, is_token);
@@ -370,10 +370,11 @@ impl<'a> Spots<'a> {
     fn token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
         let text = self.window.text;
         let (first, known) = self.token;
-        if at < known {
+        // A long token may be asked about after a number behind it.
+        if (first..known).contains(&at) {
             return;
         }
-        let goes_on = known > first && self.window.run(known, at - known, is_token).0 == at;
+        let goes_on = (first + 1..=at).contains(&known) && self.window.run(known, at - known, is_token).0 == at;
         let first = if goes_on { first } else { self.back(at, REACH + 1, is_token) };
         if at - first > REACH {
             self.token = (first, at);

@@ -55,3 +55,9 @@ fn tokens_are_found_over_the_border_of_two_pieces() {
         assert_eq!(found(&(" ".repeat(before) + "abcdefg1h")), [Candidate::Token(before)], "{before}");
     }
 }
+
+#[test]
+fn a_long_token_is_found_before_a_number() {
+    let token = "abcdefghijklmnopqrstuvwx";
+    assert!(found(&format!("{token} on 2/27/1965")).contains(&Candidate::Token(0)));
+}
