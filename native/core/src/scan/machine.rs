@@ -133,6 +133,10 @@ impl Machine {
         let mut scratch = std::mem::take(&mut self.scratch);
         let to = prefilter::candidates(rules, window, base, from, &mut scratch, |candidate| {
             each_question(rules, window, candidate, &mut |question, at| {
+                // What is not settled is looked at again, and may be waited for already.
+                if pending.iter().any(|waiting| waiting.question == question && waiting.at == base + at) {
+                    return;
+                }
                 let verdict = match question {
                     Question::Rule(rule) => {
                         if actions.get(usize::from(rule)).is_none_or(|it| *it == Action::Allow) {
@@ -145,9 +149,7 @@ impl Machine {
                     Question::View(_) if self.depth >= views::DEPTH => return,
                     Question::View(_) => None,
                 };
-                // What is not settled is looked at again, and may be waited for already.
-                let is_waiting = |waiting: &Pending| waiting.question == question && waiting.at == base + at;
-                if verdict == Some(Verdict::No) || pending.iter().any(is_waiting) {
+                if verdict == Some(Verdict::No) {
                     return;
                 }
                 if question == SPELLED && spells {
