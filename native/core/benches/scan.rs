@@ -129,7 +129,7 @@ fn view_of_spelled_words(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn view_without_marks(bencher: Bencher<'_, '_>) {
     let text = "ig**no**re_it_all";
-    bencher.counter(BytesCount::of_str(text)).bench_local(|| without_marks(black_box(text.as_bytes()), 0, true));
+    bencher.counter(BytesCount::of_str(text)).bench_local(|| without_marks(black_box(text.as_bytes()), 0, 0, true));
 }
 
 /// Benign text, for most of which the gate stays shut.

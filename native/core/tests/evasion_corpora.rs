@@ -99,7 +99,7 @@ fn views(text: &[u8], depth: usize) -> Vec<String> {
             end = view.end();
         }
         if is_split(text, at)
-            && let Verdict::Run(view) = without_marks(text, at, true)
+            && let Verdict::Run(view) = without_marks(text, at, 0, true)
         {
             views.push(String::from_utf8_lossy(view.bytes()).into_owned());
             end = view.end().max(end);

@@ -215,7 +215,9 @@ impl Machine {
         if self.open.is_empty() {
             return;
         }
-        self.open.sort_by_key(|found| (found.start, found.end, found.rule));
+        // Of one value, seen as it stands and through a view, the surer finding counts, whichever was first.
+        self.open
+            .sort_by(|a, b| (a.start, a.end, a.rule).cmp(&(b.start, b.end, b.rule)).then(b.score.total_cmp(&a.score)));
         self.open.dedup_by_key(|found| (found.start, found.end, found.rule));
         let mut from = 0;
         while from < self.open.len() {

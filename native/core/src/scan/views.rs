@@ -5,7 +5,7 @@ use super::machine::{Found, Machine};
 use super::normalise::{Normalised, normalise};
 use super::prefilter::run_start;
 use super::rules::shape::is_token;
-use super::window::Window;
+use super::window::{CONTEXT, LOOKBACK, Window};
 use super::{Scanner, injection};
 
 /// Views of views of views are not made.
@@ -49,9 +49,10 @@ pub(crate) fn look(scanner: &Scanner, window: &Window<'_>, at: usize, view: View
             if !is_split(window.text, at) {
                 return Seen::No;
             }
-            // A stream has let go of what stands before the run of the mark.
+            // A stream has let what stands before the run of the mark pass, and keeps a little of it.
             let least = run_start(window.text, at);
-            match through(scanner, window, without_marks(window.text, at, window.at_end), depth, false) {
+            let kept = least.saturating_sub(LOOKBACK - CONTEXT);
+            match through(scanner, window, without_marks(window.text, at, kept, window.at_end), depth, false) {
                 Seen::Found { mut found, end } => {
                     found.retain(|found| found.start >= least);
                     Seen::Found { found, end }

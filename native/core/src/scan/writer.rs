@@ -16,6 +16,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Takes down a finding; `text` is what is kept of the whole, from `base` on. Behind one that blocks, nothing passes.
     pub(crate) fn take(&mut self, scanner: &Scanner, found: Found, text: &str, base: usize, out: &mut String) {
+        let found = on_characters(found, text, base);
         let action = scanner.action(found.rule);
         if action > Action::Flag {
             self.pass(found.start, text, base, out);
@@ -52,4 +53,15 @@ impl Writer {
             self.sent = to;
         }
     }
+}
+
+/// A finding that is followed so many bytes and no further may end within a character: then all of that belongs to it.
+fn on_characters(mut found: Found, text: &str, base: usize) -> Found {
+    while !text.is_char_boundary(found.start.saturating_sub(base)) {
+        found.start -= 1;
+    }
+    while found.end < base + text.len() && !text.is_char_boundary(found.end.saturating_sub(base)) {
+        found.end += 1;
+    }
+    found
 }

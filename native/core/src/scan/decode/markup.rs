@@ -58,9 +58,9 @@ pub fn is_split(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// The token around the mark at a position without its marks, if the mark cuts one.
+/// The token around the mark at a position without its marks, if the mark cuts one. It is followed back to `least` at most.
 #[must_use]
-pub fn without_marks(text: &[u8], at: usize, at_end: bool) -> Verdict {
+pub fn without_marks(text: &[u8], at: usize, least: usize, at_end: bool) -> Verdict {
     let known = at + mark(text, at) + 2 <= text.len();
     if !known && !at_end {
         return Verdict::More;
@@ -68,7 +68,7 @@ pub fn without_marks(text: &[u8], at: usize, at_end: bool) -> Verdict {
     if !known || !is_split(text, at) {
         return Verdict::No;
     }
-    let start = start(text, at);
+    let start = start(text, at, least);
     let mut view = View::new(start);
     let (mut from, limit) = (start, at + MAX_AFTER);
     while from < limit {
@@ -90,9 +90,9 @@ pub fn without_marks(text: &[u8], at: usize, at_end: bool) -> Verdict {
 }
 
 /// Where the token begins that a mark stands in.
-fn start(text: &[u8], at: usize) -> usize {
+fn start(text: &[u8], at: usize, least: usize) -> usize {
     let mut start = at;
-    let limit = at.saturating_sub(MAX_BEFORE);
+    let limit = at.saturating_sub(MAX_BEFORE).max(least);
     while start > limit {
         let before = start - 1;
         let stays = text.get(before).is_some_and(|&byte| is_token(byte) || matches!(byte, b'`' | b'*'));

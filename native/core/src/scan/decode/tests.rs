@@ -168,7 +168,7 @@ fn tokens_cut_by_marks_are_mended() {
     ];
     for (text, wanted, at) in cases {
         assert!(is_split(text.as_bytes(), at), "{text}");
-        let (mended, _) = run(without_marks(text.as_bytes(), at, true), text).unwrap();
+        let (mended, _) = run(without_marks(text.as_bytes(), at, 0, true), text).unwrap();
         assert_eq!(mended, wanted, "{text}");
     }
     for text in [
@@ -184,7 +184,7 @@ fn tokens_cut_by_marks_are_mended() {
         "is `it`.",
     ] {
         for at in 0..text.len() {
-            assert_eq!(without_marks(text.as_bytes(), at, true), Verdict::No, "{text} {at}");
+            assert_eq!(without_marks(text.as_bytes(), at, 0, true), Verdict::No, "{text} {at}");
         }
     }
 }
@@ -202,7 +202,8 @@ fn a_verdict_on_a_part_is_the_verdict_on_the_whole() {
         "a **bold** word `b`",
     ] {
         let bytes = text.as_bytes();
-        for look in [joined_run, without_marks] {
+        let marks = |text: &[u8], at: usize, at_end: bool| without_marks(text, at, 0, at_end);
+        for look in [joined_run, marks] {
             for at in 0..bytes.len() {
                 let whole = look(bytes, at, true);
                 for end in at..bytes.len() {

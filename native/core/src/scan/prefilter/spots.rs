@@ -113,6 +113,10 @@ impl<'a> Spots<'a> {
         let is_short = self.settled - token < TOKEN_PLAIN;
         let mut at = sign_start(text, if is_short { token.min(number) } else { number });
         at = self.short_word_before(at).unwrap_or(at);
+        // What is spelled out can begin with a bracket, which itself begins no number.
+        if self.window.before(at).is_some_and(|byte| matches!(byte, b'[' | b'{' | b'<')) {
+            at -= 1;
+        }
         // Single bytes with the same separator between them, too few yet to be told from words.
         let separator = self.window.before(at);
         for _ in 0..=PAIRS {

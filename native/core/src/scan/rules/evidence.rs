@@ -65,7 +65,7 @@ pub(crate) fn alone(window: &Window<'_>, start: usize, end: usize) -> Option<boo
         return Some(false);
     }
     let (last, open) = window.run(end, BLANKS, |byte| byte.is_ascii_whitespace());
-    if open { None } else { Some(window.get(last).is_none()) }
+    if open || window.unknown(last) { None } else { Some(window.get(last).is_none()) }
 }
 
 /// None: it depends on what follows.
