@@ -52,25 +52,30 @@ pub(super) fn triggers() -> Vec<Trigger> {
         .collect()
 }
 
-/// What is asked for of a text.
+/// What a text gives reason to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
+    Nothing,
+    /// The templates, if a tool brings it: orders to a model hide there in plain words.
+    Templates,
     /// The model, and the templates with it.
     Model,
-    /// The templates alone, in what a tool brings: orders to a model hide there in plain words.
-    Templates,
 }
 
-/// Whether a text with these letters and signs, and with distinct triggers of this weight, is to be looked at.
-fn opens(length: usize, weight: u32, tally: Tally, ask: Ask) -> bool {
+/// What a text with these letters and signs, and with distinct triggers of this weight, gives reason to ask.
+fn ask(length: usize, weight: u32, tally: Tally) -> Ask {
     // 5 for a text just above the limit, 9 for a full segment with its overlap.
     let least = 4 + length / SHORT;
-    match ask {
-        Ask::Model if length <= SHORT => {
-            weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
-        }
-        Ask::Model => weight as usize >= least || tally.foreign * FOREIGN_SHARE >= length,
-        Ask::Templates => length <= SHORT || weight as usize >= least / 2,
+    let short = length <= SHORT;
+    let model = if short {
+        weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
+    } else {
+        weight as usize >= least || tally.foreign * FOREIGN_SHARE >= length
+    };
+    match model {
+        true => Ask::Model,
+        false if short || weight as usize >= least / 2 => Ask::Templates,
+        false => Ask::Nothing,
     }
 }
 
@@ -105,17 +110,15 @@ impl Gate {
         Self { triggers, prints, slots, places }
     }
 
-    /// Whether `text`, a segment with its overlap, is to be looked at so.
-    pub(super) fn opens(&self, text: &[u8], ask: Ask) -> bool {
+    /// What `text`, a segment with its overlap, gives reason to ask.
+    pub(super) fn ask(&self, text: &[u8]) -> Ask {
         let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
         let tally = find(&self.prints, text, &mut places);
         let (mut weight, mut seen) = (0, 0_u128);
-        if opens(text.len(), weight, tally, ask) {
-            return true;
-        }
+        let mut reason = ask(text.len(), weight, tally);
         for (block, &bits) in places.iter().enumerate() {
             let mut bits = bits;
-            while bits != 0 {
+            while bits != 0 && reason != Ask::Model {
                 let at = block * BLOCK + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let Some(print) = text.get(at..).and_then(|rest| rest.first_chunk()) else { continue };
@@ -128,14 +131,12 @@ impl Gate {
                     if seen >> number & 1 == 0 && trigger.stands(text, at, offset) {
                         seen |= 1 << number;
                         weight += trigger.weight;
-                        if opens(text.len(), weight, tally, ask) {
-                            return true;
-                        }
+                        reason = ask(text.len(), weight, tally);
                     }
                 }
             }
         }
-        false
+        reason
     }
 }
 

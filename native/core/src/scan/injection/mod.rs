@@ -128,14 +128,14 @@ impl Detector {
 
     /// Judges `text`, which begins `offset` bytes into the whole.
     fn segment(&self, text: &[u8], offset: usize, verdict: Verdict, channel: Channel) -> Verdict {
-        if self.gate.opens(text, Ask::Model) {
-            self.model(text, offset, verdict)
-        } else if channel == Channel::Tool && self.gate.opens(text, Ask::Templates) {
-            let mut search = Search::new(&self.phrases);
-            tokens::each(text, |token| search.push(token));
-            phrased(verdict, search, offset)
-        } else {
-            verdict
+        match self.gate.ask(text) {
+            Ask::Model => self.model(text, offset, verdict),
+            Ask::Templates if channel == Channel::Tool => {
+                let mut search = Search::new(&self.phrases);
+                tokens::each(text, |token| search.push(token));
+                phrased(verdict, search, offset)
+            }
+            Ask::Templates | Ask::Nothing => verdict,
         }
     }
 
@@ -209,7 +209,7 @@ impl Detector {
         let found = search.finish();
         let open = (0..text.len()).step_by(SEGMENT).any(|done| {
             let end = (done + SEGMENT).min(text.len());
-            self.gate.opens(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default(), Ask::Model)
+            self.gate.ask(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default()) == Ask::Model
         });
         Explanation {
             score: self.score(text, Channel::User, 0).score,

@@ -10,9 +10,6 @@ use crate::scan::window::{Window, is_word};
 
 /// Places that are looked at.
 const PLACES: usize = 16;
-/// After so many repetitions there is no place left, or none of them has a byte.
-const STEPS: u32 = 17;
-const _: () = assert!(STEPS as usize == PLACES + 1);
 /// A set of bytes.
 type Bytes = [u64; 4];
 const ALL: Bytes = [u64::MAX; 4];
@@ -82,13 +79,20 @@ impl Front {
             }
             HirKind::Repetition(repetition) => {
                 let mut now = from;
-                // What an expression without bytes ends with it began with; others run out of places.
-                for _ in 0..repetition.min.min(STEPS) {
-                    now = self.follow(&repetition.sub, now);
+                // Once another time adds no place, none does: there are few places, however often and deep it repeats.
+                for _ in 0..repetition.min {
+                    let next = self.follow(&repetition.sub, now);
+                    if next == now {
+                        break;
+                    }
+                    now = next;
                 }
                 let mut all = now;
-                for _ in repetition.min..repetition.max.unwrap_or(u32::MAX).min(repetition.min + STEPS) {
+                for _ in repetition.min..repetition.max.unwrap_or(u32::MAX) {
                     now = self.follow(&repetition.sub, now);
+                    if now & !all == 0 {
+                        break;
+                    }
                     all |= now;
                 }
                 all
@@ -218,6 +222,16 @@ mod tests {
             assert!(admits(pattern, Boundary::Word, yes, true), "{pattern} {yes}");
             assert!(!admits(pattern, Boundary::Word, no, true), "{pattern} {no}");
         }
+    }
+
+    #[test]
+    fn repetitions_of_repetitions_are_followed_as_far_as_they_add_something() {
+        for sub in ["", "a?", "a"] {
+            let pattern = format!("{}{sub}{}b", "(?:".repeat(60), ")*".repeat(60));
+            assert!(admits(&pattern, Boundary::Word, "b", true), "{sub}");
+            assert!(!admits(&pattern, Boundary::Word, "c", true), "{sub}");
+        }
+        assert!(admits("(?:a?){4000000000}b", Boundary::Word, "aab", true));
     }
 
     #[test]
