@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod quota;
 mod request;
 mod response;
 mod scan;
@@ -21,6 +22,8 @@ mod _native {
     use super::request::RequestError;
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]

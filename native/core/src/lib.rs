@@ -1,9 +1,11 @@
 //! What Tollhouse does to bytes: read a request once, decode an upstream's answer once, frame its events once.
 //!
-//! Nothing here knows of Python, sockets or clocks: bytes go in, values come out.
+//! Nothing here knows of Python or sockets; and but for the store of [`quota`], nothing of files or clocks: bytes go in,
+//! values come out.
 
 pub mod http1;
 pub mod json;
+pub mod quota;
 pub mod request;
 pub mod response;
 pub mod scan;

@@ -1,0 +1,534 @@
+//! The rules of admission and settlement, free of clocks, files and threads: what is decided here is what the
+//! exhaustive explorer walks through (`tests/quota_explorer.rs`).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash as _, Hasher};
+use std::sync::Arc;
+
+use super::bucket::Level;
+use super::meter::{Key, Kind, Meter, Plan};
+
+/// What somebody wants to be admitted for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Unique; a repeated one is a retry.
+    pub id: u64,
+    /// Milliseconds on a clock that never goes back.
+    pub now: u64,
+    /// Milliseconds since the epoch: which windows of budgets are open.
+    pub wall: u64,
+    /// When the hold is charged in full if nothing was heard of it, on the clock of `now`.
+    pub expires_at: u64,
+    /// For buckets that count tokens.
+    pub tokens: u64,
+    /// Nano-USD to reserve if the budgets have so much.
+    pub want: u64,
+    /// Nano-USD below which an admission is of no use.
+    pub minimum: u64,
+    /// Comes back with the ledger's records.
+    pub meta: &'a [u8],
+}
+
+/// The answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// So many nano-USD are reserved.
+    Admitted(u64),
+    /// The hold exists already and has this grant; nothing was taken.
+    Repeated(u64),
+    /// The hold with this id has ended.
+    Finished,
+    /// A budget's window is not the present one.
+    Stale,
+    /// A meter refuses. Nothing was taken anywhere.
+    Denied(Denial),
+}
+
+/// Which meter refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Index in the plan.
+    pub meter: usize,
+    /// Milliseconds until it might not; None if nobody knows or it never will.
+    pub wait: Option<u64>,
+    /// What it has left.
+    pub remaining: i64,
+}
+
+/// What a meter of an admitted plan has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Requests, tokens, places or nano-USD; negative: debt or excess.
+    pub remaining: i64,
+    /// Milliseconds until it has all of them again; 0: it has, or nobody knows.
+    pub reset: u64,
+}
+
+/// What became of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was open; the budgets were charged with this.
+    Settled(i64),
+    /// It had expired; this corrects what was charged then.
+    Late(i64),
+    /// It was open and left no trace.
+    Released,
+    /// It was due; its whole grant was charged.
+    Expired(i64),
+    /// It is not due yet.
+    Early,
+    /// It had ended before. Nothing was changed.
+    Duplicate,
+    /// It was never heard of, or is forgotten. Nothing was changed.
+    Unknown,
+}
+
+/// Nano-USD of a budget's window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// Spent. Negative for a moment if a correction comes before what it corrects.
+    pub posted: i64,
+    /// Reserved by open holds.
+    pub reserved: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Value {
+    Bucket(Level),
+    Parallel(u64),
+    Budget(Account),
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    name: Arc<str>,
+    start: u64,
+    /// Of a budget's window; 0: it stays.
+    end: u64,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    Open,
+    Settled,
+    Released,
+    Expired,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) phase: Phase,
+    pub(super) plan: Plan,
+    pub(super) grant: u64,
+    pub(super) tokens: u64,
+    pub(super) expires_at: u64,
+    pub(super) meta: Box<[u8]>,
+}
+
+/// How long holds are remembered that have ended, so that a repetition is known as one; milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Settled and released ones. 0 for a caller that knows by itself which ids it has given out.
+    pub finished: u64,
+    /// Expired ones, which a late settlement corrects.
+    pub expired: u64,
+}
+
+/// All meters and holds.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    by_key: HashMap<Key, usize>,
+    holds: HashMap<u64, Hold>,
+    due: BTreeSet<(u64, u64)>,
+    /// (when, id) of ended holds, oldest first; those that expired apart, as they are remembered longer.
+    finished: VecDeque<(u64, u64)>,
+    expired: VecDeque<(u64, u64)>,
+    memory: Memory,
+}
+
+impl Engine {
+    /// Nobody has been admitted yet.
+    #[must_use]
+    pub fn new(memory: Memory) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            holds: HashMap::new(),
+            due: BTreeSet::new(),
+            finished: VecDeque::new(),
+            expired: VecDeque::new(),
+            memory,
+        }
+    }
+
+    /// A plan of these meters, which finds their state quickly.
+    pub fn plan(&mut self, meters: Vec<Meter>) -> Plan {
+        let known = meters.into_iter().map(|meter| {
+            let name = match self.by_key.get(&meter.key()).and_then(|&at| self.slots[at].as_ref()) {
+                Some(slot) => Arc::clone(&slot.name),
+                None => Arc::clone(meter.shared_name()),
+            };
+            let meter = meter.named(name);
+            self.slot(&meter);
+            meter
+        });
+        known.collect()
+    }
+
+    /// Admit on all meters of the plan, or on none.
+    pub fn admit(&mut self, plan: &Plan, request: &Request<'_>) -> Decision {
+        if let Some(hold) = self.holds.get(&request.id) {
+            return if hold.phase == Phase::Open { Decision::Repeated(hold.grant) } else { Decision::Finished };
+        }
+        let mut grant = request.want;
+        for meter in plan.iter() {
+            if let Kind::Budget(budget) = meter.kind()
+                && !budget.holds(request.wall)
+            {
+                return Decision::Stale;
+            }
+        }
+        for (index, meter) in plan.iter().enumerate() {
+            match self.granted(meter, request) {
+                Ok(most) => grant = grant.min(most),
+                Err((wait, remaining)) => return Decision::Denied(Denial { meter: index, wait, remaining }),
+            }
+        }
+        self.take(plan, request, grant);
+        Decision::Admitted(grant)
+    }
+
+    /// The most money that a meter lets have, or how long to wait and what it has left.
+    fn granted(&mut self, meter: &Meter, request: &Request<'_>) -> Result<u64, (Option<u64>, i64)> {
+        let slot = self.slot(meter);
+        match (meter.kind(), slot) {
+            (Kind::Bucket(bucket), Value::Bucket(level)) => {
+                let level = bucket.refilled(*level, request.now);
+                let cost = bucket.cost(request.tokens);
+                if level.tokens >= signed(cost) {
+                    return Ok(u64::MAX);
+                }
+                Err((bucket.wait(level, cost, request.now), level.tokens))
+            }
+            (Kind::Parallel(capacity), Value::Parallel(used)) if *used < *capacity => Ok(u64::MAX),
+            (Kind::Parallel(_), _) => Err((None, 0)),
+            (Kind::Budget(budget), Value::Budget(account)) => {
+                let left = account.left(budget.cap);
+                let most = left.max(0).unsigned_abs();
+                if most.min(request.want) >= request.minimum {
+                    return Ok(most);
+                }
+                Err(((budget.end != 0).then(|| budget.end.saturating_sub(request.wall)), left))
+            }
+            // The name belongs to a meter of another kind.
+            _ => Err((None, 0)),
+        }
+    }
+
+    /// What an admission does, once decided. Also how it is done again from a journal.
+    pub(super) fn take(&mut self, plan: &Plan, request: &Request<'_>, grant: u64) {
+        for meter in plan.iter() {
+            match (meter.kind(), self.slot(meter)) {
+                (Kind::Bucket(bucket), Value::Bucket(level)) => {
+                    let cost = signed(bucket.cost(request.tokens));
+                    *level = bucket.changed(bucket.refilled(*level, request.now), -cost);
+                }
+                (Kind::Parallel(_), Value::Parallel(used)) => *used += 1,
+                (Kind::Budget(_), Value::Budget(account)) => account.reserved += grant,
+                _ => {}
+            }
+        }
+        let hold = Hold {
+            phase: Phase::Open,
+            plan: Arc::clone(plan),
+            grant,
+            tokens: request.tokens,
+            expires_at: request.expires_at,
+            meta: request.meta.into(),
+        };
+        self.restore(request.id, hold);
+        self.forget(request.now);
+    }
+
+    /// End a hold with what it came to: `amount` nano-USD and `tokens`.
+    pub fn settle(&mut self, id: u64, amount: u64, tokens: u64, now: u64) -> Outcome {
+        let Some(hold) = self.holds.get(&id) else { return Outcome::Unknown };
+        let (phase, plan, grant) = (hold.phase, Arc::clone(&hold.plan), hold.grant);
+        let amount = signed(amount);
+        match phase {
+            Phase::Open => {
+                let refund = signed(hold.tokens).saturating_sub(signed(tokens));
+                for meter in plan.iter() {
+                    match (meter.kind(), self.slot(meter)) {
+                        (Kind::Bucket(bucket), Value::Bucket(level)) if bucket.counts_tokens() => {
+                            *level = bucket.changed(bucket.refilled(*level, now), refund);
+                        }
+                        (Kind::Parallel(_), Value::Parallel(used)) => *used = used.saturating_sub(1),
+                        (Kind::Budget(_), Value::Budget(account)) => {
+                            account.reserved = account.reserved.saturating_sub(grant);
+                            account.posted += amount;
+                        }
+                        _ => {}
+                    }
+                }
+                self.end(id, Phase::Settled, now);
+                Outcome::Settled(amount)
+            }
+            Phase::Expired => {
+                let correction = amount - signed(grant);
+                self.post(&plan, correction);
+                self.end(id, Phase::Settled, now);
+                Outcome::Late(correction)
+            }
+            Phase::Settled | Phase::Released => Outcome::Duplicate,
+        }
+    }
+
+    /// Undo an admission whose request provably never reached an upstream.
+    pub fn release(&mut self, id: u64, now: u64) -> Outcome {
+        let Some(hold) = self.holds.get(&id) else { return Outcome::Unknown };
+        if hold.phase != Phase::Open {
+            return Outcome::Duplicate;
+        }
+        let (plan, grant, tokens) = (Arc::clone(&hold.plan), hold.grant, hold.tokens);
+        for meter in plan.iter() {
+            match (meter.kind(), self.slot(meter)) {
+                (Kind::Bucket(bucket), Value::Bucket(level)) => {
+                    *level = bucket.changed(bucket.refilled(*level, now), signed(bucket.cost(tokens)));
+                }
+                (Kind::Parallel(_), Value::Parallel(used)) => *used = used.saturating_sub(1),
+                (Kind::Budget(_), Value::Budget(account)) => account.reserved = account.reserved.saturating_sub(grant),
+                _ => {}
+            }
+        }
+        self.end(id, Phase::Released, now);
+        Outcome::Released
+    }
+
+    /// Charge a hold that nobody has ended in time with all of its grant: the upstream may have worked for it.
+    pub fn expire(&mut self, id: u64, now: u64) -> Outcome {
+        let Some(hold) = self.holds.get(&id) else { return Outcome::Unknown };
+        if hold.phase != Phase::Open {
+            return Outcome::Duplicate;
+        }
+        if now < hold.expires_at {
+            return Outcome::Early;
+        }
+        let (plan, grant) = (Arc::clone(&hold.plan), hold.grant);
+        for meter in plan.iter() {
+            match (meter.kind(), self.slot(meter)) {
+                (Kind::Parallel(_), Value::Parallel(used)) => *used = used.saturating_sub(1),
+                (Kind::Budget(_), Value::Budget(account)) => {
+                    account.reserved = account.reserved.saturating_sub(grant);
+                    account.posted += signed(grant);
+                }
+                _ => {}
+            }
+        }
+        self.end(id, Phase::Expired, now);
+        Outcome::Expired(signed(grant))
+    }
+
+    /// The hold that is due first, if one is at `now`.
+    #[must_use]
+    pub fn due(&self, now: u64) -> Option<u64> {
+        self.due.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// What each meter of a plan has left.
+    pub fn standings(&mut self, plan: &Plan, now: u64, wall: u64, mut each: impl FnMut(&Meter, Standing)) {
+        for meter in plan.iter() {
+            let standing = match (meter.kind(), self.slot(meter)) {
+                (Kind::Bucket(bucket), Value::Bucket(level)) => {
+                    let level = bucket.refilled(*level, now);
+                    Standing { remaining: level.tokens, reset: bucket.reset(level, now) }
+                }
+                (Kind::Parallel(capacity), Value::Parallel(used)) => {
+                    Standing { remaining: signed(*capacity) - signed(*used), reset: 0 }
+                }
+                (Kind::Budget(budget), Value::Budget(account)) => {
+                    Standing { remaining: account.left(budget.cap), reset: budget.end.saturating_sub(wall) }
+                }
+                _ => Standing { remaining: 0, reset: 0 },
+            };
+            each(meter, standing);
+        }
+    }
+
+    /// Money of every budget's window: name, start, account.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, u64, Account)> {
+        self.slots.iter().flatten().filter_map(|slot| match slot.value {
+            Value::Budget(account) => Some((&*slot.name, slot.start, account)),
+            _ => None,
+        })
+    }
+
+    /// Grants of all open holds.
+    pub fn open(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.holds.iter().filter(|(_, hold)| hold.phase == Phase::Open).map(|(id, hold)| (*id, hold.grant))
+    }
+
+    /// How many holds are open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.due.len()
+    }
+
+    /// All that decides what happens next, in an order of its own: equal states hash alike.
+    pub fn hash_state(&self, hasher: &mut impl Hasher) {
+        for slot in self.slots.iter().flatten() {
+            slot.value.hash(hasher);
+        }
+        let mut holds: Vec<_> = self.holds.iter().collect();
+        holds.sort_unstable_by_key(|(id, _)| **id);
+        for (id, hold) in holds {
+            (id, hold.phase, hold.grant, hold.tokens, hold.expires_at).hash(hasher);
+        }
+    }
+
+    pub(super) fn hold(&self, id: u64) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    pub(super) fn holds(&self) -> impl Iterator<Item = (u64, &Hold)> {
+        self.holds.iter().map(|(id, hold)| (*id, hold))
+    }
+
+    /// State that a snapshot has to keep: name, start, end, value.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, u64, u64, Value)> {
+        self.slots.iter().flatten().map(|slot| (&*slot.name, slot.start, slot.end, slot.value))
+    }
+
+    /// Put a hold back, as it was or as it becomes now.
+    pub(super) fn restore(&mut self, id: u64, hold: Hold) {
+        match hold.phase {
+            Phase::Open => {
+                self.due.insert((hold.expires_at, id));
+            }
+            Phase::Expired => self.expired.push_back((hold.expires_at, id)),
+            Phase::Settled | Phase::Released => return,
+        }
+        self.holds.insert(id, hold);
+    }
+
+    /// Put a meter's state back.
+    pub(super) fn set(&mut self, name: Arc<str>, start: u64, end: u64, value: Value) {
+        match self.by_key.get(&(Arc::clone(&name), start)) {
+            Some(&at) => self.slots[at] = Some(Slot { name, start, end, value }),
+            None => {
+                self.insert(Slot { name, start, end, value });
+            }
+        }
+    }
+
+    /// Drop the budgets whose window ended before `wall`, unless something is reserved there.
+    pub fn sweep(&mut self, wall: u64) {
+        for at in 0..self.slots.len() {
+            let Some(slot) = &self.slots[at] else { continue };
+            let is_over = slot.end != 0 && slot.end < wall;
+            if is_over && matches!(slot.value, Value::Budget(Account { reserved: 0, .. })) {
+                self.by_key.remove(&(Arc::clone(&slot.name), slot.start));
+                self.slots[at] = None;
+                self.free.push(at);
+            }
+        }
+    }
+
+    fn post(&mut self, plan: &Plan, amount: i64) {
+        for meter in plan.iter() {
+            if let (Kind::Budget(_), Value::Budget(account)) = (meter.kind(), self.slot(meter)) {
+                account.posted += amount;
+            }
+        }
+    }
+
+    fn end(&mut self, id: u64, phase: Phase, now: u64) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        self.due.remove(&(hold.expires_at, id));
+        hold.phase = phase;
+        match phase {
+            Phase::Expired => self.expired.push_back((now, id)),
+            _ if self.memory.finished == 0 => {
+                self.holds.remove(&id);
+            }
+            _ => self.finished.push_back((now, id)),
+        }
+    }
+
+    /// Let go of a few holds that ended long ago.
+    fn forget(&mut self, now: u64) {
+        for (ended, keep, wanted) in [
+            (&mut self.finished, self.memory.finished, None),
+            (&mut self.expired, self.memory.expired, Some(Phase::Expired)),
+        ] {
+            for _ in 0..2 {
+                let Some(&(_, id)) = ended.front().filter(|(at, _)| now.saturating_sub(*at) > keep) else { break };
+                ended.pop_front();
+                // One that expired and was settled late is in both lists.
+                if wanted.is_none_or(|phase| self.holds.get(&id).is_some_and(|hold| hold.phase == phase)) {
+                    self.holds.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// The state of a meter, made if it has none yet.
+    fn slot(&mut self, meter: &Meter) -> &mut Value {
+        let hint = meter.slot();
+        let known = self.slots.get(hint).and_then(Option::as_ref);
+        let at =
+            if known.is_some_and(|slot| slot.start == meter.start() && Arc::ptr_eq(&slot.name, meter.shared_name())) {
+                hint
+            } else {
+                let at = match self.by_key.get(&meter.key()) {
+                    Some(&at) => at,
+                    None => self.insert(Slot {
+                        name: Arc::clone(meter.shared_name()),
+                        start: meter.start(),
+                        end: if let Kind::Budget(budget) = meter.kind() { budget.end } else { 0 },
+                        value: match meter.kind() {
+                            Kind::Bucket(bucket) => Value::Bucket(bucket.full(0)),
+                            Kind::Parallel(_) => Value::Parallel(0),
+                            Kind::Budget(_) => Value::Budget(Account::default()),
+                        },
+                    }),
+                };
+                meter.found_at(at);
+                at
+            };
+        match &mut self.slots[at] {
+            Some(slot) => &mut slot.value,
+            None => unreachable!("the index has only slots that are there"),
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) -> usize {
+        let key = (Arc::clone(&slot.name), slot.start);
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at] = Some(slot);
+            at
+        } else {
+            self.slots.push(Some(slot));
+            self.slots.len() - 1
+        };
+        self.by_key.insert(key, at);
+        at
+    }
+}
+
+impl Account {
+    /// What a cap leaves.
+    #[must_use]
+    pub fn left(&self, cap: u64) -> i64 {
+        signed(cap) - self.posted - signed(self.reserved)
+    }
+}
+
+/// Numbers are below 2^53 where they come in.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
