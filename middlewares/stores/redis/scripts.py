@@ -13,10 +13,14 @@ NAMES = ("admit", "finish")
 @cache
 def source(name: str) -> bytes:
     """The text of a script, with what all of them share in front."""
-    return (_FOLDER / "common.lua").read_bytes() + (_FOLDER / f"{name}.lua").read_bytes()
+    return _read("common") + _read(name)
 
 
 @cache
 def digest(name: str) -> bytes:
     """What EVALSHA calls it: the SHA-1 in hexadecimal."""
     return sha1(source(name), usedforsecurity=False).hexdigest().encode()
+
+
+def _read(name: str) -> bytes:
+    return (_FOLDER / f"{name}.lua").read_bytes()
