@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import deployments, document, environment
+from tollhouse.config import allowances, deployments, document, environment
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
-from tollhouse.config.schema import Budget, File, KeyEntry, Limits, UpstreamSection
+from tollhouse.config.schema import File, KeyEntry, UpstreamSection
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import BodyLimits, ConfiguredKey, ScanSettings, Settings, Timeouts
+from tollhouse.config.settings import BodyLimits, ConfiguredKey, RedisSettings, ScanSettings, Settings, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,13 +66,16 @@ def _resolve(
     values |= environment.overlay(environ, source.problems)
     values |= overrides
     timeouts = _timeouts(file.upstream)
+    entries = _key_entries(file, source)
     values |= {
         "timeouts": timeouts,
         "deployments": _deployments(file, source, environ, timeouts, values.get("default_provider"), path),
-        "keys": _keys(file, source),
+        "keys": _keys(entries, source),
+        "allowances": allowances.resolve(file, entries, source),
+        "key_default": allowances.key_default(file, environ, source),
         "scan": _scan(file, source, path),
-        "unenforced": _unenforced(file, source, environ),
     }
+    _name_what_has_no_effect(file, source)
     general = file.general_settings
     master = environment.first(environ, f"{environment.PREFIX}MASTER_KEY", "LITELLM_MASTER_KEY")
     admin = environment.first(environ, f"{environment.PREFIX}ADMIN_KEY")
@@ -176,6 +179,8 @@ def _server(file: File) -> dict[str, Any]:
         found["cors_origins"] = tuple(file.cors_origins)
     if file.store is not None:
         found["store"] = file.store
+    if file.redis is not None:
+        found["redis"] = RedisSettings(**file.redis.model_dump(include=set(type(file.redis).model_fields)))
     if file.logging is not None:
         if file.logging.level is not None:
             found["log_level"] = file.logging.level
@@ -226,11 +231,13 @@ def _deployments(
     return tuple(made)
 
 
-def _keys(file: File, source: Document) -> tuple[ConfiguredKey, ...]:
+def _key_entries(file: File, source: Document) -> list[tuple[Place, KeyEntry]]:
+    return [*((("keys", i), entry) for i, entry in enumerate(file.keys or [])), *_tokens(file, source)]
+
+
+def _keys(entries: list[tuple[Place, KeyEntry]], source: Document) -> tuple[ConfiguredKey, ...]:
     made: dict[bytes, ConfiguredKey] = {}
     names: set[str] = set()
-    entries: list[tuple[Place, KeyEntry]] = [(("keys", i), entry) for i, entry in enumerate(file.keys or [])]
-    entries += _tokens(file, source)
     for place, entry in entries:
         if (entry.key is None) == (entry.key_hash is None):
             source.report(place, "needs either key or key_hash")
@@ -245,7 +252,9 @@ def _keys(file: File, source: Document) -> tuple[ConfiguredKey, ...]:
             source.report(place, f"is the same key as {made[digest].name}")
         names.add(entry.name)
         models = None if entry.models is None else tuple(entry.models)
-        made[digest] = ConfiguredKey(name=entry.name, digest=digest, team=entry.team, models=models)
+        made[digest] = ConfiguredKey(
+            name=entry.name, digest=digest, team=entry.team, user=entry.user, models=models
+        )
     return tuple(made.values())
 
 
@@ -274,35 +283,10 @@ def _scan(file: File, source: Document, path: str | None) -> ScanSettings | None
     return scanning.resolve(file.scan, source, path)
 
 
-def _unenforced(file: File, source: Document, environ: Mapping[str, str]) -> frozenset[str]:
-    """Protections that are asked for and not there yet; each place is named in a warning."""
-    asked: set[str] = set()
-
-    def note(guard: str, place: Place, value: object) -> None:
-        if value is not None:
-            asked.add(guard)
-            source.report(place, "is accepted but not enforced by this version", warning=True)
-
-    def note_both(place: Place, limits: Limits | None, budget: Budget | None) -> None:
-        note("limits", (*place, "limits"), limits)
-        note("budget", (*place, "budget"), budget)
-
-    for i, key in enumerate(file.keys or []):
-        note_both(("keys", i), key.limits, key.budget)
-    for i, team in enumerate(file.teams or []):
-        note_both(("teams", i), team.limits, team.budget)
-    for i, entry in enumerate(file.model_list or []):
-        place: Place = ("model_list", i, "litellm_params")
-        note("limits", (*place, "rpm"), entry.litellm_params.rpm)
-        note("limits", (*place, "tpm"), entry.litellm_params.tpm)
-    note("limits", ("limits",), file.limits)
-    note("limits", ("rate_limits",), file.rate_limits)
-    if environ.get(f"{environment.PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"):
-        asked.add("limits")
-    for name in ("store", "routes", "fallbacks", "health_checks", *_PROXIED):
-        if getattr(file, name) not in (None, "embedded"):
+def _name_what_has_no_effect(file: File, source: Document) -> None:
+    for name in ("routes", "fallbacks", "health_checks", *_PROXIED):
+        if getattr(file, name) is not None:
             source.report((name,), "is accepted but has no effect in this version", warning=True)
-    return frozenset(asked)
 
 
 def _secret(text: str | None) -> Secret | None:

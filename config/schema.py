@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=150, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Seconds = Annotated[float, Field(gt=0)]
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
@@ -23,6 +24,9 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
+Count = Annotated[int, Field(ge=1, lt=1 << 37)]
+
+
 class LiteLLMParams(Part):
     model: Text
     api_key: str | None = None
@@ -30,44 +34,60 @@ class LiteLLMParams(Part):
     api_version: str | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
-    rpm: int | None = None
-    tpm: int | None = None
+    rpm: Count | None = None
+    tpm: Count | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
-class ModelEntry(Part):
+class Limits(Part):
+    rpm: Count | None = None
+    tpm: Count | None = None
+    parallel: Count | None = None
+    refill: Literal["interval", "continuous"] = "interval"
+
+
+class Budget(Part):
+    # Nine digits behind the point are nano-USD; the largest is what a double counts exactly, in dollars.
+    usd: Annotated[Decimal, Field(ge=0, lt=9_000_000, decimal_places=9)]
+    window: Literal["1h", "1d", "month", "total"] = "total"
+    mode: Literal["hard", "soft"] = "hard"
+    time_zone: Text = "UTC"
+
+
+class Allowed(Part):
+    """What there may be of, at every level."""
+
+    limits: Limits | None = None
+    budget: Budget | list[Budget] | None = None
+
+
+class ModelEntry(Allowed):
     model_name: Text
     litellm_params: LiteLLMParams
     model_info: dict[str, Any] | None = None
 
 
-class Limits(Part):
-    rpm: int | None = None
-    tpm: int | None = None
-    parallel: int | None = None
-    refill: Literal["interval", "continuous"] | None = None
-
-
-class Budget(Part):
-    usd: Decimal
-    window: Literal["1h", "1d", "month", "total"] | None = None
-    mode: Literal["hard", "soft"] = "hard"
-
-
-class KeyEntry(Part):
-    name: Text
+class KeyEntry(Allowed):
+    name: Name
     key: Text | None = None
     key_hash: Annotated[str, StringConstraints(pattern=r"^(sha256:)?[0-9a-fA-F]{64}$")] | None = None
-    team: str | None = None
+    team: Name | None = None
+    user: Name | None = None
     models: list[str] | None = None
-    limits: Limits | None = None
-    budget: Budget | None = None
 
 
-class TeamEntry(Part):
-    name: Text
-    limits: Limits | None = None
-    budget: Budget | None = None
+class NamedEntry(Allowed):
+    """A team or a user."""
+
+    name: Name
+
+
+class RateLimits(Part):
+    """Of the deployment checklist's template: for each key that has none of its own."""
+
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    max_parallel_requests: Count | None = None
 
 
 def _off(value: object) -> object:
@@ -102,6 +122,14 @@ class UpstreamSection(Part):
     keepalive_s: Annotated[float, Field(ge=0)] = 15.0
     max_in_flight: Annotated[int, Field(ge=1)] = 256
     queue_wait_s: Annotated[float, Field(ge=0)] = 1.0
+
+
+class RedisSection(Part):
+    """How the store behind `store: redis://...` is used."""
+
+    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "tollhouse"
+    connect_timeout_s: Seconds = 0.25
+    op_timeout_s: Seconds = 0.1
 
 
 class BodySection(Part):
@@ -146,10 +174,13 @@ class File(Part):
     cors_origins: list[str] | None = None
     default_model: Text | None = None
     default_provider: Text | None = None
-    store: Annotated[str, StringConstraints(pattern=r"^(embedded|rediss?://.+)$")] | None = None
+    store: Annotated[str, StringConstraints(pattern=r"^(embedded|(redis(\+sentinel|\+cluster)?|rediss|unix)://.+)$")] | None = None
     keys: list[KeyEntry] | None = None
-    teams: list[TeamEntry] | None = None
+    teams: list[NamedEntry] | None = None
+    users: list[NamedEntry] | None = None
     limits: Limits | None = None
+    budget: Budget | list[Budget] | None = None
+    redis: RedisSection | None = None
     scan: Scan | None = None
     upstream: UpstreamSection | None = None
     body: BodySection | None = None
@@ -157,6 +188,6 @@ class File(Part):
     auth: Auth | None = None
     logging: Logging | None = None
     routes: Any = None
-    rate_limits: Any = None
+    rate_limits: RateLimits | None = None
     fallbacks: Any = None
     health_checks: Any = None

@@ -37,12 +37,43 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    cap: int  # nano-USD
+    window: str = "total"  # "1h", "1d", "month"
+    mode: str = "hard"  # or "soft": while the store is away, a slice is spent locally
+    time_zone: str = "UTC"  # in which days and months begin
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Limits and budgets of one key, user, team or model, or of all requests together."""
+
+    level: str  # "key", "user", "team", "model", "global"
+    id: str
+    rpm: int | None = None
+    tpm: int | None = None
+    parallel: int | None = None
+    refill: str = "interval"  # or "continuous"
+    budgets: tuple[BudgetSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """How the Redis of `store` is used."""
+
+    prefix: str = "tollhouse"
+    connect_timeout_s: float = 0.25
+    op_timeout_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredKey:
     """A virtual key from the configuration file; only its digest is kept."""
 
     name: str
     digest: bytes  # SHA-256 of the whole key
     team: str | None = None
+    user: str | None = None
     models: tuple[str, ...] | None = None  # None: all
 
 
@@ -78,7 +109,8 @@ class Settings:
     log_level: str = "info"
     log_format: str = "json"  # or "text"
     state_dir: str = ""
-    store: str = "embedded"  # or a redis:// URL
+    store: str = "embedded"  # or where Redis is: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://
+    redis: RedisSettings = field(default_factory=RedisSettings)
     master_key: Secret | None = None
     admin_key: Secret | None = None
     default_provider: str | None = None
@@ -93,7 +125,7 @@ class Settings:
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
-    # Protections that the configuration asks for and this version does not have yet: "limits", "budget".
-    unenforced: frozenset[str] = frozenset()
+    allowances: tuple[Allowance, ...] = ()
+    key_default: Allowance | None = None  # for each key that has no allowance of its own; its id is ""
     source: str | None = None  # path of the configuration file
     warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name

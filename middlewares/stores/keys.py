@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 import string
 import time
 from contextlib import contextmanager
@@ -17,13 +16,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tollhouse.middlewares.stores import sqlite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PREFIX = "sk-th-"
 PUBLIC_LENGTH = 12
 SECRET_LENGTH = 48
-BUSY_S = 5.0
 _ALPHABET = string.ascii_letters + string.digits
 # Each entry takes the schema one version further; never edit one that has been released.
 _MIGRATIONS = (
@@ -37,7 +37,7 @@ _MIGRATIONS = (
         created_at REAL NOT NULL,
         expires_at REAL,
         revoked_at REAL
-    ) STRICT;
+    ) STRICT
     """,
 )
 
@@ -78,14 +78,9 @@ class KeyStore:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        self._db = sqlite.connect(path)
         self._writes = 0
-        self._use_wal()
-        # FULL: a key that was shown must be there after a power cut.
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._migrate()
+        sqlite.migrate(self._db, _MIGRATIONS, "the key store")
 
     def create(
         self,
@@ -150,44 +145,11 @@ class KeyStore:
     def close(self) -> None:
         self._db.close()
 
-    def _use_wal(self) -> None:
-        """For this step SQLite does not wait for others that open a new file at the same moment."""
-        deadline = time.monotonic() + BUSY_S
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with sqlite.transaction(self._db):
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         self._writes += 1
-
-    def _migrate(self) -> None:
-        if self._schema() == len(_MIGRATIONS):
-            return
-        with self._transaction():
-            known = self._schema()
-            if known > len(_MIGRATIONS):
-                msg = f"the key store was written by a newer version (schema {known})"
-                raise sqlite3.DatabaseError(msg)
-            for script in _MIGRATIONS[known:]:
-                self._db.execute(script)
-            self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-
-    def _schema(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:

@@ -1,8 +1,9 @@
 //! `QuotaStore` and `QuotaPlan`.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tollhouse_core::quota::{
@@ -35,7 +36,12 @@ fn meter(described: Described) -> PyResult<Meter> {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn failed(error: StoreError) -> PyErr {
-    PyOSError::new_err(error.to_string())
+    match &error {
+        StoreError::Journal(inner) if inner.kind() == ErrorKind::ResourceBusy => {
+            PyBlockingIOError::new_err(error.to_string())
+        }
+        _ => PyOSError::new_err(error.to_string()),
+    }
 }
 
 #[pyclass(frozen, name = "QuotaPlan", module = "tollhouse._native")]

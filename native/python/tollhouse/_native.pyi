@@ -12,6 +12,8 @@ __all__ = [
     "BodyResult",
     "EventRedactor",
     "Finding",
+    "QuotaPlan",
+    "QuotaStore",
     "RequestError",
     "RequestReader",
     "RequestView",
@@ -330,3 +332,62 @@ class EventRedactor:
     @property
     def counts(self) -> list[tuple[str, _Action, int]]:
         """As of BodyResult, so far."""
+
+@final
+class QuotaPlan:
+    """Meters that one request is charged on, as its store knows them."""
+
+@final
+class QuotaStore:
+    """Limits and budgets in this process: see `tollhouse.middlewares.stores.embedded`, which is how to use it.
+
+    Times are milliseconds since the epoch on the store's clock, unless `now_ms` says otherwise; money is nano-USD.
+    """
+
+    def __new__(
+        cls, folder: str | PathLike[str] | None = None, *, stored: int = 0, segment_bytes: int = 16777216
+    ) -> QuotaStore:
+        """folder: kept there; None: in memory. stored: records of the ledger up to this one need not be told again.
+
+        Raises BlockingIOError while another process uses the folder, OSError if it cannot be used.
+        """
+    def plan(self, meters: Sequence[tuple[Any, ...]], /) -> QuotaPlan:
+        """(name, capacity, amount, period in ms, by interval, counts tokens), (name, cap, start, end), (name, capacity).
+
+        Raises ValueError that names the meter.
+        """
+    def admit(
+        self,
+        plan: QuotaPlan,
+        /,
+        tokens: int,
+        want: int,
+        minimum: int,
+        expires_in_ms: int,
+        meta: bytes,
+        now_ms: int | None = None,
+    ) -> (
+        tuple[int, int, int, tuple[tuple[int, int], ...]]
+        | tuple[int, int | None, int]
+        | tuple[int]
+    ):
+        """(hold, granted, now, ((remaining, reset), ...)); refused: (index, wait, remaining); stale: (now,).
+
+        Raises OSError when it cannot be written down; nothing is held then.
+        """
+    def settle(self, hold: int, /, amount: int, tokens: int, entry: bytes, now_ms: int | None = None) -> str:
+        """"settled", "late", "duplicate" or "unknown". Raises OSError; nothing is changed then."""
+    def release(self, hold: int, /, now_ms: int | None = None) -> str:
+        """"released", "duplicate" or "unknown". Raises OSError."""
+    def expire_due(self, limit: int, /, now_ms: int | None = None) -> int:
+        """Charge what is due; how many. Raises OSError."""
+    def unstored(self, limit: int, /) -> list[tuple[int, str, int, int, int, bytes, bytes]]:
+        """Records: (seq, "settle" | "late" | "expire", hold, amount, at, meta, entry), oldest first."""
+    def stored(self, seq: int, /) -> None:
+        """Records up to this one are stored elsewhere, for good."""
+    def accounts(self) -> list[tuple[str, int, int, int]]:
+        """Of each budget's window: name, start, posted, reserved."""
+    @property
+    def open_holds(self) -> int: ...
+    @property
+    def now_ms(self) -> int: ...

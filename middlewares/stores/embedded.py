@@ -1,0 +1,333 @@
+"""The embedded store of quotas: native, in this process, durable in a folder of its own. For one process at a time.
+
+A process that stops hands the store over before its last answers have ended (`hand_over`): its successor opens it at
+once, and what the last answers came to is told in a file of the inbox, which whoever has the store reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from binascii import a2b_base64, b2a_base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tollhouse._native import QuotaPlan, QuotaStore
+from tollhouse.middlewares.stores.quota import (
+    Admitted,
+    Bucket,
+    Budget,
+    Denied,
+    Meter,
+    Stale,
+    StoreUnavailable,
+    check_admission,
+    check_plan,
+    check_settlement,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tollhouse.middlewares.stores.quota import Admission
+
+BUSY_POLL_S = 0.01
+INBOX_POLL_S = 0.1
+EXPIRE_EVERY_S = 1.0
+EXPIRE_AT_ONCE = 1000
+logger = logging.getLogger("tollhouse.quota")
+
+
+class Charge(NamedTuple):
+    """A record of the ledger: `amount` nano-USD were added to what is posted. `detail` is the gateway's own.
+
+    `status` is settled, late (after the hold had been charged in full: the difference), estimated (it expired) or
+    unknown (the store had lost the hold).
+    """
+
+    position: int | str
+    status: str
+    hold: str
+    amount: int
+    at_ms: int
+    detail: bytes
+
+
+class Plan(NamedTuple):
+    """Meters that are charged together."""
+
+    meters: tuple[Meter, ...]
+    native: QuotaPlan | None  # None: not made yet, because the store is not open
+
+
+class EmbeddedQuota:
+    """Limits, budgets and the records of their ledger in this process.
+
+    folder: where they are kept; None keeps them in memory. stored: the last record that is in the ledger already.
+    Answers at once; only `open` and `close` are awaited.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, stored: int = 0) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._stored = stored
+        self._store: QuotaStore | None = QuotaStore() if folder is None else None
+        self._natives: dict[tuple[Meter, ...], QuotaPlan] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._opened = asyncio.Event()
+        self._inbox: int | None = None
+        if folder is None:
+            self._opened.set()
+
+    def __repr__(self) -> str:
+        return f"EmbeddedQuota({self._folder or 'memory'})"
+
+    @property
+    def available(self) -> bool:
+        return self._store is not None
+
+    async def open(self) -> None:
+        """Read what is there; while another process has the store, wait for it in the background.
+
+        Raises OSError for a folder that cannot be used.
+        """
+        if not await self._try():
+            logger.info("waiting for another process to hand the store over")
+            self._tasks.append(asyncio.create_task(self._wait()))
+        self._tasks.append(asyncio.create_task(self._look_after()))
+
+    async def opened(self) -> None:
+        """Wait until the store is this process's."""
+        await self._opened.wait()
+
+    def hand_over(self) -> None:
+        """Admit nothing more, and let the next process have the store. What is still to end goes to its inbox."""
+        if self._folder is not None and self._store is not None:
+            self._store = None
+            self._natives.clear()
+
+    async def close(self) -> None:
+        """Everything is on the disk when this returns. What is in the inbox is told, unless a successor does it."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._inbox is not None:
+            os.close(self._inbox)
+            self._inbox = None
+            await self._try()
+        if self._store is not None:
+            self._read_inbox(self._store)
+        if self._folder is not None:
+            self._store = None
+            self._natives.clear()
+
+    def plan(self, meters: Iterable[Meter]) -> Plan:
+        """Meters to be charged together, in the order in which they are asked. Raises ValueError."""
+        made = tuple(meters)
+        if made:
+            check_plan(made)
+        return Plan(made, self._native(made))
+
+    def admit(
+        self,
+        plan: Plan,
+        *,
+        tokens: int = 0,
+        want: int = 0,
+        minimum: int = 0,
+        expires_in_ms: int,
+        meta: bytes = b"",
+        now_ms: int | None = None,
+    ) -> Admission:
+        """Take 1 or `tokens` from its buckets, a place, and up to `want` but no less than `minimum` from its budgets.
+
+        Raises StoreUnavailable; nothing is held then.
+        """
+        check_admission(tokens, want, minimum, expires_in_ms)
+        store = self._store
+        if store is None:
+            msg = "the store of limits and budgets is being handed over"
+            raise StoreUnavailable(msg, kind="handover")
+        native = plan.native
+        if native is None or plan.meters not in self._natives:
+            native = self._native(plan.meters)
+            assert native is not None
+        try:
+            found: Any = store.admit(native, tokens, want, minimum, expires_in_ms, meta, now_ms)
+        except OSError as error:
+            raise StoreUnavailable(str(error), kind="journal") from error
+        if len(found) == 4:
+            return Admitted._make(found)
+        return Denied._make(found) if len(found) == 3 else Stale._make(found)
+
+    def settle(self, hold: int, *, amount: int, tokens: int = 0, entry: bytes = b"", now_ms: int | None = None) -> str:
+        """What a request came to. Answers settled, late, duplicate or unknown; `kept` when a successor will be told.
+
+        Raises StoreUnavailable: it could not be written down, try again.
+        """
+        check_settlement(amount, tokens)
+        store = self._store
+        if store is None:
+            return self._leave_word(f"settle {hold} {amount} {tokens}", entry)
+        try:
+            return store.settle(hold, amount, tokens, entry, now_ms)
+        except OSError as error:
+            raise StoreUnavailable(str(error), kind="journal") from error
+
+    def release(self, hold: int, *, now_ms: int | None = None) -> str:
+        """Give everything back: only where the upstream has surely not been asked. Raises StoreUnavailable."""
+        store = self._store
+        if store is None:
+            return self._leave_word(f"release {hold} 0 0", b"")
+        try:
+            return store.release(hold, now_ms)
+        except OSError as error:
+            raise StoreUnavailable(str(error), kind="journal") from error
+
+    def expire_due(self, limit: int = EXPIRE_AT_ONCE, *, now_ms: int | None = None) -> int:
+        """Charge up to `limit` holds whose time is over; how many. Raises StoreUnavailable."""
+        try:
+            return self._store.expire_due(limit, now_ms) if self._store is not None else 0
+        except OSError as error:
+            raise StoreUnavailable(str(error), kind="journal") from error
+
+    def charges(self, limit: int) -> list[Charge]:
+        """Records that are not known to be in the ledger, oldest first."""
+        if self._store is None:
+            return []
+        return [
+            Charge(seq, _STATUS[verb], str(hold), amount, at_ms, entry or meta)
+            for seq, verb, hold, amount, at_ms, meta, entry in self._store.unstored(limit)
+        ]
+
+    def stored(self, position: int) -> None:
+        """The ledger has everything up to and with this record."""
+        self._stored = max(self._stored, position)
+        if self._store is not None:
+            self._store.stored(position)
+
+    def accounts(self) -> list[tuple[str, int, int, int]]:
+        """Of each budget's window: name, start, posted, reserved."""
+        return [] if self._store is None else self._store.accounts()
+
+    @property
+    def open_holds(self) -> int:
+        return 0 if self._store is None else self._store.open_holds
+
+    def _native(self, meters: tuple[Meter, ...]) -> QuotaPlan | None:
+        if self._store is None:
+            return None
+        native = self._natives.get(meters)
+        if native is None:
+            if len(self._natives) >= 100_000:
+                self._natives.clear()
+            native = self._natives[meters] = self._store.plan([_described(meter) for meter in meters])
+        return native
+
+    async def _try(self) -> bool:
+        assert self._folder is not None
+        loop = asyncio.get_running_loop()
+        try:
+            store = await loop.run_in_executor(None, _open, self._folder, self._stored)
+        except BlockingIOError:
+            return False
+        self._store = store
+        self._read_inbox(store)
+        self._opened.set()
+        return True
+
+    async def _wait(self) -> None:
+        while not await self._try():
+            await asyncio.sleep(BUSY_POLL_S)
+        logger.info("the store was handed over")
+
+    async def _look_after(self) -> None:
+        rounds = 0
+        while True:
+            await asyncio.sleep(INBOX_POLL_S)
+            rounds += 1
+            store = self._store
+            if store is None:
+                continue
+            try:
+                self._read_inbox(store)
+                if rounds * INBOX_POLL_S % EXPIRE_EVERY_S < INBOX_POLL_S:
+                    store.expire_due(EXPIRE_AT_ONCE)
+            except OSError as error:
+                logger.error("the store of limits and budgets: %s", error)  # noqa: TRY400
+
+    def _leave_word(self, ending: str, entry: bytes) -> str:
+        assert self._folder is not None
+        try:
+            if self._inbox is None:
+                self._inbox = _new_file(self._folder / "inbox")
+            # One write, so that what is there to be read is whole lines.
+            os.write(self._inbox, f"{ending} {b2a_base64(entry, newline=False).decode()}\n".encode())
+        except OSError as error:
+            raise StoreUnavailable(str(error), kind="journal") from error
+        return "kept"
+
+    def _read_inbox(self, store: QuotaStore) -> None:
+        """Do what earlier processes have left word of. What is done twice has no effect the second time."""
+        inbox = None if self._folder is None else self._folder / "inbox"
+        if inbox is None or not inbox.is_dir():
+            return
+        for path in sorted(inbox.iterdir()):
+            with path.open("rb") as file:
+                # Locked, so that nobody begins to write to a file that is about to go.
+                is_over = _is_free(file.fileno())
+                for line in file.read().split(b"\n")[:-1]:
+                    _do(store, line)
+                if is_over:
+                    path.unlink(missing_ok=True)
+
+
+_STATUS = {"settle": "settled", "late": "late", "expire": "estimated"}
+
+
+def _described(meter: Meter) -> tuple[Any, ...]:
+    if isinstance(meter, Bucket):
+        interval, counts_tokens = meter.refill == "interval", meter.unit == "tokens"
+        return (meter.name, meter.capacity, meter.amount, meter.period_ms, interval, counts_tokens)
+    if isinstance(meter, Budget):
+        return (meter.name, meter.cap, meter.start_ms, meter.end_ms)
+    return (meter.name, meter.capacity)
+
+
+def _open(folder: Path, stored: int) -> QuotaStore:
+    return QuotaStore(folder, stored=stored)
+
+
+def _new_file(inbox: Path) -> int:
+    """A file of this process's own, which nobody deletes before it is closed."""
+    inbox.mkdir(parents=True, exist_ok=True)
+    path = inbox / str(os.getpid())
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _do(store: QuotaStore, line: bytes) -> None:
+    try:
+        verb, hold, amount, tokens, entry = line.split(b" ")
+        if verb == b"settle":
+            store.settle(int(hold), int(amount), int(tokens), a2b_base64(entry))
+        else:
+            store.release(int(hold))
+    except ValueError:
+        logger.error("a line of the store's inbox cannot be read: its hold will be charged in full")  # noqa: TRY400

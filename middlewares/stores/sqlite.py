@@ -1,0 +1,71 @@
+"""SQLite files as the stores use them: shared by processes, and durable once a transaction has returned."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUSY_S = 5.0
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, made for its owner only if it is not there. Raises sqlite3.Error or OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    _use_wal(db)
+    # FULL: what was said to be there must be there after a power cut.
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and nobody else writes meanwhile."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def migrate(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
+    """Take the schema to the last of `steps`. Raises sqlite3.DatabaseError for a file of a newer version."""
+    if _schema(db) == len(steps):
+        return
+    with transaction(db):
+        # Somebody else may have been first.
+        known = _schema(db)
+        if known > len(steps):
+            msg = f"{what} was written by a newer version (schema {known})"
+            raise sqlite3.DatabaseError(msg)
+        for step in steps[known:]:
+            for statement in step.split(";"):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def _schema(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """For this step SQLite does not wait for others that open a new file at the same moment."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
