@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod quota;
+mod cost;
 mod request;
 mod response;
 mod scan;
@@ -24,6 +25,7 @@ mod _native {
 
     #[pymodule_export]
     use super::quota::{PyQuotaPlan, PyQuotaStore};
+    use super::cost::{PyPrice, PyPriceTable, PyTokens};
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]

@@ -4,9 +4,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
+use tollhouse_core::cost::Kind;
 use tollhouse_core::http1;
 use tollhouse_core::response::{Limits, Response};
 use tollhouse_core::tap::Dialect;
+
+use crate::cost::{PyPrice, PyTokens};
 
 #[pyclass(name = "ResponseReader", module = "tollhouse._native")]
 pub(crate) struct PyResponseReader {
@@ -124,7 +127,18 @@ impl PyResponseReader {
 
     #[getter]
     fn usage(&self) -> Option<(u64, u64, u64, u64)> {
-        self.response.usage()
+        let tokens = self.response.tokens()?;
+        Some((tokens.prompt(), tokens.completion(), tokens.cached(), tokens.get(Kind::Reasoning)))
+    }
+
+    #[getter]
+    fn tokens(&self) -> Option<PyTokens> {
+        self.response.tokens().map(|tokens| PyTokens { tokens })
+    }
+
+    #[pyo3(signature = (price, /))]
+    fn cost(&self, price: &PyPrice) -> Option<u64> {
+        Some(price.price.cost(&self.response.tokens()?))
     }
 
     #[getter]

@@ -3,6 +3,7 @@
 //! Nothing here knows of Python or sockets; and but for the store of [`quota`], nothing of files or clocks: bytes go in,
 //! values come out.
 
+pub mod cost;
 pub mod http1;
 pub mod json;
 pub mod quota;

@@ -4,6 +4,7 @@ use crate::http1::response::Decoder;
 use crate::http1::{self, Step};
 use crate::sse::{Framed, Framer};
 use crate::tap::{Dialect, Tap, Verdict};
+use crate::usage::Tokens;
 
 /// Bounds on a response.
 #[derive(Clone, Copy, Debug)]
@@ -227,10 +228,10 @@ impl Response {
         self.stream.done
     }
 
-    /// Prompt, completion, cached and reasoning tokens.
+    /// Tokens by kind; None if the upstream told nothing.
     #[must_use]
-    pub fn usage(&self) -> Option<(u64, u64, u64, u64)> {
-        self.stream.tap.usage.totals()
+    pub fn tokens(&self) -> Option<Tokens> {
+        self.stream.tap.usage.tokens()
     }
 
     /// Decoded bytes of generated text.

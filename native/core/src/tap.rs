@@ -92,7 +92,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Tap {
     dialect: Dialect,
-    /// Token counts.
+    /// Token counts, of whichever provider's words.
     pub usage: Usage,
     /// Decoded bytes of generated text and arguments.
     pub text_bytes: u64,
@@ -159,10 +159,14 @@ impl Tap {
             let _ = self.read(body, &mut found);
             return;
         }
-        if let Some(place) = memchr::memmem::rfind(body, b"\"usage\"") {
-            let rest = body[place + 7..].trim_ascii_start();
-            if let Some(value) = rest.strip_prefix(b":") {
-                let _ = self.usage.read(&mut Reader::new(value, LIMITS, Mode::Lenient));
+        for key in [&b"\"usage\""[..], b"\"usageMetadata\""] {
+            if let Some(place) = memchr::memmem::rfind(body, key) {
+                let rest = body[place + key.len()..].trim_ascii_start();
+                if let Some(value) = rest.strip_prefix(b":") {
+                    // What follows the object is no error of the object's.
+                    let _ = self.usage.read(&mut Reader::new(value, LIMITS, Mode::Lenient));
+                    return;
+                }
             }
         }
     }
@@ -210,7 +214,7 @@ impl Tap {
                     found.has_choices = true;
                     self.choices(&mut reader, found)?;
                 }
-                b"usage" => found.has_usage |= self.usage.read(&mut reader)?,
+                b"usage" | b"usageMetadata" => found.has_usage |= self.usage.read(&mut reader)?,
                 b"error" => {
                     let span = reader.skip_value()?;
                     found.error = is_truthy(&data[span.start..span.end]).then_some(span);
@@ -227,8 +231,10 @@ impl Tap {
                 }
                 b"message" | b"response" => self.inner(data, &mut reader, found)?,
                 b"delta" => text(&mut reader, found)?,
-                _ => {
-                    reader.skip_value()?;
+                name => {
+                    if !self.usage.read_beside(name, &mut reader)? {
+                        reader.skip_value()?;
+                    }
                 }
             }
         }

@@ -14,6 +14,8 @@ __all__ = [
     "Finding",
     "QuotaPlan",
     "QuotaStore",
+    "Price",
+    "PriceTable",
     "RequestError",
     "RequestReader",
     "RequestView",
@@ -21,6 +23,7 @@ __all__ = [
     "ScanResult",
     "ScanStream",
     "Scanner",
+    "Tokens",
     "Vault",
     "__version__",
     "encode_headers",
@@ -189,12 +192,104 @@ class ResponseReader:
     @property
     def usage(self) -> tuple[int, int, int, int] | None:
         """(prompt, completion, cached, reasoning) tokens: the last usage object that was seen, never a sum; of a
-        JSON body or of a stream. None: the upstream told nothing."""
+        JSON body or of a stream. cached is part of prompt, reasoning of completion, whatever the provider's own
+        convention. None: the upstream told nothing, or something that cannot be (a negative count, say)."""
+    @property
+    def tokens(self) -> Tokens | None:
+        """The same by kind."""
+    def cost(self, price: Price, /) -> int | None:
+        """What the answer cost in nano-USD, rounded up once; None where `tokens` is."""
     @property
     def text_bytes(self) -> int:
         """Decoded bytes of generated text and tool arguments seen in the stream (for an estimate)."""
     def fault_event(self, message: str, code: str, /) -> bytes:
         """A well-formed error event of this dialect, preceded by whatever ends an open line."""
+
+@final
+class Tokens:
+    """Tokens of one request by kind. Every token is of exactly one kind.
+
+    Read: "input" (nothing special), "cached", "cache_write" (kept for five minutes, or as long as the provider likes),
+    "cache_write_1h", "audio_input", "audio_cached", "image_input". Written: "output" (nothing special), "reasoning",
+    "audio_output", "image_output".
+    """
+
+    def __new__(cls, **counts: int) -> Tokens:
+        """Counts by kind. Raises TypeError for an unknown kind, OverflowError for more than 10^9 read or written."""
+    @staticmethod
+    def find(json: bytes, /) -> Tokens | None:
+        """Those that a provider reports: its usage object (usageMetadata, in Gemini's case), or an answer that has one.
+
+        None if nothing is reported, or if a count is negative, no whole number or larger than 10^9.
+        """
+    def __getitem__(self, kind: str, /) -> int:
+        """Raises KeyError for an unknown kind."""
+    @property
+    def prompt(self) -> int:
+        """All kinds that were read."""
+    @property
+    def completion(self) -> int:
+        """All kinds that were written."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Price:
+    """What one model costs. Amounts are nano-USD, below 2^53."""
+
+    def cost(self, tokens: Tokens, /) -> int:
+        """Exactly, rounded up once at the end."""
+    def bound(self, prompt_tokens: int, output_tokens: int, /) -> int:
+        """No request that reads and writes at most so many tokens costs more, whatever kinds they are of.
+
+        All choices together. Raises OverflowError for more than 10^9 tokens.
+        """
+    def affordable_output(self, prompt_tokens: int, amount: int, choices: int = 1, /) -> int | None:
+        """The most tokens for each choice such that `bound` of all choices is at most `amount`.
+
+        None: not even the prompt is affordable. Where output is free: 10^9 divided by the choices.
+        """
+    def variant(self, name: str, /) -> Price | None:
+        """The price in another way of processing: "batch", "flex", "priority" or "fast". None: it has no price of its own."""
+    def rate(self, kind: str, /, prompt_tokens: int = 0) -> int:
+        """Nano-USD per million tokens of a kind, for a prompt of that length. Raises KeyError for an unknown kind."""
+    @property
+    def is_free(self) -> bool: ...
+    @property
+    def max_output(self) -> int | None:
+        """The most tokens of one answer, where known."""
+    @property
+    def context(self) -> int | None:
+        """Tokens that fit, where known."""
+
+@final
+class PriceTable:
+    """Prices by provider and model. Immutable; one may serve any number of threads."""
+
+    def __new__(
+        cls,
+        json: bytes,
+        overrides: dict[str, dict[str, int | dict[int, dict[str, int]]] | str] | None = None,
+        *,
+        day: str = "",
+    ) -> PriceTable:
+        """json: config/prices.json. day: what holds then ("2026-11-21"); empty: what held when the table was made.
+
+        overrides: by "provider/model", or "provider/beginning*": prices in nano-USD per million tokens by kind, of which
+        "input" must be there ("request": nano-USD; "above": whole sets of prices by the number of prompt tokens above
+        which they hold), or the "provider/model" that it costs the same as.
+
+        Raises ValueError for malformed data.
+        """
+    @property
+    def version(self) -> str:
+        """Source, day and digest."""
+    def find(self, provider: str, model: str, /) -> Price | None:
+        """The price of what `provider` calls `model`; None: unpriced, which is not 0.
+
+        First the overrides; then the very name; that without its date; the most telling pattern; then the same at
+        the providers whose models this one resells.
+        """
 
 @final
 class Finding:

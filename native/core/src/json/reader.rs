@@ -145,6 +145,12 @@ impl<'a> Reader<'a> {
         &self.bytes[string.start..string.end]
     }
 
+    /// The bytes of a value.
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> &'a [u8] {
+        &self.bytes[span.start..span.end]
+    }
+
     /// A number as a whole one, if it is one.
     #[must_use]
     pub fn integer(&self, number: Span) -> Option<u64> {

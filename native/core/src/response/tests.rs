@@ -1,4 +1,5 @@
 use super::*;
+use crate::cost::Kind;
 
 const LIMITS: Limits =
     Limits { http: http1::Limits { max_head: 65536, max_headers: 100 }, max_body: 1000, max_event: 1000 };
@@ -32,7 +33,9 @@ fn run(pieces: &[&[u8]], strip: bool, eof: bool) -> Outcome {
         out: String::from_utf8_lossy(&out).into_owned(),
         flags,
         fault: response.fault().map(|fault| fault.kind),
-        usage: response.usage(),
+        usage: response
+            .tokens()
+            .map(|tokens| (tokens.prompt(), tokens.completion(), tokens.cached(), tokens.get(Kind::Reasoning))),
         reusable: response.is_reusable(),
     }
 }
