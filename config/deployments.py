@@ -49,6 +49,16 @@ def providers() -> dict[str, dict[str, Any]]:
     return table
 
 
+def identity(params: LiteLLMParams) -> tuple[str, str]:
+    """The provider, and what it calls the model."""
+    provider, _, model = params.model.partition("/")
+    provider = _ALIASES.get(provider, provider)
+    if not model or (provider not in providers() and provider != "tollhouse" and provider not in _NOT_YET):
+        # LiteLLM's shorthand: a bare name is OpenAI's, or belongs to whoever speaks like it at api_base.
+        return "openai", params.model
+    return provider, model
+
+
 def from_entries(
     entries: list[ModelEntry], document: Document, environ: Mapping[str, str], timeouts: Timeouts
 ) -> list[Deployment]:
@@ -66,18 +76,14 @@ def _from_entry(
     entry: ModelEntry, place: Place, document: Document, environ: Mapping[str, str], timeouts: Timeouts
 ) -> Deployment | None:
     params = entry.litellm_params
+    provider, model = identity(params)
     if "*" in entry.model_name[:-1]:
         document.report((*place[:-1], "model_name"), "a pattern has its only * at the end")
         return None
-    provider, _, model = params.model.partition("/")
-    provider = _ALIASES.get(provider, provider)
-    if not model or (provider not in providers() and provider != "tollhouse" and provider not in _NOT_YET):
-        if params.api_base is None and not params.model.startswith(_OPENAI_NAMES):
-            known = ", ".join(sorted(providers()))
-            document.report((*place, "model"), f"must be provider/model with one of these providers: {known}")
-            return None
-        # LiteLLM's shorthand: a bare name is OpenAI's, or belongs to whoever speaks like it at api_base.
-        provider, model = "openai", params.model
+    if model == params.model and params.api_base is None and not model.startswith(_OPENAI_NAMES):
+        known = ", ".join(sorted(providers()))
+        document.report((*place, "model"), f"must be provider/model with one of these providers: {known}")
+        return None
     if provider in _NOT_YET:
         message = f"the provider {provider} is not supported by this version: {entry.model_name} is left out"
         document.report((*place, "model"), message, warning=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import allowances, deployments, document, environment
+from tollhouse.config import allowances, deployments, document, environment, pricing
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
-from tollhouse.config.schema import File, KeyEntry, UpstreamSection
+from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import BodyLimits, ConfiguredKey, RedisSettings, ScanSettings, Settings, Timeouts
 
@@ -74,6 +74,7 @@ def _resolve(
         "allowances": allowances.resolve(file, entries, source),
         "key_default": allowances.key_default(file, environ, source),
         "scan": _scan(file, source, path),
+        "prices": pricing.overrides(file.model_list or [], file.prices, source),
     }
     _name_what_has_no_effect(file, source)
     general = file.general_settings
@@ -153,6 +154,8 @@ def _without(data: Any, place: Place) -> Any:
 
 def _warn_of_unknown(part: BaseModel, place: Place, source: Document) -> None:
     for name in part.model_extra or {}:
+        if isinstance(part, LiteLLMParams) and pricing.is_price(name):
+            continue
         source.report((*place, name), "is not known and has no effect", warning=True)
     for name in type(part).model_fields:
         value = getattr(part, name)

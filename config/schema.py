@@ -182,6 +182,7 @@ class File(Part):
     budget: Budget | list[Budget] | None = None
     redis: RedisSection | None = None
     scan: Scan | None = None
+    prices: dict[str, Any] | None = None
     upstream: UpstreamSection | None = None
     body: BodySection | None = None
 

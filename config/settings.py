@@ -10,6 +10,10 @@ from typing import Any
 
 from tollhouse.config.secret import Secret
 
+# Prices of a model, as `tollhouse._native.PriceTable` takes them: nano-USD per million tokens by kind, under "above"
+# those for prompts of more tokens; or the "provider/model" that it costs the same as.
+Override = dict[str, int | dict[int, dict[str, int]]] | str
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -121,6 +125,8 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     body: BodyLimits = field(default_factory=BodyLimits)
     scan: ScanSettings | None = None
+    # By "provider/model"; where it ends in *, by its beginning. What is not here has the price of config/prices.json.
+    prices: dict[str, Override] = field(default_factory=dict)
     drain_s: float = 30.0  # after SIGTERM, running streams may take so long (LLM_GATEWAY_DRAIN_S)
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
