@@ -92,16 +92,16 @@ def _made(
     level: str,
     name: str,
     limits: Limits | None,
-    budget: Budget | list[Budget] | None,
+    budgets: list[Budget] | None,
     place: Place,
     source: Document,
 ) -> Allowance | None:
-    if limits is None and budget is None:
+    if limits is None and budgets is None:
         return None
-    budgets = [] if budget is None else budget if isinstance(budget, list) else [budget]
+    budgets = budgets or []
     windows: set[str] = set()
     for i, one in enumerate(budgets):
-        where = (*place, i) if isinstance(budget, list) else place
+        where = (*place, i) if len(budgets) > 1 else place
         if one.window in windows:
             source.report(where, f"the window {one.window} is there twice")
         windows.add(one.window)

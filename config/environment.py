@@ -74,7 +74,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "LINGER_S": ("linger_s", _seconds, "a number of seconds"),
 }
 # Known, and without effect in this version.
-_LATER = ("REDIS_URL", "RATE_LIMIT_REQUESTS_PER_MINUTE", "SESSION_TTL_SECONDS", "SEMANTIC_SEARCH_URL", "AI_AGENTS_URL")
+_LATER = ("SESSION_TTL_SECONDS", "SEMANTIC_SEARCH_URL", "AI_AGENTS_URL")
 
 
 def overlay(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Any]:

@@ -65,6 +65,10 @@ def _resolve(
     values |= _server(file)
     values |= environment.overlay(environ, source.problems)
     values |= overrides
+    shared = environment.first(environ, f"{environment.PREFIX}REDIS_URL", "REDIS_URL")
+    # The environment is asked only where the file says nothing: `store: embedded` means it.
+    if shared and file.store is None:
+        values["store"] = shared
     timeouts = _timeouts(file.upstream)
     entries = _key_entries(file, source)
     values |= {
@@ -255,9 +259,7 @@ def _keys(entries: list[tuple[Place, KeyEntry]], source: Document) -> tuple[Conf
             source.report(place, f"is the same key as {made[digest].name}")
         names.add(entry.name)
         models = None if entry.models is None else tuple(entry.models)
-        made[digest] = ConfiguredKey(
-            name=entry.name, digest=digest, team=entry.team, user=entry.user, models=models
-        )
+        made[digest] = ConfiguredKey(name=entry.name, digest=digest, team=entry.team, user=entry.user, models=models)
     return tuple(made.values())
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from tollhouse.config.deployments import identity
+from tollhouse.config.price_table import BUILT_IN, table
+
+__all__ = ["BUILT_IN", "is_price", "overrides", "table"]
 
 if TYPE_CHECKING:
     from tollhouse.config.document import Document
@@ -53,13 +55,6 @@ _NANO = 10**9
 _MILLION = 10**6
 _DEAREST = Decimal(2000)  # USD per million tokens; the table takes no more
 _DEAREST_REQUEST = Decimal(1000)
-# The built-in model costs nobody anything.
-BUILT_IN: dict[str, Override] = {"tollhouse/*": {"input": 0, "output": 0}}
-
-
-def table() -> bytes:
-    """The price table, as `tollhouse._native.PriceTable` takes it."""
-    return (files("tollhouse.config") / "prices.json").read_bytes()
 
 
 def is_price(name: str) -> bool:

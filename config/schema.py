@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=150, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_STORE = r"^(embedded|(redis(\+sentinel|\+cluster)?|rediss|unix)://.+)$"
+StoreURL = Annotated[str, StringConstraints(pattern=_STORE)]
 Seconds = Annotated[float, Field(gt=0)]
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
@@ -54,11 +56,18 @@ class Budget(Part):
     time_zone: Text = "UTC"
 
 
+def _listed(value: object) -> object:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+Budgets = Annotated[list[Budget], BeforeValidator(_listed)]
+
+
 class Allowed(Part):
     """What there may be of, at every level."""
 
     limits: Limits | None = None
-    budget: Budget | list[Budget] | None = None
+    budget: Budgets | None = None
 
 
 class ModelEntry(Allowed):
@@ -174,12 +183,12 @@ class File(Part):
     cors_origins: list[str] | None = None
     default_model: Text | None = None
     default_provider: Text | None = None
-    store: Annotated[str, StringConstraints(pattern=r"^(embedded|(redis(\+sentinel|\+cluster)?|rediss|unix)://.+)$")] | None = None
+    store: StoreURL | None = None
     keys: list[KeyEntry] | None = None
     teams: list[NamedEntry] | None = None
     users: list[NamedEntry] | None = None
     limits: Limits | None = None
-    budget: Budget | list[Budget] | None = None
+    budget: Budgets | None = None
     redis: RedisSection | None = None
     scan: Scan | None = None
     prices: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Key management over HTTP, for holders of the admin key."""
+"""Key management and usage over HTTP, for holders of the admin key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.responses import Response
 
+from tollhouse.gateway import usage
 from tollhouse.middlewares.errors import BadRequest, Forbidden
 from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.stores.keys import AmbiguousName
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tollhouse.gateway.keyring import KeyRing
+    from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.stores.keys import KeyRecord
 
 MAX_BODY = 65536
@@ -50,6 +52,27 @@ class KeyAdmin:
             msg = "there is no active key with this id"
             raise BadRequest(msg, status=404, code="key_not_found")
         return _json({"id": public, "revoked": True})
+
+
+class UsageAdmin:
+    """`GET /admin/usage?by=day,key&since=2026-11-01&until=2026-12-01`: sums of the ledger. Days are UTC."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+
+    async def sums(self, request: Request) -> Response:
+        _require_admin(request)
+        asked = request.query_params
+        unknown = sorted(set(asked) - {"by", "since", "until"})
+        if unknown:
+            msg = "unknown parameter; known are by, since, until"
+            raise BadRequest(msg, param=unknown[0][:100], code="unknown_parameter")
+        try:
+            by = [name for name in asked.get("by", "day").split(",") if name]
+            rows = await self._quota.usage(by, usage.moment(asked.get("since")), usage.moment(asked.get("until")))
+        except ValueError as error:
+            raise BadRequest(str(error), code="invalid_value") from None
+        return _json({"data": [usage.shown(row) for row in rows]})
 
 
 def _require_admin(request: Request) -> None:

@@ -13,13 +13,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
+from tollhouse.config import price_table
 from tollhouse.config.settings import Settings
 from tollhouse.gateway import chain, routes
-from tollhouse.gateway.admin import KeyAdmin
+from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
+from tollhouse.gateway.pricing import Pricing
+from tollhouse.gateway.quota import Quota
+from tollhouse.gateway.quota_metrics import QuotaMetrics
+from tollhouse.gateway.routing import RouteStage
 from tollhouse.middlewares.errors import error_body
 from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.providers.factory import UpstreamFactory
@@ -57,8 +62,10 @@ def create_app(
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
     router = Router(_targets(settings, factory))
+    pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices)
+    quota = Quota(settings, pricing)
+    lifecycle.before_drain = quota.hand_over
     handler = Forwarder(
-        router,
         lifecycle=lifecycle,
         watch=lifecycle.watch,
         upstream_errors=Counter(
@@ -74,21 +81,24 @@ def create_app(
             registry=registry,
         ),
         headers=chain.guard_headers(settings),
-        default_model=settings.default_model,
+        price=pricing.of,
     )
+    metrics.before_flush.append(QuotaMetrics(quota, registry=registry).flush)
     endpoints = routes.Endpoints(
-        router=router, keys=keys, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
+        router=router, keys=keys, quota=quota, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
     )
-    table = routes.routes(endpoints, KeyAdmin(keys), handler)
+    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await keys.open()
-        app.state.started.set()
         try:
+            await quota.open()
+            app.state.started.set()
             yield
         finally:
             factory.close()
+            await quota.close()
             await keys.close()
             metrics.flush()
 
@@ -107,6 +117,8 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
+            route=RouteStage(router, default_model=settings.default_model),
+            quota=quota.stage,
             guard=chain.guard(
                 settings,
                 count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),

@@ -9,8 +9,10 @@
 | auth       | who is asking                                    |                         |
 | body       | read under caps, parse once                      | let go                  |
 | scan       | redact, pseudonymise or refuse                   | the answer, as it flows |
+| route      | which upstreams; may the key use this model      |                         |
+| quota      | limits and budgets: reserve, all or nothing      | settle                  |
 
-Then the handler. What comes later (limits, budgets, cache) takes its place in the list below.
+Then the handler. What comes later (the cache) takes its place in the list below.
 """
 
 from __future__ import annotations
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import Headers
 
-_LATER_GUARDS = ("limits", "budget")
-
 
 def stages(
     settings: Settings,
@@ -44,6 +44,8 @@ def stages(
     admin: Collection[str],
     metrics: MetricsStage,
     write_log: Callable[[bytes], None] | None,
+    route: Stage,
+    quota: Stage,
     guard: Guard | None = None,
 ) -> list[Stage]:
     """The stages of this configuration, outermost first."""
@@ -63,6 +65,8 @@ def stages(
             max_nodes=body.max_nodes,
         ),
         ScanStage(guard) if guard is not None else None,
+        route,
+        quota,
     ]
     return [stage for stage in chain if stage is not None]
 
@@ -89,6 +93,11 @@ def guard_headers(settings: Settings) -> Headers:
 
 
 def _guards(settings: Settings) -> tuple[bytes, bytes]:
-    later = [f"{name};skipped={'unavailable' if name in settings.unenforced else 'off'}" for name in _LATER_GUARDS]
-    said = ["auth;ran", *later, "scan;ran" if settings.scan is not None else "scan;skipped=off"]
+    limited = [settings.key_default, *settings.allowances]
+    on = {
+        "limits": any(one is not None and (one.rpm or one.tpm or one.parallel) for one in limited),
+        "budget": any(one is not None and one.budgets for one in limited),
+        "scan": settings.scan is not None,
+    }
+    said = ["auth;ran", *(f"{name};ran" if is_on else f"{name};skipped=off" for name, is_on in on.items())]
     return b"x-gateway-guards", ", ".join(said).encode()

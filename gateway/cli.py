@@ -157,6 +157,41 @@ def revoke_key(key_id: str) -> None:
     click.echo(f"revoked {key_id}")
 
 
+@cli.command()
+@click.option(
+    "--by", default="day", show_default=True, help="day, key, team, user, model, provider, status; with commas."
+)
+@click.option("--since", help="First day or moment (UTC), like 2026-11-01.")
+@click.option("--until", help="Day or moment that is not included any more.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--state-dir", type=click.Path(file_okay=False), help="Where the ledger is.")
+def usage(by: str, since: str | None, until: str | None, state_dir: str | None, *, as_json: bool) -> None:
+    """What was used and what it cost: requests, tokens and USD, from the ledger."""
+    import sqlite3
+    from pathlib import Path
+
+    from tollhouse.gateway import usage as shown
+    from tollhouse.gateway.quota import LEDGER
+    from tollhouse.middlewares.stores.ledger import LedgerFile
+
+    path = Path(state_dir or _settings(None, {}).state_dir) / LEDGER
+    if not path.exists():
+        _fail(f"there is no ledger at {path}")
+    try:
+        groups = [name for name in by.split(",") if name]
+        ledger = LedgerFile(path, read_only=True)
+        rows = ledger.usage(groups, since_ms=shown.moment(since), until_ms=shown.moment(until))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except sqlite3.Error as error:
+        _fail(f"the ledger {path} cannot be read: {error}")
+    if as_json:
+        for row in rows:
+            _print_json(shown.shown(row))
+    else:
+        click.echo(shown.table(rows))
+
+
 def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
     from tollhouse.config.loader import ConfigError, load
 

@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
 from tollhouse.gateway.sinks import PING, ScannedStream, sink_of
-from tollhouse.middlewares.errors import BadRequest, Forbidden, Refusal
+from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import AnswerStopped
+from tollhouse.middlewares.quota_errors import usd
 from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
 from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from prometheus_client import Counter
 
+    from tollhouse._native import Price
     from tollhouse.gateway.disconnect import DisconnectWatch
     from tollhouse.gateway.lifecycle import Lifecycle
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.guard import AnswerStream
+    from tollhouse.middlewares.quota import Outcome
     from tollhouse.middlewares.types import Headers
     from tollhouse.providers.call import Call, Sink
-    from tollhouse.providers.router import Group, Router, Target
+    from tollhouse.providers.router import Group, Target
 
 MAX_ATTEMPTS = 3
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
@@ -43,46 +46,24 @@ class Forwarder:
 
     def __init__(
         self,
-        router: Router,
         *,
         lifecycle: Lifecycle,
         watch: DisconnectWatch,
         upstream_errors: Counter,
         malformed_events: Counter,
         headers: Headers,
-        default_model: str | None = None,
+        price: Callable[[str, str], Price | None],
     ) -> None:
         self.headers = headers
-        self._router = router
+        self.price = price
         self.lifecycle = lifecycle
         self._watch = watch
         self.upstream_errors = upstream_errors
         self.malformed_events = malformed_events
-        self._default_model = default_model
 
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
-        group, model = self._route(exchange)
-        return _Attempt(self, exchange, group, model, self._watch).run()
-
-    def _route(self, exchange: Exchange) -> tuple[Group, str]:
-        view = exchange.view
-        assert view is not None
-        model = view.model or self._default_model
-        if model is None:
-            msg = "model is required"
-            raise BadRequest(msg, param="model", code="missing_required_parameter")
-        group = self._router.resolve(model)
-        if group is None:
-            msg = f"the model {_shown(model)} does not exist"
-            raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
-        principal = exchange.principal
-        if principal is not None and not principal.allows(model):
-            msg = f"this API key may not use the model {_shown(model)}"
-            raise Forbidden(msg, param="model", code="model_not_allowed")
-        exchange.model = group.label
-        exchange.stream = view.stream
-        return group, model
+        return _Attempt(self, exchange, self._watch).run()
 
 
 class _Attempt:
@@ -90,13 +71,11 @@ class _Attempt:
 
     __slots__ = ("_call", "_exchange", "_forwarder", "_group", "_loop", "_model", "_started", "_watch")
 
-    def __init__(
-        self, forwarder: Forwarder, exchange: Exchange, group: Group, model: str, watch: DisconnectWatch
-    ) -> None:
+    def __init__(self, forwarder: Forwarder, exchange: Exchange, watch: DisconnectWatch) -> None:
         self._forwarder = forwarder
         self._exchange = exchange
-        self._group = group
-        self._model = model
+        self._group: Group = exchange.group
+        self._model = exchange.asked_model
         self._loop = asyncio.get_running_loop()
         self._watch = watch
         self._call: Call | None = None
@@ -109,8 +88,11 @@ class _Attempt:
         finally:
             self._watch.discard(self._exchange)
             # Whatever happened: no upstream goes on working for nobody.
-            if self._call is not None:
-                self._drop(self._call)
+            call = self._call
+            if call is not None:
+                if self._exchange.outcome is not None:
+                    _take_down(self._exchange.outcome, call)
+                self._drop(call)
 
     async def _run(self) -> None:
         targets = self._group.order()[:MAX_ATTEMPTS]
@@ -141,6 +123,8 @@ class _Attempt:
             call = self._send(target)
             if call.opening is not None:
                 await call.opening
+            if exchange.outcome is not None:
+                exchange.outcome.asked = True
             while not (call.flags & mask or await call.wait(mask, self._loop)):
                 await self._keep_alive()
             exchange.upstream_ns += perf_counter_ns() - sent
@@ -164,14 +148,25 @@ class _Attempt:
             self._drop(self._call)
         name = self._group.upstream_model(target, self._model)
         include_usage = view.stream and not view.include_usage
+        most = exchange.charge.output if exchange.charge is not None else None
         self._call = call = target.upstream.start(
             exchange.kind or "",
-            view.rewrite(model=None if name == view.model else name, include_usage=include_usage),
+            view.rewrite(
+                model=None if name == view.model else name,
+                include_usage=include_usage,
+                max_tokens=None if most is None else (most, target.upstream.max_tokens_member(exchange.kind or "")),
+            ),
             stream=view.stream,
             strip_usage=include_usage,
             request_id=exchange.request_id,
             headers=_forwarded(exchange),
         )
+        if exchange.outcome is not None:
+            exchange.outcome.price = self._forwarder.price(target.provider, name)
+            exchange.outcome.provider = target.provider
+            exchange.outcome.upstream_model = name
+        if most is not None and view.stream:
+            call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)
         return call
 
@@ -221,7 +216,13 @@ class _Attempt:
             await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
             return
         exchange.usage = reader.usage
-        await exchange.respond(upstream_status(status), self._headers(target, headers), body)
+        headers = self._headers(target, headers)
+        outcome = exchange.outcome
+        if outcome is not None and outcome.price is not None:
+            cost = reader.cost(outcome.price)
+            if cost is not None:
+                headers.append((b"x-gateway-cost-usd", usd(cost).encode()))
+        await exchange.respond(upstream_status(status), headers, body)
 
     async def _stream(self, target: Target, call: Call) -> None:
         exchange = self._exchange
@@ -353,6 +354,17 @@ class _Attempt:
         call.close()
 
 
+def _take_down(outcome: Outcome, call: Call) -> None:
+    """What is known of an answer once nothing more will come."""
+    reader = call.reader
+    status = reader.status
+    outcome.tokens = reader.tokens
+    outcome.text_bytes = reader.text_bytes
+    outcome.refused = status >= 300 and bool(call.flags & END)
+    outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
+    outcome.completed = outcome.answered and not call.flags & FAULT and (reader.done or bool(call.flags & END))
+
+
 def _worth_another(call: Call) -> bool:
     """A complete answer that says: not me, not now."""
     return bool(call.flags & END) and (call.reader.status >= 500 or call.reader.status == 429)
@@ -388,8 +400,3 @@ def _header_value(model: str) -> bytes:
     if model.isascii() and model.isprintable() and len(model) <= 200:
         return model.encode()
     return "".join(c if " " <= c <= "~" else "?" for c in model[:200]).encode()
-
-
-def _shown(model: str) -> str:
-    """A model's name in a message: quoted, and cut where somebody sent an essay."""
-    return repr(model if len(model) <= 100 else model[:100] + "...")

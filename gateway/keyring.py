@@ -36,7 +36,8 @@ class KeyRing:
 
     def __init__(self, settings: Settings) -> None:
         self._configured = {
-            key.digest: Principal(id=key.name, name=key.name, team=key.team, models=key.models) for key in settings.keys
+            key.digest: Principal(id=key.name, name=key.name, team=key.team, user=key.user, models=key.models)
+            for key in settings.keys
         }
         if settings.master_key is not None:
             digest = sha256(settings.master_key.reveal().encode()).digest()

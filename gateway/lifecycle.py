@@ -9,6 +9,8 @@ from tollhouse.gateway.disconnect import DisconnectWatch
 from tollhouse.providers.errors import UpstreamShutdown
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tollhouse.providers.call import Call
 
 CLOSE = (b"connection", b"close")
@@ -22,6 +24,8 @@ class Lifecycle:
         self.in_flight = 0
         self.calls: set[Call] = set()
         self.watch = DisconnectWatch()
+        # What is to be let go of when no request will come any more, and before those that run have ended.
+        self.before_drain: Callable[[], Awaitable[None]] | None = None
 
     def drain(self) -> None:
         """From now on: not ready, and every response asks its client to close the connection."""

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tollhouse.gateway.admin import KeyAdmin
+    from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
     from tollhouse.gateway.keyring import KeyRing
     from tollhouse.gateway.lane import Handler
     from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.types import Receive, Scope, Send
     from tollhouse.providers.router import Router
 
@@ -53,10 +54,17 @@ class Endpoints:
     """Models, health and metrics."""
 
     def __init__(
-        self, *, router: Router, keys: KeyRing, lifecycle: Lifecycle, registry: Callable[[], CollectorRegistry]
+        self,
+        *,
+        router: Router,
+        keys: KeyRing,
+        quota: Quota,
+        lifecycle: Lifecycle,
+        registry: Callable[[], CollectorRegistry],
     ) -> None:
         self._router = router
         self._keys = keys
+        self._quota = quota
         self._lifecycle = lifecycle
         self._registry = registry
 
@@ -97,10 +105,14 @@ class Endpoints:
         return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})
 
     def _dependencies(self) -> list[tuple[str, bool]]:
-        return [("draining", not self._lifecycle.draining), ("key_store", self._keys.healthy)]
+        return [
+            ("draining", not self._lifecycle.draining),
+            ("key_store", self._keys.healthy),
+            ("quota_store", self._quota.healthy),
+        ]
 
 
-def routes(endpoints: Endpoints, admin: KeyAdmin, handler: Handler) -> list[Route]:
+def routes(endpoints: Endpoints, admin: KeyAdmin, usage: UsageAdmin, handler: Handler) -> list[Route]:
     """All routes, for Starlette's router."""
     hot = HotEndpoint(handler)
     return [
@@ -113,6 +125,7 @@ def routes(endpoints: Endpoints, admin: KeyAdmin, handler: Handler) -> list[Rout
         Route("/admin/keys", admin.list, methods=["GET"]),
         Route("/admin/keys", admin.create, methods=["POST"]),
         Route("/admin/keys/{id}", admin.revoke, methods=["DELETE"]),
+        Route("/admin/usage", usage.sums, methods=["GET"]),
     ]
 
 

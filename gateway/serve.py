@@ -51,7 +51,7 @@ class _NotSafe(Exception):
 
 
 def _check(settings: Settings) -> None:
-    if settings.workers > 1 and settings.store == "embedded" and settings.unenforced & {"limits", "budget"}:
+    if settings.workers > 1 and settings.store == "embedded" and (settings.allowances or settings.key_default):
         msg = "limits and budgets over several workers need a shared store: set `store: redis://...`, or one worker"
         raise _NotSafe(msg)
 

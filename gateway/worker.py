@@ -129,6 +129,8 @@ async def _drain(
         server.stop_accepting()
         await _first(asyncio.sleep(SETTLE_S), at_once.wait())
     server.finish()
+    if lifecycle.before_drain is not None:
+        await lifecycle.before_drain()
     ended = await _first(lifecycle.ended(drain_s), at_once.wait())
     if ended is not True or lifecycle.in_flight:
         logger.warning("ending %d requests at the deadline", lifecycle.in_flight)

@@ -32,6 +32,7 @@ class Principal:
     id: str
     name: str = ""
     team: str | None = None
+    user: str | None = None
     models: tuple[str, ...] | None = None  # None: all; an entry may end in "*"
     admin: bool = False
     expires_at: float | None = None  # seconds since the epoch

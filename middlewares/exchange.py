@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestView
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.guard import AnswerGuard
+    from tollhouse.middlewares.quota import Charge, Outcome
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
@@ -38,6 +39,11 @@ class Exchange:
     usage_estimated = False
     decision = b"ALLOWED"  # or TRANSFORMED, BLOCKED: the strictest so far
     findings: dict[str, int] | None = None  # by type, of the request and its answer
+    asked_model = ""  # what the caller called it; `model` is the name or pattern that serves it
+    group: Any = None  # of upstreams, where a router has chosen one
+    charge: Charge | None = None  # what is reserved for it
+    outcome: Outcome | None = None  # what that is settled by
+    cost: int | None = None  # nano-USD
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     error_code = ""
     gone = False  # the client has disconnected

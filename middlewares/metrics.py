@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client import Metric
 
@@ -92,6 +92,8 @@ class MetricsStage(Stage):
         self._now_in_flight = 0
         self._tallies: dict[tuple[str, int, str, str], _Tally] = {}
         self._lock = Lock()  # scrapes come from other threads
+        # Others that tally and hand on at the same moments.
+        self.before_flush: list[Callable[[], None]] = []
         self._flushing = False
 
     @classmethod
@@ -138,6 +140,8 @@ class MetricsStage(Stage):
 
     def flush(self) -> None:
         """Hand the sums on to prometheus-client. May be called in any thread."""
+        for flush in self.before_flush:
+            flush()
         self._in_flight.set(self._now_in_flight)
         with self._lock:
             tallies, self._tallies = self._tallies, {}

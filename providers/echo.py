@@ -45,6 +45,9 @@ class EchoUpstream:
     def __init__(self, *, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
 
+    def max_tokens_member(self, kind: str) -> str:
+        return "max_completion_tokens" if kind == "chat" else "max_tokens"
+
     def start(
         self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
     ) -> Call:

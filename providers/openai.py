@@ -38,6 +38,7 @@ class OpenAIUpstream:
             raise ValueError(msg)
         self.origin = origin
         self._key = (api_key or "").encode()
+        self._is_openai = origin.name in {"openai", "azure"}
         self._timeouts = timeouts
         self._max_body = max_body
         port = "" if origin.port in {80, 443} else f":{origin.port}"
@@ -74,6 +75,10 @@ class OpenAIUpstream:
         )
         call.opening = self.origin.start(call, head, body, stream=stream)
         return call
+
+    def max_tokens_member(self, kind: str) -> str:
+        """What bounds the length of an answer; newer models of OpenAI's take nothing else."""
+        return "max_completion_tokens" if kind == "chat" and self._is_openai else "max_tokens"
 
     def __repr__(self) -> str:
         return f"OpenAIUpstream({self.origin.name}, {self.origin.host}:{self.origin.port})"

@@ -19,6 +19,9 @@ class Upstream(Protocol):
     ) -> Call:
         """Send a request; the answer is in the call, whose `opening` is to be awaited first if there is one."""
 
+    def max_tokens_member(self, kind: str) -> str:
+        """The member of a body of `kind` that bounds the length of an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

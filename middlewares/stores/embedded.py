@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollhouse._native import QuotaPlan, QuotaStore
+from tollhouse.middlewares.stores.ledger import Charge
 from tollhouse.middlewares.stores.quota import (
     Admitted,
     Bucket,
@@ -30,7 +31,7 @@ from tollhouse.middlewares.stores.quota import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from tollhouse.middlewares.stores.quota import Admission
 
@@ -40,20 +41,8 @@ EXPIRE_EVERY_S = 1.0
 EXPIRE_AT_ONCE = 1000
 logger = logging.getLogger("tollhouse.quota")
 
-
-class Charge(NamedTuple):
-    """A record of the ledger: `amount` nano-USD were added to what is posted. `detail` is the gateway's own.
-
-    `status` is settled, late (after the hold had been charged in full: the difference), estimated (it expired) or
-    unknown (the store had lost the hold).
-    """
-
-    position: int | str
-    status: str
-    hold: str
-    amount: int
-    at_ms: int
-    detail: bytes
+if TYPE_CHECKING:
+    Last = Callable[[int], Awaitable[int]]
 
 
 class Plan(NamedTuple):
@@ -66,13 +55,16 @@ class Plan(NamedTuple):
 class EmbeddedQuota:
     """Limits, budgets and the records of their ledger in this process.
 
-    folder: where they are kept; None keeps them in memory. stored: the last record that is in the ledger already.
-    Answers at once; only `open` and `close` are awaited.
+    folder: where they are kept; None keeps them in memory. slots: how many processes may have a store of their own
+    there, which is right only where nothing is limited; with one, a process waits for the one before it.
+    Answers at once; only opening and closing are awaited.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None, *, stored: int = 0) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, slots: int = 1) -> None:
         self._folder = None if folder is None else Path(folder)
-        self._stored = stored
+        self._slots = slots
+        self.slot = 0
+        self._last: Last = _nothing
         self._store: QuotaStore | None = QuotaStore() if folder is None else None
         self._natives: dict[tuple[Meter, ...], QuotaPlan] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,12 +80,14 @@ class EmbeddedQuota:
     def available(self) -> bool:
         return self._store is not None
 
-    async def open(self) -> None:
+    async def open(self, last: Last | None = None) -> None:
         """Read what is there; while another process has the store, wait for it in the background.
 
-        Raises OSError for a folder that cannot be used.
+        last: given a slot, the number of its last record that is in the ledger. Raises OSError for a folder that cannot
+        be used.
         """
-        if not await self._try():
+        self._last = last or _nothing
+        if self._folder is not None and not await self._try():
             logger.info("waiting for another process to hand the store over")
             self._tasks.append(asyncio.create_task(self._wait()))
         self._tasks.append(asyncio.create_task(self._look_after()))
@@ -105,22 +99,25 @@ class EmbeddedQuota:
     def hand_over(self) -> None:
         """Admit nothing more, and let the next process have the store. What is still to end goes to its inbox."""
         if self._folder is not None and self._store is not None:
+            self._opened.clear()
             self._store = None
             self._natives.clear()
 
+    async def regain(self) -> None:
+        """Have the store back, if nobody has taken it: for what was left in the inbox."""
+        if self._inbox is not None:
+            os.close(self._inbox)
+            self._inbox = None
+            await self._try()
+
     async def close(self) -> None:
-        """Everything is on the disk when this returns. What is in the inbox is told, unless a successor does it."""
+        """Everything is on the disk when this returns."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        if self._inbox is not None:
-            os.close(self._inbox)
-            self._inbox = None
-            await self._try()
-        if self._store is not None:
-            self._read_inbox(self._store)
+        self._tasks.clear()
         if self._folder is not None:
             self._store = None
             self._natives.clear()
@@ -206,7 +203,6 @@ class EmbeddedQuota:
 
     def stored(self, position: int) -> None:
         """The ledger has everything up to and with this record."""
-        self._stored = max(self._stored, position)
         if self._store is not None:
             self._store.stored(position)
 
@@ -229,20 +225,25 @@ class EmbeddedQuota:
         return native
 
     async def _try(self) -> bool:
+        """Whether one of the slots was free."""
         assert self._folder is not None
         loop = asyncio.get_running_loop()
-        try:
-            store = await loop.run_in_executor(None, _open, self._folder, self._stored)
-        except BlockingIOError:
-            return False
-        self._store = store
-        self._read_inbox(store)
-        self._opened.set()
-        return True
+        for slot in range(self._slots):
+            stored = await self._last(slot)
+            try:
+                store = await loop.run_in_executor(None, _open, self._folder / str(slot), stored)
+            except BlockingIOError:
+                continue
+            self.slot = slot
+            self._store = store
+            self._read_inbox(store)
+            self._opened.set()
+            return True
+        return False
 
     async def _wait(self) -> None:
-        while not await self._try():
-            await asyncio.sleep(BUSY_POLL_S)
+        while not await self._try():  # noqa: ASYNC110
+            await asyncio.sleep(BUSY_POLL_S)  # another process lets go: there is no event for that
         logger.info("the store was handed over")
 
     async def _look_after(self) -> None:
@@ -264,7 +265,7 @@ class EmbeddedQuota:
         assert self._folder is not None
         try:
             if self._inbox is None:
-                self._inbox = _new_file(self._folder / "inbox")
+                self._inbox = _new_file(self._folder / str(self.slot) / "inbox")
             # One write, so that what is there to be read is whole lines.
             os.write(self._inbox, f"{ending} {b2a_base64(entry, newline=False).decode()}\n".encode())
         except OSError as error:
@@ -273,7 +274,7 @@ class EmbeddedQuota:
 
     def _read_inbox(self, store: QuotaStore) -> None:
         """Do what earlier processes have left word of. What is done twice has no effect the second time."""
-        inbox = None if self._folder is None else self._folder / "inbox"
+        inbox = None if self._folder is None else self._folder / str(self.slot) / "inbox"
         if inbox is None or not inbox.is_dir():
             return
         for path in sorted(inbox.iterdir()):
@@ -284,6 +285,10 @@ class EmbeddedQuota:
                     _do(store, line)
                 if is_over:
                     path.unlink(missing_ok=True)
+
+
+async def _nothing(_: int) -> int:
+    return 0
 
 
 _STATUS = {"settle": "settled", "late": "late", "expire": "estimated"}
@@ -299,6 +304,7 @@ def _described(meter: Meter) -> tuple[Any, ...]:
 
 
 def _open(folder: Path, stored: int) -> QuotaStore:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return QuotaStore(folder, stored=stored)
 
 

@@ -7,7 +7,6 @@ however often it is read.
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,8 +17,7 @@ from tollhouse.middlewares.stores.sqlite import BUSY_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from tollhouse.middlewares.stores.embedded import Charge
+    from pathlib import Path
 
 GROUPS = ("day", "key", "team", "user", "model", "provider", "status")
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning", "audio_input", "audio_output")
@@ -45,6 +43,21 @@ _COLUMNS = ("at_ms", "status", "hold", "amount", "priced", *_TEXTS, *TOKENS)
 _INSERT = f"INSERT INTO ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 # A correction changes what a request has cost, but is no request.
 _REQUESTS = "sum(status != 'late')"
+
+
+class Charge(NamedTuple):
+    """A record of the ledger: `amount` nano-USD were added to what is posted. `detail` is the gateway's own.
+
+    `status` is settled, late (after the hold had been charged in full: the difference), estimated (it expired) or
+    unknown (the store had lost the hold).
+    """
+
+    position: int | str
+    status: str
+    hold: str
+    amount: int
+    at_ms: int
+    detail: bytes
 
 
 class UsageRow(NamedTuple):
@@ -86,9 +99,7 @@ class LedgerFile:
                 (source, str(charges[-1].position)),
             )
 
-    def usage(
-        self, by: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None
-    ) -> list[UsageRow]:
+    def usage(self, by: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None) -> list[UsageRow]:
         """Sums by some of `GROUPS`, in their order. Days are UTC. Raises ValueError for another group."""
         groups = list(by)
         for name in groups:
@@ -138,4 +149,6 @@ def _row(charge: Charge) -> tuple[Any, ...]:
 def _usage(groups: list[str], row: tuple[Any, ...]) -> UsageRow:
     n = len(groups)
     requests, cost, unpriced, *tokens = row[n:]
-    return UsageRow(dict(zip(groups, row[:n], strict=True)), requests, cost, unpriced, dict(zip(TOKENS, tokens, strict=True)))
+    return UsageRow(
+        dict(zip(groups, row[:n], strict=True)), requests, cost, unpriced, dict(zip(TOKENS, tokens, strict=True))
+    )

@@ -7,6 +7,7 @@ import pytest
 
 from tollhouse.config.loader import ConfigError, check, load, load_mapping
 from tollhouse.config.secret import Secret
+from tollhouse.config.settings import Allowance
 
 OWN = """
 store: embedded
@@ -56,16 +57,14 @@ def _said(problems):
     return {(problem.path, problem.line, problem.severity): problem.message for problem in problems}
 
 
-def test_our_own_sections_load_and_say_what_is_not_enforced_yet(tmp_path):
+def test_our_own_sections_load(tmp_path):
     path = _write(tmp_path, OWN)
     settings = load(path, {"TEAM_KEY_prod_customer": "sk-team", "HOME": "/home/x"})
     assert [(k.name, k.team, k.models, k.digest) for k in settings.keys] == [
         ("prod_customer", "acme", ("gpt-4o-mini", "gpt-4o"), sha256(b"sk-team").digest())
     ]
-    assert settings.unenforced == {"limits", "budget"}
     assert settings.state_dir == "/home/x/.local/state/tollhouse"
-    named = [warning.split(":")[0] for warning in settings.warnings]
-    assert named == ["keys[0].limits", "keys[0].budget", "teams[0].limits", "teams[0].budget", "limits"]
+    assert settings.warnings == ()
 
 
 def test_a_litellm_file_loads_as_it_is(tmp_path):
@@ -101,7 +100,8 @@ logging: {level: WARNING, prometheus: {enabled: true}}
     settings = load(_write(tmp_path, text), {})
     assert [(k.name, k.models) for k in settings.keys] == [("token-1", None), ("two", ("tollhouse/echo",))]
     assert settings.log_level == "warning"
-    assert {w.split(":")[0] for w in settings.warnings} >= {"routes", "rate_limits", "fallbacks", "health_checks"}
+    assert {w.split(":")[0] for w in settings.warnings} >= {"routes", "fallbacks", "health_checks"}
+    assert settings.key_default == Allowance(level="key", id="", rpm=100)
 
 
 def test_every_error_is_told_at_once_with_its_line_and_path(tmp_path):
@@ -204,9 +204,19 @@ def test_what_would_stop_a_worker_stops_the_command(data, path):
         load_mapping(data, {})
 
 
-def test_a_shared_store_is_accepted_with_a_warning():
-    settings = load_mapping({"store": "redis://host:6379/0"}, {"LLM_GATEWAY_REDIS_URL": "redis://host"})
-    assert [warning.partition(":")[0] for warning in settings.warnings] == ["LLM_GATEWAY_REDIS_URL", "store"]
+@pytest.mark.parametrize(
+    ("file", "environ", "store"),
+    [
+        ({}, {}, "embedded"),
+        ({"store": "redis://host:6379/0"}, {"LLM_GATEWAY_REDIS_URL": "redis://other"}, "redis://host:6379/0"),
+        ({"store": "embedded"}, {"REDIS_URL": "redis://other"}, "embedded"),
+        ({}, {"LLM_GATEWAY_REDIS_URL": "rediss://first", "REDIS_URL": "redis://second"}, "rediss://first"),
+        ({}, {"REDIS_URL": "redis+sentinel://a:26379,b/master"}, "redis+sentinel://a:26379,b/master"),
+    ],
+)
+def test_the_store_is_the_files_or_else_the_environments(file, environ, store):
+    settings = load_mapping(file, environ)
+    assert (settings.store, settings.warnings) == (store, ())
 
 
 @pytest.mark.parametrize("name", ["PORT", "WORKERS", "LOG_LEVEL", "LOG_FORMAT", "DRAIN_S"])

@@ -53,6 +53,12 @@ async def test_all_names_have_the_prefix_and_no_label_is_a_callers(app):
         "gateway_upstream_errors",
         "gateway_upstream_malformed_events",
         "gateway_scan_findings",
+        "gateway_quota_denied",
+        "gateway_quota_store_unavailable",
+        "gateway_quota_store_up",
+        "gateway_cost_usd",
+        "gateway_unpriced_requests",
+        "gateway_budget_excess_usd",
     }
     assert all(family.documentation for family in families)
     values: dict[str, set[str]] = {}

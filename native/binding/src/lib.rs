@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 
-mod quota;
 mod cost;
+mod quota;
 mod request;
 mod response;
 mod scan;
@@ -24,8 +24,9 @@ mod _native {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
-    use super::quota::{PyQuotaPlan, PyQuotaStore};
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
+    #[pymodule_export]
+    use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]

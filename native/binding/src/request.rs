@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tollhouse_core::json::Limits;
-use tollhouse_core::request::{self, Kind, View};
+use tollhouse_core::request::{self, Changes, Kind, View};
 
 /// Bodies from this size on are parsed without holding the interpreter.
 const DETACH_FROM: usize = 65536;
@@ -79,9 +79,21 @@ impl PyRequestView {
         segments.map(|s| (s.string.start, s.string.end, s.kind.name(), s.string.escaped)).collect()
     }
 
-    #[pyo3(signature = (*, model=None, include_usage=false))]
-    fn rewrite(&self, py: Python<'_>, model: Option<&str>, include_usage: bool) -> Py<PyBytes> {
-        let rewritten = self.view.rewrite(self.body.as_bytes(py), model, include_usage);
+    #[getter]
+    fn choices(&self) -> u32 {
+        self.view.choices()
+    }
+
+    #[pyo3(signature = (*, model=None, include_usage=false, max_tokens=None))]
+    fn rewrite(
+        &self,
+        py: Python<'_>,
+        model: Option<&str>,
+        include_usage: bool,
+        max_tokens: Option<(u64, &str)>,
+    ) -> Py<PyBytes> {
+        let changes = Changes { model, include_usage, max_tokens };
+        let rewritten = self.view.rewrite(self.body.as_bytes(py), changes);
         rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
     }
 }

@@ -35,6 +35,11 @@ impl PyResponseReader {
         Ok(Self { response: Response::new(dialect, strip_usage, limits) })
     }
 
+    #[pyo3(signature = (tokens, /))]
+    fn limit_output(&mut self, tokens: u64) {
+        self.response.limit_output(tokens);
+    }
+
     #[pyo3(signature = (data, /))]
     fn feed(&mut self, data: &[u8]) -> u8 {
         self.response.feed(data)

@@ -115,9 +115,13 @@ pub struct View {
     pub max_tokens: Option<u64>,
     /// Choices.
     pub n: u32,
+    /// Of how many the best are chosen, where that is said; all of them are paid for.
+    pub best_of: u32,
     /// Every string value, and the keys and numbers where something could hide, in order.
     pub segments: Vec<Segment>,
     model_value: Option<Span>,
+    /// Values of the limits on generated tokens.
+    limits: Vec<(Span, Option<u64>)>,
     stream_options: Option<Options>,
     open: usize,
     is_empty: bool,
@@ -130,6 +134,17 @@ struct Options {
     is_object: bool,
     is_empty: bool,
     include_usage: Option<Span>,
+}
+
+/// What is to be different in a body that goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// The model's name.
+    pub model: Option<&'a str>,
+    /// Set `stream_options.include_usage`.
+    pub include_usage: bool,
+    /// No more tokens are to be generated; and the member that says so, if there is none yet.
+    pub max_tokens: Option<(u64, &'a str)>,
 }
 
 const MAX_CHOICES: u32 = 128;
@@ -150,9 +165,16 @@ impl View {
         Ok(view)
     }
 
-    /// The body with another model and/or `stream_options.include_usage` set; None if that changes nothing.
+    /// How many answers are generated.
     #[must_use]
-    pub fn rewrite(&self, body: &[u8], model: Option<&str>, include_usage: bool) -> Option<Vec<u8>> {
+    pub fn choices(&self) -> u32 {
+        self.n.max(self.best_of)
+    }
+
+    /// The body with these changes; None if they change nothing.
+    #[must_use]
+    pub fn rewrite(&self, body: &[u8], changes: Changes<'_>) -> Option<Vec<u8>> {
+        let Changes { model, include_usage, max_tokens } = changes;
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
         let mut members = Vec::new();
@@ -166,6 +188,14 @@ impl View {
             match self.stream_options {
                 None => members.push(br#""stream_options":{"include_usage":true}"#.to_vec()),
                 Some(options) => edits.push(options.with_usage()),
+            }
+        }
+        if let Some((most, member)) = max_tokens {
+            for (span, _) in self.limits.iter().filter(|(_, limit)| limit.is_none_or(|limit| limit > most)) {
+                edits.push((*span, most.to_string().into_bytes()));
+            }
+            if self.limits.is_empty() {
+                members.push(format!("\"{member}\":{most}").into_bytes());
             }
         }
         if !members.is_empty() {

@@ -29,10 +29,13 @@ pub const FAULT: u8 = 8;
 /// Room that an open stream keeps for its next events.
 const KEPT_ROOM: usize = 256 * 1024;
 
+/// Hardly any token has more; text with more bytes than these for each token that was paid for is more than that.
+const BYTES_PER_TOKEN: u64 = 16;
+
 /// Why a response cannot be used further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// "protocol", "`too_large`", "truncated", "encoding", "`stream_error`" or "`malformed_event`".
+    /// "protocol", "`too_large`", "truncated", "encoding", "`stream_error`", "`malformed_event`" or "spent".
     pub kind: &'static str,
     /// For the caller; the upstream's own words only where it named them its error message.
     pub message: String,
@@ -58,6 +61,10 @@ pub struct Response {
 struct Stream {
     tap: Tap,
     strip_usage: bool,
+    /// Generated tokens that are paid for.
+    max_output: u64,
+    /// Events with generated text, each of which has a token at least.
+    texts: u64,
     events: u64,
     malformed: u64,
     done: bool,
@@ -74,6 +81,8 @@ impl Response {
         let stream = Stream {
             tap: Tap::new(dialect),
             strip_usage,
+            max_output: u64::MAX,
+            texts: 0,
             events: 0,
             malformed: 0,
             done: false,
@@ -92,6 +101,11 @@ impl Response {
             framer: None,
             stream,
         }
+    }
+
+    /// End the stream in front of the event with which it surely has more generated tokens.
+    pub fn limit_output(&mut self, tokens: u64) {
+        self.stream.max_output = tokens;
     }
 
     /// Take in what was read; returns flags.
@@ -380,8 +394,12 @@ impl Stream {
             }
             return;
         };
+        let before = self.tap.text_bytes;
         match self.tap.event(&data, block.event()) {
             Verdict::UsageOnly if self.strip_usage => self.events += 1,
+            Verdict::Pass if self.is_beyond(before) => {
+                self.failed = Some(("spent", "what was reserved for this answer is used up".into()));
+            }
             Verdict::Pass | Verdict::UsageOnly => self.pass(block.raw(), out, is_last),
             Verdict::Done => {
                 self.done = true;
@@ -398,6 +416,13 @@ impl Stream {
                     Some(("malformed_event", "an event of the upstream is malformed inside a tool call".into()));
             }
         }
+    }
+
+    /// Whether the event behind which there is more than `before` bytes of text is surely one too many.
+    fn is_beyond(&mut self, before: u64) -> bool {
+        let bytes = self.tap.text_bytes;
+        self.texts += u64::from(bytes > before);
+        bytes > before && (self.texts > self.max_output || bytes / BYTES_PER_TOKEN > self.max_output)
     }
 
     fn pass(&mut self, raw: &[u8], out: &mut Vec<u8>, is_last: bool) {

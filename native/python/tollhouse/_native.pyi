@@ -74,14 +74,21 @@ class RequestView:
         """Smallest of max_completion_tokens, max_tokens and max_output_tokens that is present."""
     @property
     def n(self) -> int: ...
+    @property
+    def choices(self) -> int:
+        """How many answers are generated: `n`, or `best_of` of them."""
     def segments(self) -> list[tuple[int, int, str, bool]]:
         """Strings that a model or a user can read: (start, end, kind, escaped).
 
         Byte offsets into `body`, quotes excluded. kind: "text", "tool_arguments", "tool_definition", "media",
         "other". escaped: the string holds a backslash and must be decoded before it is read.
         """
-    def rewrite(self, *, model: str | None = None, include_usage: bool = False) -> bytes:
-        """The body with `model` replaced and/or stream_options.include_usage set to true.
+    def rewrite(
+        self, *, model: str | None = None, include_usage: bool = False, max_tokens: tuple[int, str] | None = None
+    ) -> bytes:
+        """The body with `model` replaced, stream_options.include_usage set to true, and at most so many tokens asked for.
+
+        max_tokens: every member that allows more is lowered; if there is none, one of this name is added.
 
         Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
         """
@@ -150,6 +157,8 @@ class ResponseReader:
 
         strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.
         """
+    def limit_output(self, tokens: int, /) -> None:
+        """End the stream with a fault ("spent") in front of the event with which it surely has more generated tokens."""
     def feed(self, data: bytes, /) -> int: ...
     def eof(self) -> int:
         """The peer closed its side. Flags as of `feed`; a message cut short is a FAULT."""
@@ -174,7 +183,7 @@ class ResponseReader:
     def fault(self) -> tuple[str, str] | None:
         """(kind, message). kind: "protocol" (malformed HTTP), "too_large", "truncated" (ended early), "encoding"
         (a Content-Encoding that was not asked for), "stream_error" (an error event of the upstream; message is
-        the upstream's own), "malformed_event" (broken JSON inside a tool call)."""
+        the upstream's own), "malformed_event" (broken JSON inside a tool call), "spent" (see `limit_output`)."""
     @property
     def error_event(self) -> bytes | None:
         """The upstream's own error object (JSON) if there was one, in a stream or as trailing JSON."""

@@ -114,7 +114,9 @@ impl Parser<'_> {
             }
             b"stream_options" => self.options(),
             b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
-                if let Some(limit) = self.integer(&param(), 0, u64::MAX >> 1)? {
+                let limit = self.integer(&param(), 0, u64::MAX >> 1)?;
+                self.view.limits.push((self.last(), limit));
+                if let Some(limit) = limit {
                     let least = self.view.max_tokens.map_or(limit, |known| known.min(limit));
                     self.view.max_tokens = Some(least);
                 }
@@ -123,6 +125,12 @@ impl Parser<'_> {
             b"n" => {
                 if let Some(n) = self.integer("n", 1, u64::from(MAX_CHOICES))? {
                     self.view.n = u32::try_from(n).unwrap_or(MAX_CHOICES);
+                }
+                Ok(())
+            }
+            b"best_of" => {
+                if let Some(n) = self.integer("best_of", 1, u64::from(MAX_CHOICES))? {
+                    self.view.best_of = u32::try_from(n).unwrap_or(MAX_CHOICES);
                 }
                 Ok(())
             }

@@ -184,7 +184,32 @@ fn a_rewrite_touches_nothing_else() {
         (r#"{"stream_options":{"include_usage":true}}"#, None, true, None),
     ] {
         let view = parse(body, Kind::Responses).unwrap();
-        let rewritten = view.rewrite(body.as_bytes(), model, usage);
+        let rewritten = view.rewrite(body.as_bytes(), Changes { model, include_usage: usage, max_tokens: None });
         assert_eq!(rewritten.as_deref(), wanted.map(str::as_bytes), "{body}");
+    }
+}
+
+#[test]
+fn a_limit_on_generated_tokens_is_lowered_wherever_it_stands_and_added_where_there_is_none() {
+    for (body, wanted) in [
+        (r#"{"model":"m"}"#, Some(r#"{"max_tokens":50,"model":"m"}"#)),
+        ("{}", Some(r#"{"max_tokens":50}"#)),
+        (r#"{"a":1,"max_tokens": 100 }"#, Some(r#"{"a":1,"max_tokens": 50 }"#)),
+        (r#"{"max_tokens":51,"max_completion_tokens":49}"#, Some(r#"{"max_tokens":50,"max_completion_tokens":49}"#)),
+        (r#"{"max_completion_tokens":null,"b":2}"#, Some(r#"{"max_completion_tokens":50,"b":2}"#)),
+        (r#"{"max_output_tokens":50}"#, None),
+    ] {
+        let view = parse(body, Kind::Responses).unwrap();
+        let changes = Changes { max_tokens: Some((50, "max_tokens")), ..Changes::default() };
+        assert_eq!(view.rewrite(body.as_bytes(), changes).as_deref(), wanted.map(str::as_bytes), "{body}");
+    }
+}
+
+#[test]
+fn all_answers_are_counted_that_are_paid_for() {
+    for (body, choices) in
+        [("{}", 1), (r#"{"n":3}"#, 3), (r#"{"n":2,"best_of":5}"#, 5), (r#"{"n":2,"best_of":null}"#, 2)]
+    {
+        assert_eq!(parse(body, Kind::Responses).unwrap().choices(), choices, "{body}");
     }
 }

@@ -120,3 +120,27 @@ fn bytes_after_the_end_forbid_reuse() {
     let message = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1";
     assert!(!all_splits(message, false, false).reusable);
 }
+
+#[test]
+fn a_stream_ends_in_front_of_the_event_that_nobody_has_paid_for() {
+    let event =
+        |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let role = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
+    let (short, long) = (event("word"), event(&"word".repeat(9)));
+    for (stream, passed, flags) in [
+        (format!("{role}{short}{short}{end}"), format!("{role}{short}{short}{end}"), HEAD | READY),
+        (format!("{role}{short}{short}{short}{end}"), format!("{role}{short}{short}"), HEAD | READY | FAULT),
+        (format!("{role}{short}{long}{end}"), format!("{role}{short}{long}{end}"), HEAD | READY),
+        (format!("{role}{long}{long}{end}"), format!("{role}{long}"), HEAD | READY | FAULT),
+    ] {
+        let http = http1::Limits { max_head: 65536, max_headers: 100 };
+        let limits = Limits { http, max_body: 1 << 20, max_event: 1 << 16 };
+        let mut response = Response::new(Dialect::Chat, false, limits);
+        response.limit_output(2);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        assert_eq!(response.feed(format!("{head}{stream}").as_bytes()), flags, "{stream}");
+        assert_eq!(String::from_utf8_lossy(response.ready()), passed);
+        assert_eq!(response.fault().map(|fault| fault.kind), (flags & FAULT != 0).then_some("spent"));
+    }
+}

@@ -1,0 +1,157 @@
+"""Limits, budgets and the ledger of this configuration: which store, and when it is opened, handed over and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tollhouse.gateway.ledger import LedgerKeeper
+from tollhouse.middlewares.allowances import Allowance, Allowances, BudgetRule
+from tollhouse.middlewares.quota import QuotaStage, Tally
+from tollhouse.middlewares.stores.embedded import EmbeddedQuota
+from tollhouse.middlewares.stores.ledger import Charge, UsageRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tollhouse.config.settings import Settings
+    from tollhouse.gateway.pricing import Pricing
+    from tollhouse.middlewares.stores.redis.store import RedisQuota
+
+LEDGER = "ledger.db"
+_MARGIN_S = 120.0  # of a hold, beyond the longest stream and the drain
+_SLOTS = 64
+
+
+class Quota:
+    """`stage` goes into the chain; the rest is for whoever starts and stops the gateway."""
+
+    def __init__(self, settings: Settings, pricing: Pricing) -> None:
+        self._settings = settings
+        self._folder = Path(settings.state_dir)
+        allowances = [*settings.allowances, *([settings.key_default] if settings.key_default else [])]
+        self.allowances = Allowances(_allowance(one) for one in allowances)
+        self.tally = Tally()
+        self._embedded: EmbeddedQuota | None = None
+        self._redis: RedisQuota | None = None
+        if settings.store == "embedded":
+            self._embedded = EmbeddedQuota(self._folder / "quota", slots=1 if self.allowances else _SLOTS)
+        else:
+            from tollhouse.middlewares.stores.redis.store import RedisQuota  # noqa: PLC0415 - only where it is used
+
+            self._redis = RedisQuota(
+                settings.store,
+                prefix=settings.redis.prefix,
+                connect_timeout_s=settings.redis.connect_timeout_s,
+                op_timeout_s=settings.redis.op_timeout_s,
+                node_id=f"{socket.gethostname()[:40]}-{os.getpid()}",
+            )
+        self._keeper = LedgerKeeper(self._folder / LEDGER)
+        self._starting: asyncio.Task[None] | None = None
+        longest = max([settings.timeouts.total_s, *(d.timeouts.total_s for d in settings.deployments)])
+        self.stage = QuotaStage(
+            self._embedded or self._redis,  # type: ignore[arg-type]
+            self.allowances,
+            pricing.quote,
+            expires_in_ms=int((longest + settings.drain_s + _MARGIN_S) * 1000),
+            price_version=pricing.version,
+            tally=self.tally,
+        )
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the store is expected to answer. One that is about to be handed over is."""
+        return self._redis is None or self._redis.available
+
+    async def open(self) -> None:
+        """Raises OSError, sqlite3.Error or StoreUnsuitable for a store or ledger that cannot be used."""
+        await self._keeper.open()
+        if self._redis is not None:
+            await self._redis.open()
+            source = _RedisSource(self._redis, reader=socket.gethostname())
+            await self._keeper.start(source, name=f"redis:{self._settings.redis.prefix}")
+        elif self._embedded is not None:
+            await self._embedded.open(self._last)
+            self._starting = asyncio.create_task(self._start(self._embedded))
+
+    async def _start(self, store: EmbeddedQuota) -> None:
+        await store.opened()
+        await self._keeper.start(_EmbeddedSource(store), name=_source(store.slot))
+
+    async def _last(self, slot: int) -> int:
+        return int(await self._keeper.position(_source(slot)) or 0)
+
+    async def hand_over(self) -> None:
+        """No request will be admitted any more: another process may have the store."""
+        if self._embedded is not None and self.allowances:
+            await self._drain()
+            self._embedded.hand_over()
+
+    async def close(self) -> None:
+        """Everything that has ended is in the ledger when this returns, if the store can be reached."""
+        await self.stage.settled()
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._embedded is not None:
+            await self._embedded.regain()
+        await self._drain()
+        await self._keeper.close()
+        if self._embedded is not None:
+            await self._embedded.close()
+        if self._redis is not None:
+            await self._redis.close()
+
+    async def usage(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[UsageRow]:
+        """Sums of the ledger. Raises ValueError for a group that it does not know."""
+        return await self._keeper.ask(lambda file: file.usage(by, since_ms=since_ms, until_ms=until_ms))
+
+    async def _drain(self) -> None:
+        try:
+            await self._keeper.drain()
+        except Exception:  # noqa: BLE001 - the store keeps what is not in the ledger
+            return
+
+
+def _source(slot: int) -> str:
+    return f"embedded:{slot}"
+
+
+class _EmbeddedSource:
+    def __init__(self, store: EmbeddedQuota) -> None:
+        self._store = store
+
+    async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
+        return self._store.charges(limit)
+
+    async def stored(self, position: str) -> None:
+        self._store.stored(int(position))
+
+
+class _RedisSource:
+    def __init__(self, store: RedisQuota, *, reader: str) -> None:
+        self._ledger = store.ledger(reader)
+
+    async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
+        entries = await self._ledger.read(after or "0-0", limit)
+        return [
+            Charge(entry.id, entry.status, entry.hold, entry.cost, int(entry.id.partition("-")[0]), entry.entry)
+            for entry in entries
+        ]
+
+    async def stored(self, position: str) -> None:
+        await self._ledger.stored(position)
+
+
+def _allowance(given: Any) -> Allowance:
+    return Allowance(
+        level=given.level,
+        id=given.id,
+        rpm=given.rpm,
+        tpm=given.tpm,
+        parallel=given.parallel,
+        refill=given.refill,
+        budgets=tuple(BudgetRule(b.cap, b.window, b.mode, b.time_zone) for b in given.budgets),
+    )

@@ -1,0 +1,319 @@
+"""Limits and budgets around a request: everything is reserved in one step before it, and settled once after it.
+
+What a request may cost is bounded by a `Quote`, so that a reservation is always enough; what it did cost is read from
+the answer. The gateway runs the stage; `LimitsMiddleware` and `BudgetMiddleware` are its shells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from tollhouse.middlewares import quota_errors
+from tollhouse.middlewares.allowances import ANONYMOUS, Allowances, Charged, charged
+from tollhouse.middlewares.quota_errors import standing, unavailable
+from tollhouse.middlewares.stage import Stage
+from tollhouse.middlewares.stores.quota import Admitted, Denied, Stale, StoreUnavailable
+
+if TYPE_CHECKING:
+    from tollhouse._native import Price, Tokens
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.quote import Quote
+
+HANDOVER_S = 5.0  # how long a request waits for the store while a predecessor still has it
+MOST_TRIES = 4  # of an admission: its window has passed, its prompt was counted
+_KEPT_PLANS = 50_000
+logger = logging.getLogger("tollhouse.quota")
+
+Quoter = Callable[["Exchange"], "Quote | None"]
+Who = tuple[str, str | None, str | None, str]  # key, user, team, model
+
+
+class Store(Protocol):
+    """What both stores offer; the embedded one answers at once, Redis' answers are awaited."""
+
+    def plan(self, meters: Any) -> Any: ...
+    def admit(self, plan: Any, **asked: Any) -> Any: ...
+    def settle(self, hold: Any, *, amount: int, tokens: int, entry: bytes) -> Any: ...
+    def release(self, hold: Any) -> Any: ...
+
+
+class Charge:
+    """What one request is charged on and has reserved. `output`: the most tokens of each answer, if that is bounded."""
+
+    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "who")
+
+    def __init__(self, who: Who, found: tuple[Charged, Any], quote: Quote, request_id: str) -> None:
+        self.who = who
+        self.charged, self.plan = found
+        self.quote = quote
+        key, user, team, model = who
+        self.meta: dict[str, Any] = {"request": request_id, "key": key, "team": team, "user": user, "model": model}
+        self.hold: Any = None
+        self.granted = 0
+        self.output: int | None = None
+
+
+class Outcome:
+    """What became of a request, for its settlement. Whoever answers it fills this in."""
+
+    __slots__ = (
+        "answered",
+        "asked",
+        "completed",
+        "price",
+        "provider",
+        "refused",
+        "text_bytes",
+        "tokens",
+        "upstream_model",
+    )
+
+    def __init__(self) -> None:
+        self.asked = False  # an upstream may have worked for it
+        self.refused = False  # an upstream has refused it, so nothing is to be paid
+        self.answered = False  # an answer, or the beginning of a stream, has come
+        self.completed = False  # it came to its end
+        self.tokens: Tokens | None = None
+        self.text_bytes = 0  # of generated text in a stream
+        self.price: Price | None = None
+        self.provider = ""
+        self.upstream_model = ""
+
+
+class Tally:
+    """Counts for metrics; plain numbers, read when somebody looks. By (level, what) and (model, provider)."""
+
+    def __init__(self) -> None:
+        self.denied: dict[tuple[str, str], int] = {}
+        self.unavailable = 0
+        self.cost: dict[tuple[str, str], int] = {}  # nano-USD
+        self.unpriced: dict[tuple[str, str], int] = {}
+        self.excess = 0  # nano-USD that answers came to beyond what was reserved for them
+
+
+class QuotaStage(Stage):
+    """Admits, and settles.
+
+    quote: what a request may come to; None for one that costs nothing. expires_in_ms: after so long a hold that nobody
+    has ended is charged in full. price_version: goes into the ledger.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        allowances: Allowances,
+        quote: Quoter,
+        *,
+        expires_in_ms: int,
+        price_version: str = "",
+        tally: Tally | None = None,
+    ) -> None:
+        self._store = store
+        self._allowances = allowances
+        self._quote = quote
+        self._expires_in_ms = expires_in_ms
+        self._price_version = price_version
+        self.tally = tally or Tally()
+        # By (key, user, team, model): what is charged, and how the store calls that.
+        self._plans: dict[tuple[str, str | None, str | None, str], tuple[Charged, Any]] = {}
+        self._ending: set[asyncio.Future[Any]] = set()
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        quote = self._quote(exchange)
+        if quote is None:
+            return None
+        principal = exchange.principal
+        if principal is None:
+            who: Who = (ANONYMOUS, None, None, exchange.model)
+        else:
+            who = (principal.id, principal.user, principal.team, exchange.model)
+        found = self._plans.get(who)
+        if found is None:
+            found = self._make(exchange, who, int(time() * 1000))
+        charge = Charge(who, found, quote, exchange.request_id)
+        answer = self._ask(charge)
+        if type(answer) is Admitted:
+            self._admitted(exchange, charge, answer)
+            return None
+        return self._decide(exchange, charge, answer)
+
+    def leave(self, exchange: Exchange) -> None:
+        charge = exchange.charge
+        if charge is None:
+            return
+        exchange.charge = None
+        outcome = exchange.outcome
+        if outcome is None or not outcome.asked:
+            self._end(lambda: self._store.release(charge.hold))
+            return
+        amount, tokens, status = came_to(charge, outcome)
+        exchange.cost = amount
+        if charge.charged.has_budget and amount > charge.granted:
+            self.tally.excess += amount - charge.granted
+            logger.warning("an answer of %s came to more than was reserved for it", exchange.model)
+        priced = outcome.price is not None or outcome.refused
+        where = (exchange.model, outcome.provider)
+        sums = self.tally.cost if priced else self.tally.unpriced
+        sums[where] = sums.get(where, 0) + (amount if priced else 1)
+        entry = charge.meta | {
+            "provider": outcome.provider,
+            "upstream_model": outcome.upstream_model,
+            "status": status,
+            "prices": self._price_version,
+        }
+        if not priced:
+            entry["priced"] = False
+        found = outcome.tokens
+        if found is not None:
+            entry |= _kinds(found)
+        elif tokens:
+            entry |= {"input": min(tokens, charge.quote.estimate), "output": max(0, tokens - charge.quote.estimate)}
+        line = orjson.dumps(entry)
+        self._end(lambda: self._store.settle(charge.hold, amount=amount, tokens=tokens, entry=line))
+
+    async def settled(self) -> None:
+        """Wait until every end that was told to the store so far has arrived there, or is kept to be told again."""
+        while self._ending:
+            await asyncio.wait(set(self._ending))
+
+    def _make(self, exchange: Exchange, who: Who, now_ms: int) -> tuple[Charged, Any]:
+        if len(self._plans) >= _KEPT_PLANS:
+            self._plans.clear()
+        found = charged(self._allowances.of(exchange.principal, exchange.model), now_ms)
+        made = self._plans[who] = found, self._store.plan(found.meters)
+        return made
+
+    def _ask(self, charge: Charge) -> Any:
+        """The store's answer, or what is to be awaited for it."""
+        want = minimum = 0
+        quote = charge.quote
+        if charge.charged.has_budget:
+            if quote.price is not None:
+                want, minimum = quote.want, quote.minimum
+            elif charge.charged.has_hard:
+                raise quota_errors.unpriced(charge.who[3], charge.charged)
+        try:
+            return self._store.admit(
+                charge.plan,
+                tokens=quote.tokens,
+                want=want,
+                minimum=minimum,
+                expires_in_ms=self._expires_in_ms,
+                meta=orjson.dumps(charge.meta),
+            )
+        except StoreUnavailable as error:
+            if error.kind == "handover":
+                return self._after_handover(charge)
+            self.tally.unavailable += 1
+            raise unavailable() from error
+
+    async def _after_handover(self, charge: Charge) -> Any:
+        """The store is about to become this process's."""
+        opened: Callable[[], Awaitable[None]] = self._store.opened  # type: ignore[attr-defined]
+        try:
+            await asyncio.wait_for(opened(), HANDOVER_S)
+        except TimeoutError:
+            self.tally.unavailable += 1
+            raise unavailable() from None
+        return self._ask(charge)
+
+    async def _decide(self, exchange: Exchange, charge: Charge, answer: Any) -> None:
+        """What is left to do where the first answer has not come yet, or was no admission."""
+        for _ in range(MOST_TRIES):
+            while not isinstance(answer, (Admitted, Denied, Stale)):
+                try:
+                    answer = await answer
+                except StoreUnavailable as error:
+                    self.tally.unavailable += 1
+                    raise unavailable() from error
+            if isinstance(answer, Admitted):
+                self._admitted(exchange, charge, answer)
+                return
+            if isinstance(answer, Stale):
+                charge.charged, charge.plan = self._make(exchange, charge.who, answer.now_ms)
+            else:
+                label = charge.charged.labels[answer.index]
+                is_money = label.what == "budget"
+                # The bound of a prompt is cheap and wide: before it is refused by one, it is counted.
+                exact = await charge.quote.refined() if is_money else None
+                if exact is None:
+                    where = (label.level, label.what)
+                    self.tally.denied[where] = self.tally.denied.get(where, 0) + 1
+                    needed = charge.quote.minimum if is_money else charge.quote.tokens
+                    raise quota_errors.denied(charge.charged, answer, needed)
+                charge.quote = exact
+            answer = self._ask(charge)
+        raise unavailable()
+
+    def _admitted(self, exchange: Exchange, charge: Charge, answer: Admitted) -> None:
+        charge.hold = answer.hold
+        charge.granted = answer.granted
+        exchange.charge = charge
+        exchange.outcome = Outcome()
+        about, quote = charge.charged, charge.quote
+        if about.requests or about.tokens:
+            standing(about, answer.meters, exchange.response_headers)
+        if about.has_budget and quote.price is not None and (quote.must_limit or answer.granted < quote.want):
+            charge.output = quote.affordable(answer.granted)
+
+    def _end(self, tell: Callable[[], Any]) -> None:
+        """Tell the store of an end. What cannot be told is charged in full when the hold expires, never lost."""
+        try:
+            told = tell()
+        except StoreUnavailable as error:
+            self.tally.unavailable += 1
+            logger.error("an end could not be written down: %s", error)  # noqa: TRY400
+            return
+        if isinstance(told, str):
+            return
+        task = asyncio.ensure_future(told)
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # The store keeps it and tells it again; it has logged that it is away.
+            self.tally.unavailable += 1
+
+
+def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
+    """Nano-USD, tokens for the buckets, and the status of the ledger's record."""
+    price, tokens, quote = outcome.price, outcome.tokens, charge.quote
+    if tokens is not None:
+        amount = price.cost(tokens) if price is not None else 0
+        return amount, tokens.prompt + tokens.completion, "complete" if outcome.completed else "incomplete"
+    if outcome.refused:
+        return 0, 0, "failed"
+    if not outcome.answered:
+        # Nobody knows whether the upstream has worked for it.
+        return charge.granted, quote.tokens, "incomplete"
+    if outcome.completed:
+        written = -(-outcome.text_bytes // quote.bytes_per_token)
+        read = quote.estimate
+        amount = price.bound(read, written) if price is not None else 0
+        return amount, read + written, "estimated"
+    # It broke off: at most a token for each byte that came, and for each that was on its way.
+    written = min(outcome.text_bytes, quote.output * quote.choices)
+    amount = price.bound(quote.prompt, written) if price is not None else 0
+    if charge.charged.has_budget:
+        amount = min(amount, charge.granted)
+    return amount, quote.estimate + -(-outcome.text_bytes // quote.bytes_per_token), "incomplete"
+
+
+def _kinds(tokens: Tokens) -> dict[str, int]:
+    return {
+        "input": tokens.prompt,
+        "cached": tokens["cached"] + tokens["audio_cached"],
+        "cache_write": tokens["cache_write"] + tokens["cache_write_1h"],
+        "output": tokens.completion,
+        "reasoning": tokens["reasoning"],
+        "audio_input": tokens["audio_input"],
+        "audio_output": tokens["audio_output"],
+    }
