@@ -8,6 +8,7 @@ mod request;
 mod response;
 mod scan;
 mod server;
+mod tokens;
 
 /// A panic's own message can quote the text that was being read; its place cannot.
 fn hush() {
@@ -37,6 +38,8 @@ mod _native {
     use super::server::PyRequestReader;
     #[pymodule_export]
     use super::server::encode_headers;
+    #[pymodule_export]
+    use super::tokens::count_tokens;
 
     #[pymodule_export]
     const HEAD: u8 = tollhouse_core::response::HEAD;

@@ -6,6 +6,8 @@ use pyo3::types::PyBytes;
 use tollhouse_core::json::Limits;
 use tollhouse_core::request::{self, Changes, Kind, View};
 
+use crate::tokens;
+
 /// Bodies from this size on are parsed without holding the interpreter.
 const DETACH_FROM: usize = 65536;
 
@@ -72,6 +74,24 @@ impl PyRequestView {
     #[getter]
     fn n(&self) -> u32 {
         self.view.n
+    }
+
+    #[getter]
+    fn service_tier(&self) -> Option<&str> {
+        self.view.service_tier.as_deref()
+    }
+
+    #[pyo3(signature = (*, tokens_per_image=50_000))]
+    fn prompt_bound(&self, tokens_per_image: u32) -> Option<u64> {
+        self.view.prompt_bound(u64::from(tokens_per_image))
+    }
+
+    #[pyo3(signature = (encoding, /))]
+    fn prompt_tokens(&self, py: Python<'_>, encoding: &str) -> PyResult<u64> {
+        let encoding = tokens::encoding(encoding)?;
+        let body = self.body.as_bytes(py);
+        let count = || self.view.prompt_tokens(body, encoding);
+        Ok(if body.len() < tokens::DETACH_FROM { count() } else { py.detach(count) })
     }
 
     fn segments(&self) -> Vec<(usize, usize, &'static str, bool)> {

@@ -12,4 +12,5 @@ pub mod response;
 pub mod scan;
 pub mod sse;
 pub mod tap;
+pub mod tokens;
 pub mod usage;

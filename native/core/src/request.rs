@@ -3,10 +3,12 @@
 use crate::json::{Limits, Mode, Reader, Span, Str};
 
 mod error;
+mod footprint;
 mod origin;
 mod parser;
 
 pub use error::RequestError;
+use footprint::Footprint;
 pub(crate) use origin::{FromTool, is_from_tool};
 use parser::Parser;
 pub(crate) use parser::{key_may_hide, kind_below, number_may_hide};
@@ -119,6 +121,9 @@ pub struct View {
     pub best_of: u32,
     /// Every string value, and the keys and numbers where something could hide, in order.
     pub segments: Vec<Segment>,
+    /// `service_tier`
+    pub service_tier: Option<String>,
+    footprint: Footprint,
     model_value: Option<Span>,
     /// Values of the limits on generated tokens.
     limits: Vec<(Span, Option<u64>)>,
@@ -159,6 +164,7 @@ impl View {
         let reader = Reader::new(body, limits, Mode::Strict);
         let mut parser = Parser { body, reader, view: Self::default(), from_tool: FromTool::default() };
         parser.view.n = 1;
+        parser.view.footprint.body = body.len();
         parser.object(kind)?;
         let Parser { mut view, from_tool, .. } = parser;
         from_tool.mark(&mut view.segments);

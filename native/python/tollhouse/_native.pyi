@@ -26,6 +26,7 @@ __all__ = [
     "Tokens",
     "Vault",
     "__version__",
+    "count_tokens",
     "encode_headers",
 ]
 
@@ -77,6 +78,21 @@ class RequestView:
     @property
     def choices(self) -> int:
         """How many answers are generated: `n`, or `best_of` of them."""
+    @property
+    def service_tier(self) -> str | None: ...
+    def prompt_bound(self, *, tokens_per_image: int = 50_000) -> int | None:
+        """More tokens than any byte-level tokenizer can make of the prompt; from what parsing has found, in about 50 ns.
+
+        None: the model will also read what does not stand in the body (files, conversations and prompts that the provider
+        keeps, tools that run there), so only its context bounds the prompt. docs/costs.md says what is assumed of images
+        and sound.
+        """
+    def prompt_tokens(self, encoding: str, /) -> int:
+        """Tokens of what the model reads as text, and OpenAI's overhead for messages; images and sound are not in it.
+
+        encoding: as of `count_tokens`. A long body takes 15 to 300 ms per MB and does not hold the interpreter: in a thread
+        (`asyncio.to_thread`) it does not hold the event loop either. Raises ValueError for an unknown encoding.
+        """
     def segments(self) -> list[tuple[int, int, str, bool]]:
         """Strings that a model or a user can read: (start, end, kind, escaped).
 
@@ -92,6 +108,13 @@ class RequestView:
 
         Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
         """
+
+def count_tokens(text: str, encoding: str, /) -> int:
+    """Tokens of a text as tiktoken counts them; names of special tokens are text. encoding: "cl100k_base", "o200k_base".
+
+    From 2 KB on the interpreter is not held. The first call per encoding unpacks its vocabulary. Raises ValueError for
+    an unknown encoding, UnicodeEncodeError for lone surrogates.
+    """
 
 HEAD: Final[int]
 READY: Final[int]

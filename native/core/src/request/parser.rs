@@ -1,5 +1,6 @@
 //! One pass over a body.
 
+use super::footprint::brings_more;
 use super::{Form, FromTool, Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View, is_from_tool};
 use crate::json::{self, Event, Reader, Span, Str};
 
@@ -134,13 +135,32 @@ impl Parser<'_> {
                 }
                 Ok(())
             }
-            b"tools" | b"functions" | b"response_format" | b"text" => self.walk(SegmentKind::ToolDefinition, Some(key)),
+            b"tools" | b"functions" | b"response_format" | b"text" => {
+                let start = self.reader.position();
+                self.walk(SegmentKind::ToolDefinition, Some(key))?;
+                let value = Span { start, end: self.reader.position() };
+                self.view.footprint.tools.push(value);
+                Ok(())
+            }
+            b"service_tier" => {
+                let first = self.view.segments.len();
+                self.walk(SegmentKind::Other, Some(key))?;
+                if let [segment] = &self.view.segments[first..] {
+                    let tier = json::unescape(self.reader.raw(segment.string));
+                    self.view.service_tier = Some(String::from_utf8_lossy(&tier).into_owned());
+                }
+                Ok(())
+            }
             b"system" | b"instructions" | b"suffix" | b"stop" | b"prediction" => {
                 self.walk(SegmentKind::Text, Some(key))
             }
             _ => {
                 self.key(key, SegmentKind::Other);
-                self.walk(SegmentKind::Other, Some(key))
+                let start = self.reader.position();
+                self.walk(SegmentKind::Other, Some(key))?;
+                let value = self.body[start..self.reader.position()].trim_ascii();
+                self.view.footprint.is_open |= brings_more(name) && value != b"null";
+                Ok(())
             }
         }
     }
@@ -237,6 +257,7 @@ impl Parser<'_> {
     fn message(&mut self, index: usize) -> Result<(), RequestError> {
         let mut has_role = false;
         let mut from_tool = false;
+        self.view.footprint.messages += 1;
         let first = self.view.segments.len();
         while let Event::Key(key) = self.reader.next()? {
             let name = json::unescape(self.reader.raw(key));
@@ -253,9 +274,14 @@ impl Parser<'_> {
                 b"tool_calls" | b"function_call" | b"tool_call_id" | b"id" | b"type" => {
                     self.walk(SegmentKind::Other, Some(key))?;
                 }
-                _ => {
+                other => {
+                    self.view.footprint.names += u64::from(other == b"name");
                     self.key(key, SegmentKind::Text);
+                    let start = self.reader.position();
                     self.walk(SegmentKind::Text, Some(key))?;
+                    // Sound of an earlier answer is named by its id.
+                    let value = self.body[start..self.reader.position()].trim_ascii();
+                    self.view.footprint.is_open |= other == b"audio" && value != b"null";
                 }
             }
         }
@@ -288,6 +314,14 @@ impl Parser<'_> {
         let wanted = match (kind, name) {
             (Kind::Completions, "prompt") => "a string or an array",
             (Kind::Embeddings, "input") => "a string or a non-empty array",
+            // A prompt of the Responses API is kept by the provider.
+            (Kind::Responses, "prompt") => {
+                let start = self.reader.position();
+                self.walk(SegmentKind::Text, None)?;
+                let value = self.body[start..self.reader.position()].trim_ascii();
+                self.view.footprint.is_open |= value != b"null";
+                return Ok(());
+            }
             _ => return self.walk(SegmentKind::Text, None),
         };
         match self.reader.next()? {
@@ -330,6 +364,7 @@ impl Parser<'_> {
     /// Collect the strings of the container that has just been opened, telling by their keys what they are.
     fn walk_open(&mut self, kind: SegmentKind, key: Option<Str>) -> Result<(), RequestError> {
         let outside = self.reader.depth() - 1;
+        let outermost = key.map(|key| self.reader.raw(key)).unwrap_or_default();
         let open = |kind, key, first| Level { kind, key, first, from_tool: false };
         let mut levels = vec![open(kind, key, self.view.segments.len())];
         let mut next = (kind, key);
@@ -357,9 +392,17 @@ impl Parser<'_> {
                 }
                 Event::String(text) => {
                     self.push(text, next.0, next.1);
+                    let is_tool = kind == SegmentKind::ToolDefinition && levels.len() == 2;
                     if let (Some(level), Some(key)) = (levels.last_mut(), next.1) {
                         level.from_tool |= is_from_tool(&self.reader, key, text);
+                        self.view.footprint.note(&self.reader, key, level.key, text, next.0);
+                        if is_tool && outermost == b"tools" && self.reader.raw(key) == b"type" {
+                            self.view.footprint.tool(self.reader.raw(text));
+                        }
                     }
+                }
+                Event::Number(_) if next.0 == SegmentKind::Text && next.1.is_none() => {
+                    self.view.footprint.token_ids += 1;
                 }
                 Event::Number(number)
                     if next.0 == SegmentKind::ToolArguments
