@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
-from tollhouse.config import price_table
+from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
 from tollhouse.gateway import chain, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
@@ -62,7 +62,7 @@ def create_app(
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
     router = Router(_targets(settings, factory))
-    pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices)
+    pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
     handler = Forwarder(

@@ -52,7 +52,7 @@ class Forwarder:
         upstream_errors: Counter,
         malformed_events: Counter,
         headers: Headers,
-        price: Callable[[str, str], Price | None],
+        price: Callable[[str, str, str | None], Price | None],
     ) -> None:
         self.headers = headers
         self.price = price
@@ -162,7 +162,7 @@ class _Attempt:
             headers=_forwarded(exchange),
         )
         if exchange.outcome is not None:
-            exchange.outcome.price = self._forwarder.price(target.provider, name)
+            exchange.outcome.price = self._forwarder.price(target.provider, name, view.service_tier)
             exchange.outcome.provider = target.provider
             exchange.outcome.upstream_model = name
         if most is not None and view.stream:

@@ -36,7 +36,7 @@ class Quote:
         choices: int = 1,
         must_limit: bool = False,
         price: Price | None = None,
-        count: Callable[[], Awaitable[int]] | None = None,
+        count: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
         self.prompt = prompt
         self.estimate = estimate
@@ -69,7 +69,7 @@ class Quote:
         if self._count is None:
             return None
         prompt = await self._count()
-        if prompt >= self.prompt:
+        if prompt is None or prompt >= self.prompt:
             return None
         return Quote(
             prompt=prompt,

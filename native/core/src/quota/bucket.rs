@@ -1,7 +1,7 @@
 //! Token buckets in whole numbers: what a refill cannot give yet is carried as a remainder, so any split of time gives
 //! the same tokens.
 
-use super::MeterError;
+use super::{EXACT, MeterError};
 
 /// No product of a level and a period leaves 52 bits, so that a store that calculates in doubles decides alike.
 const LARGEST: u64 = 1 << 52;
@@ -53,7 +53,9 @@ impl Bucket {
         }
         let divisor = if refill == Refill::Continuous { common_divisor(amount, period) } else { 1 };
         let (amount, period) = (amount / divisor, period / divisor);
-        if capacity.max(amount).checked_mul(period).is_none_or(|product| product > LARGEST) {
+        // What is multiplied with the period: tokens, or only the intervals that fill it.
+        let span = if refill == Refill::Continuous { capacity.max(amount) } else { capacity.div_ceil(amount) };
+        if capacity.max(amount) >= EXACT || span.checked_mul(period).is_none_or(|product| product > LARGEST) {
             return Err(MeterError("the capacity of a bucket is too large to be counted exactly"));
         }
         Ok(Self { capacity, amount, period, refill, counts_tokens })
@@ -259,6 +261,8 @@ mod tests {
     fn what_cannot_be_counted_exactly_is_refused() {
         assert!(Bucket::new(0, 1, 1, Refill::Continuous, false).is_err());
         assert!(Bucket::new(1 << 40, 1, 60_000, Refill::Interval, false).is_err());
+        assert!(Bucket::new(1 << 40, 1 << 40, 60_000, Refill::Interval, false).is_ok());
+        assert!(Bucket::new(1 << 53, 1 << 53, 1, Refill::Interval, false).is_err());
         assert!(Bucket::new(1 << 40, 60_000, 60_000, Refill::Continuous, false).is_ok());
     }
 
