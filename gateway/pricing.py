@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
+from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollhouse._native import PriceTable
-from tollhouse.middlewares.quote import BYTES_PER_TOKEN, Quote
+from tollhouse.middlewares.quote import Quote, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tollhouse._native import Price, RequestView
+    from tollhouse._native import Price
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.providers.router import Group
 
-# Where neither the request nor the table says how long an answer may be, the upstream is told this.
-DEFAULT_OUTPUT = 4096
-LARGEST_CONTEXT = 2_000_000  # of a prompt that nothing in its body bounds, by a model that nobody knows
 _KEPT = 10_000
 _TYPICAL = (100_000, 100_000)  # tokens by which prices are compared
-_AT_ONCE = 16 * 1024  # bytes of a body that is counted in half a millisecond
-_AROUND = 256  # tokens that stand around a conversation, and that no count of its texts has
+_DAY_S = 86400
 
 
 class _Model(NamedTuple):
@@ -40,8 +36,11 @@ class Pricing:
     """
 
     def __init__(self, table: bytes, overrides: dict[str, Any], *, reading: Callable[[str], Any]) -> None:
+        self._json = table
+        self._overrides = overrides
         self._table = PriceTable(table, overrides)
         self.version = self._table.version
+        self._day = 0
         self._found: dict[tuple[str, str], Price | None] = {}
         self._models: dict[tuple[str, str], _Model] = {}
         self._reading = reading
@@ -64,30 +63,27 @@ class Pricing:
         view = exchange.view
         if view is None:
             return None
+        if time() >= self._day + _DAY_S:
+            self._begin_day()
         model = self._model(exchange.group, exchange.asked_model)
         price = model.price
         if price is not None and view.service_tier is not None:
             price = price.variant(view.service_tier) or price
-        prompt = view.prompt_bound(tokens_per_image=model.tokens_per_image)
-        if prompt is None:
-            prompt = (price.context if price is not None else None) or LARGEST_CONTEXT
-        estimate = -(-len(view.body) // BYTES_PER_TOKEN)
-        if exchange.kind == "embeddings":
-            return Quote(prompt=prompt, estimate=estimate, output=0, tokens=estimate, price=price)
-        asked = view.max_tokens
-        output = asked
-        if output is None and price is not None:
-            output = price.max_output
-        return Quote(
-            prompt=prompt,
-            estimate=estimate,
-            output=DEFAULT_OUTPUT if output is None else output,
-            choices=view.choices,
-            tokens=estimate + (asked or 0) * view.choices,
-            must_limit=output is None,
+        return quoted(
+            view,
+            exchange.kind or "",
             price=price,
-            count=None if model.encoding is None else partial(_count, view, model.encoding),
+            encoding=model.encoding,
+            tokens_per_image=model.tokens_per_image,
         )
+
+    def _begin_day(self) -> None:
+        """Prices that change do so on a day, in UTC."""
+        today = int(time()) // _DAY_S * _DAY_S
+        self._table = PriceTable(self._json, self._overrides, day=datetime.fromtimestamp(today, UTC).date().isoformat())
+        self._found.clear()
+        self._models.clear()
+        self._day = today
 
     def _model(self, group: Group, model: str) -> _Model:
         key = group.label, model
@@ -110,12 +106,3 @@ class Pricing:
             encoding=encodings.pop() if len(encodings) == 1 else None,
             tokens_per_image=max(reading.tokens_per_image for reading in known),
         )
-
-
-async def _count(view: RequestView, encoding: str) -> int | None:
-    """The prompt counted, and what the model is told besides; None for one that cannot be counted."""
-    if any(kind == "media" for _, _, kind, _ in view.segments()):
-        return None
-    if len(view.body) < _AT_ONCE:
-        return view.prompt_tokens(encoding) + _AROUND
-    return await asyncio.to_thread(view.prompt_tokens, encoding) + _AROUND

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tollhouse._native import Price
+    from tollhouse._native import Price, RequestView
 
 BYTES_PER_TOKEN = 4  # of English text: for estimates, never for bounds
+# Where neither the request nor the price says how long an answer may be, the upstream is told this.
+DEFAULT_OUTPUT = 4096
+LARGEST_CONTEXT = 2_000_000  # of a prompt that nothing in its body bounds, by a model that nobody knows
+MOST_PER_IMAGE = 50_000
+_AT_ONCE = 16 * 1024  # bytes of a body that is counted in half a millisecond
+_AROUND = 256  # tokens that stand around a conversation, and that no count of its texts has
 _USEFUL = 16  # tokens of an answer below which it is not worth asking for one
 
 
@@ -80,3 +88,46 @@ class Quote:
             must_limit=self.must_limit,
             price=self.price,
         )
+
+
+def quoted(
+    view: RequestView,
+    kind: str,
+    *,
+    price: Price | None,
+    encoding: str | None = None,
+    tokens_per_image: int = MOST_PER_IMAGE,
+) -> Quote:
+    """What a body of `kind` may come to. encoding: that of the model, as `count_tokens` takes it; None: not known."""
+    prompt = view.prompt_bound(tokens_per_image=tokens_per_image)
+    if prompt is None:
+        prompt = (price.context if price is not None else None) or LARGEST_CONTEXT
+    estimate = -(-len(view.body) // BYTES_PER_TOKEN)
+    if kind == "embeddings":
+        return Quote(prompt=prompt, estimate=estimate, output=0, tokens=estimate, price=price)
+    asked = view.max_tokens
+    output = asked
+    if output is None and price is not None:
+        output = price.max_output
+    return Quote(
+        prompt=prompt,
+        estimate=estimate,
+        output=DEFAULT_OUTPUT if output is None else output,
+        choices=view.choices,
+        tokens=estimate + (asked or 0) * view.choices,
+        must_limit=output is None,
+        price=price,
+        count=None if encoding is None else partial(_count, view, encoding),
+    )
+
+
+async def _count(view: RequestView, encoding: str) -> int | None:
+    """The prompt counted, and what the model is told besides; None for one that cannot be counted."""
+    if any(kind == "media" for _, _, kind, _ in view.segments()):
+        return None
+    if len(view.body) < _AT_ONCE:
+        found = view.prompt_tokens(encoding)
+    else:
+        found = await asyncio.to_thread(view.prompt_tokens, encoding)
+    # Tools are printed for the model in a form that nobody publishes, so there is some room.
+    return found + found // 8 + _AROUND

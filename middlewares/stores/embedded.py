@@ -39,6 +39,7 @@ BUSY_POLL_S = 0.01
 INBOX_POLL_S = 0.1
 EXPIRE_EVERY_S = 1.0
 EXPIRE_AT_ONCE = 1000
+_ALL = 1 << 62  # more records than there will be
 logger = logging.getLogger("tollhouse.quota")
 
 if TYPE_CHECKING:
@@ -49,18 +50,22 @@ class Plan(NamedTuple):
     """Meters that are charged together."""
 
     meters: tuple[Meter, ...]
-    native: QuotaPlan | None  # None: not made yet, because the store is not open
+    native: QuotaPlan | None
+    opening: int  # which opening of the store has made it
 
 
 class EmbeddedQuota:
     """Limits, budgets and the records of their ledger in this process.
 
     folder: where they are kept; None keeps them in memory. slots: how many processes may have a store of their own
-    there, which is right only where nothing is limited; with one, a process waits for the one before it.
+    there, which is right only where nothing is limited; with one, a process waits for the one before it. keeps_charges:
+    False where nobody reads the `charges` of a store in memory.
     Answers at once; only opening and closing are awaited.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None, *, slots: int = 1) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, *, slots: int = 1, keeps_charges: bool = True
+    ) -> None:
         self._folder = None if folder is None else Path(folder)
         self._slots = slots
         self.slot = 0
@@ -68,10 +73,13 @@ class EmbeddedQuota:
         self._store: QuotaStore | None = QuotaStore() if folder is None else None
         self._natives: dict[tuple[Meter, ...], QuotaPlan] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._openings = 0
         self._opened = asyncio.Event()
         self._inbox: int | None = None
-        if folder is None:
+        if self._store is not None:
             self._opened.set()
+            if not keeps_charges:
+                self._store.stored(_ALL)
 
     def __repr__(self) -> str:
         return f"EmbeddedQuota({self._folder or 'memory'})"
@@ -127,7 +135,7 @@ class EmbeddedQuota:
         made = tuple(meters)
         if made:
             check_plan(made)
-        return Plan(made, self._native(made))
+        return Plan(made, self._native(made), self._openings)
 
     def admit(
         self,
@@ -149,10 +157,8 @@ class EmbeddedQuota:
         if store is None:
             msg = "the store of limits and budgets is being handed over"
             raise StoreUnavailable(msg, kind="handover")
-        native = plan.native
-        if native is None or plan.meters not in self._natives:
-            native = self._native(plan.meters)
-            assert native is not None
+        native = plan.native if plan.opening == self._openings else self._native(plan.meters)
+        assert native is not None
         try:
             found: Any = store.admit(native, tokens, want, minimum, expires_in_ms, meta, now_ms)
         except OSError as error:
@@ -236,6 +242,7 @@ class EmbeddedQuota:
                 continue
             self.slot = slot
             self._store = store
+            self._openings += 1
             self._read_inbox(store)
             self._opened.set()
             return True

@@ -117,6 +117,8 @@ pub struct View {
     pub max_tokens: Option<u64>,
     /// Choices.
     pub n: u32,
+    /// How many prompts a completion is asked for at once.
+    pub prompts: u32,
     /// Of how many the best are chosen, where that is said; all of them are paid for.
     pub best_of: u32,
     /// Every string value, and the keys and numbers where something could hide, in order.
@@ -164,6 +166,7 @@ impl View {
         let reader = Reader::new(body, limits, Mode::Strict);
         let mut parser = Parser { body, reader, view: Self::default(), from_tool: FromTool::default() };
         parser.view.n = 1;
+        parser.view.prompts = 1;
         parser.view.footprint.body = body.len();
         parser.object(kind)?;
         let Parser { mut view, from_tool, .. } = parser;
@@ -174,7 +177,7 @@ impl View {
     /// How many answers are generated.
     #[must_use]
     pub fn choices(&self) -> u32 {
-        self.n.max(self.best_of)
+        self.n.max(self.best_of).saturating_mul(self.prompts)
     }
 
     /// The body with these changes; None if they change nothing.

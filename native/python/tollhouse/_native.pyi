@@ -77,7 +77,7 @@ class RequestView:
     def n(self) -> int: ...
     @property
     def choices(self) -> int:
-        """How many answers are generated: `n`, or `best_of` of them."""
+        """How many answers are generated: `n`, or `best_of` of them, for each prompt of a completion."""
     @property
     def service_tier(self) -> str | None: ...
     def prompt_bound(self, *, tokens_per_image: int = 50_000) -> int | None:

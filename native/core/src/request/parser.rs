@@ -328,8 +328,14 @@ impl Parser<'_> {
             Event::String(text) => self.push(text, SegmentKind::Text, None),
             Event::ArrayStart => {
                 let before = self.reader.position();
+                let first = self.view.segments.len();
                 self.walk_open(SegmentKind::Text, None)?;
                 let inside = &self.body[before..self.reader.position() - 1];
+                // Each string is a prompt; without any, each array of tokens is one.
+                let texts = self.view.segments.len() - first;
+                let arrays = || inside.iter().filter(|byte| **byte == b'[').count();
+                let prompts = if texts > 0 { texts } else { arrays() };
+                self.view.prompts = u32::try_from(prompts.max(1)).unwrap_or(u32::MAX);
                 if kind == Kind::Embeddings && inside.trim_ascii().is_empty() {
                     return Err(RequestError::wrong_type(name, wanted));
                 }

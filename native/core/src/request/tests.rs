@@ -212,4 +212,15 @@ fn all_answers_are_counted_that_are_paid_for() {
     {
         assert_eq!(parse(body, Kind::Responses).unwrap().choices(), choices, "{body}");
     }
+    for (prompt, choices) in [
+        (r#""one""#, 2),
+        (r#"["one"]"#, 2),
+        (r#"["one","two [3]"]"#, 4),
+        ("[1,2,3]", 2),
+        ("[[1,2],[3],[]]", 6),
+        ("[]", 2),
+    ] {
+        let body = format!(r#"{{"prompt":{prompt},"n":2}}"#);
+        assert_eq!(parse(&body, Kind::Completions).unwrap().choices(), choices, "{body}");
+    }
 }
