@@ -75,7 +75,11 @@ class Quota:
             await self._keeper.start(source, name=f"redis:{self._settings.redis.prefix}")
         elif self._embedded is not None:
             await self._embedded.open(self._last)
-            self._starting = asyncio.create_task(self._start(self._embedded))
+            starting = self._start(self._embedded)
+            if self._embedded.available:
+                await starting
+            else:
+                self._starting = asyncio.create_task(starting)
 
     async def _start(self, store: EmbeddedQuota) -> None:
         await store.opened()

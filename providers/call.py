@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 
 from tollhouse._native import END, FAULT, READY, ResponseReader
-from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError, UpstreamSpent, UpstreamStreamError
 from tollhouse.providers.timeouts import Timeouts
 
 Sink = Callable[[bytes], Awaitable[object] | None]
@@ -162,4 +162,6 @@ class Call:
             message = message.replace(self.hidden.decode(), HIDDEN.decode())
         if kind == "stream_error":
             return UpstreamStreamError(message)
+        if kind == "spent":
+            return UpstreamSpent(message)
         return UpstreamProtocolError(message, code=f"upstream_{kind}")

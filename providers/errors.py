@@ -6,6 +6,7 @@ UpstreamError
 ├── UpstreamTimeout        connect, first event, idle or total time is over                        504
 ├── UpstreamProtocolError  malformed, truncated, too large or encoded against our wish             502
 ├── UpstreamStreamError    the upstream reported an error in its stream                            502 or its own
+├── UpstreamSpent          its stream went beyond what was reserved for it, and was ended          429
 └── UpstreamShutdown       the gateway itself is stopping                                          503
 
 Each carries what a responder needs: an HTTP status, a code for the error body, and whether another upstream may be
@@ -49,6 +50,12 @@ class UpstreamProtocolError(UpstreamError):
 
 class UpstreamStreamError(UpstreamError):
     code = "upstream_stream_error"
+
+
+class UpstreamSpent(UpstreamError):
+    status = 429
+    code = "budget_exceeded"
+    retryable = False
 
 
 class UpstreamShutdown(UpstreamError):

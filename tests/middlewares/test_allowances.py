@@ -7,7 +7,9 @@ from tollhouse.middlewares.stores.quota import Bucket, Budget, Parallel
 NOW = 1_800_000_000_000
 EVERYBODY = Allowance("key", "", rpm=7)
 ALL = [
-    Allowance("key", "alice", rpm=10, tpm=1000, parallel=2, budgets=(BudgetRule(50, "1d"), BudgetRule(90, "month", "soft"))),
+    Allowance(
+        "key", "alice", rpm=10, tpm=1000, parallel=2, budgets=(BudgetRule(50, "1d"), BudgetRule(90, "month", "soft"))
+    ),
     Allowance("user", "u", rpm=20),
     Allowance("team", "t", tpm=5000, refill="continuous"),
     Allowance("model", "m", parallel=9),

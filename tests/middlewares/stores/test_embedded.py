@@ -145,7 +145,7 @@ async def test_without_a_successor_it_takes_the_store_back_and_nothing_is_lost(t
 
 async def test_what_is_left_in_the_inbox_is_read_at_the_next_start(tmp_path, caplog):
     store = await _opened(tmp_path)
-    answer = admit(store, store.plan(METERS))
+    answer = admit(store, store.plan(METERS), expires_in_ms=10**7)
     await store.close()
     inbox = tmp_path / "0" / "inbox"
     inbox.mkdir()

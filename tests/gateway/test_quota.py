@@ -1,0 +1,272 @@
+"""Limits, budgets and the ledger in the gateway's app: what callers see, what is charged, what is written down."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from tests.support import hostile
+from tests.support.app import ADMIN_KEY, running_app
+from tests.support.chunks import DONE, delta, finish
+from tests.support.client import chat_body, events_of
+from tests.support.gateway import MASTER_KEY, model
+from tests.support.net import free_port
+from tests.support.upstream import ScriptedUpstream
+
+ECHO = "tollhouse/echo"
+# A dollar per million tokens read, two per million written.
+PRICES = {"tollhouse/*": {"input": 1, "output": 2}}
+PAID = {"openai/*": {"input": 1, "output": 2}}
+ALICE, BOB = "sk-alice-0000000000", "sk-bob-000000000000"
+
+
+def _keys(**alice):
+    return {
+        "keys": [{"name": "alice", "key": ALICE, "team": "acme"} | alice, {"name": "bob", "key": BOB, "team": "acme"}]
+    }
+
+
+@pytest.fixture
+def upstream():
+    with ScriptedUpstream(hostile.SCRIPTS | {"no-usage": _no_usage}) as running:
+        yield running
+
+
+async def _no_usage(peer):
+    await peer.stream_head()
+    await peer.chunk(delta("x" * 10) + delta("y" * 11) + finish() + DONE)
+    await peer.end()
+
+
+def _one(upstream):
+    return [model("*", upstream.base_url)]
+
+
+async def _usage(app, by="key"):
+    rows = (await app.send(f"/admin/usage?by={by}", key=MASTER_KEY)).json["data"]
+    return {row[by]: row for row in rows}
+
+
+async def _chat(app, key=ALICE, **more):
+    return await app.chat(ECHO, key=key, **more)
+
+
+async def test_an_answer_says_what_it_cost_and_the_ledger_has_it(tmp_path):
+    async with running_app(tmp_path, prices=PRICES, **_keys()) as app:
+        response = await _chat(app)
+        usage = response.json["usage"]
+        nano = usage["prompt_tokens"] * 1000 + usage["completion_tokens"] * 2000
+        assert float(response.header("x-gateway-cost-usd") or "") * 1e9 == pytest.approx(nano)
+        stream = await _chat(app, stream=True)
+        assert stream.complete
+        row = (await _usage(app))["alice"]
+        assert (row["requests"], row["cost_usd"]) == (2, f"{nano * 2 / 1e9:.9f}".rstrip("0"))
+        assert (row["input"], row["output"]) == (usage["prompt_tokens"] * 2, usage["completion_tokens"] * 2)
+        assert await app.metric("gateway_cost_usd_total") == pytest.approx(nano * 2 / 1e9)
+
+
+async def test_the_headers_count_down_and_the_limit_names_whose_it_is(tmp_path):
+    async with running_app(tmp_path, **_keys(limits={"rpm": 2, "tpm": 100_000})) as app:
+        first, second, third = [await _chat(app) for _ in range(3)]
+        assert [r.header("x-ratelimit-remaining-requests") for r in (first, second)] == ["1", "0"]
+        assert first.header("x-ratelimit-limit-requests") == "2"
+        assert first.header("x-ratelimit-limit-tokens") == "100000"
+        assert third.status == 429
+        error = third.json["error"]
+        assert error["code"] == "rate_limit_exceeded"
+        assert "the key 'alice'" in error["message"]
+        assert "2 requests per minute" in error["message"]
+        assert 55 <= int(third.header("retry-after") or "") <= 60
+        assert third.header("x-should-retry") == "true"
+        assert (await _chat(app, key=BOB)).status == 200
+        assert await app.metric("gateway_quota_denied_total", level="key", limit="requests") == 1
+
+
+async def test_every_level_is_asked_and_a_refusal_takes_nothing_from_the_others(tmp_path):
+    sections = _keys(limits={"rpm": 50}) | {
+        "teams": [{"name": "acme", "limits": {"rpm": 2}}],
+        "limits": {"rpm": 4},
+    }
+    async with running_app(tmp_path, **sections) as app:
+        statuses = [(await _chat(app, key=key)).status for key in (ALICE, BOB, ALICE, BOB)]
+        assert statuses == [200, 200, 429, 429]
+        # Two of four are left for everybody else.
+        outside = [(await app.chat(ECHO, key=MASTER_KEY)) for _ in range(3)]
+        assert [response.status for response in outside] == [200, 200, 429]
+        assert "all requests together" in outside[-1].json["error"]["message"]
+
+
+async def test_a_models_own_limit_holds_for_that_model_alone(tmp_path):
+    entry = {"model_name": "small", "litellm_params": {"model": ECHO, "rpm": 1}}
+    async with running_app(tmp_path, model_list=[entry], **_keys()) as app:
+        assert [(await app.chat("small", key=ALICE)).status for _ in range(2)] == [200, 429]
+        assert (await _chat(app)).status == 200
+
+
+async def test_the_templates_limit_is_each_keys_own(tmp_path):
+    async with running_app(tmp_path, rate_limits={"requests_per_minute": 1}, **_keys()) as app:
+        assert [(await _chat(app, key=key)).status for key in (ALICE, BOB, ALICE)] == [200, 200, 429]
+
+
+async def test_places_are_free_again_when_the_answer_has_ended_however_it_did(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_one(upstream), **_keys(limits={"parallel": 1})) as app:
+        client = app.client("/v1/chat/completions", key=ALICE, body=chat_body("ticking@5", stream=True))
+        running = asyncio.ensure_future(client.run())
+        await client.received.wait()
+        refused = await app.chat("fine", key=ALICE)
+        assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert "1 requests at once are running" in refused.json["error"]["message"]
+        client.disconnect()
+        await running
+        for name, status in (("fine", 200), ("status@500", 500), ("close-at-once", 502), ("fine", 200)):
+            assert (await app.chat(name, key=ALICE)).status == status
+
+
+async def test_a_request_that_is_refused_before_it_is_charged_costs_nothing(tmp_path):
+    async with running_app(tmp_path, **_keys(limits={"rpm": 1}, models=[ECHO])) as app:
+        assert (await app.chat("nothing", key=ALICE)).status == 404
+        assert (await app.chat(ECHO, key=ALICE, n="x")).status == 400
+        assert (await _chat(app)).status == 200
+
+
+async def test_a_request_larger_than_the_limit_is_told_that_waiting_is_no_use(tmp_path):
+    async with running_app(tmp_path, **_keys(limits={"tpm": 1000})) as app:
+        refused = await _chat(app, max_tokens=2000)
+        assert refused.status == 429
+        assert "has a limit of 1000 tokens per minute" in refused.json["error"]["message"]
+        assert refused.header("x-should-retry") == "false"
+        assert refused.header("retry-after") is None
+
+
+async def test_an_exhausted_budget_names_level_id_limit_and_reset(tmp_path, upstream):
+    # Each answer is 7 tokens read and 3 written; what may be asked for is bounded by the bytes of the body.
+    budget = {"usd": "0.0005", "window": "1d"}
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
+        answers = [await app.chat("fine", key=ALICE, max_tokens=5) for _ in range(20)]
+        statuses = [answer.status for answer in answers]
+        assert statuses == sorted(statuses)
+        assert set(statuses) == {200, 429}
+        last = answers[-1]
+        error = last.json["error"]
+        assert (error["code"], error["type"]) == ("budget_exceeded", "insufficient_quota")
+        assert "the budget of the key 'alice' is exceeded: 0.0005 USD per 1d" in error["message"]
+        assert "resets in" in error["message"]
+        assert last.header("x-should-retry") == "false"
+        # Nobody is refused while there is enough for what a request may come to.
+        spent = statuses.count(200) * 13_000
+        assert (await _usage(app))["alice"]["cost_usd"] == f"{spent / 1e9:.9f}".rstrip("0")
+        left = 500_000 - spent
+        assert left < 600_000
+        assert (await app.chat("fine", key=BOB)).status == 200
+
+
+async def test_what_is_forwarded_asks_for_no_more_than_was_reserved(tmp_path, upstream):
+    budget = {"usd": "0.005"}
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
+        for asked in ({"max_tokens": 100}, {"max_tokens": 10_000}, {"max_completion_tokens": 9_000}, {}):
+            assert (await app.chat("fine", key=ALICE, **asked)).status == 200
+        forwarded = [seen.json for seen in upstream.log.of("fine")]
+        assert forwarded[0]["max_tokens"] == 100
+        for body in forwarded[1:3]:
+            most = body.get("max_tokens") or body.get("max_completion_tokens")
+            # At two dollars a million, all of it can be paid.
+            assert 1000 < most < 2500
+        # Nobody knows how long this model's answers are, so it is told.
+        assert forwarded[3]["max_completion_tokens"] < 2500
+        assert (await app.chat("fine", key=ALICE, text="many words " * 500)).status == 429
+
+
+async def test_without_a_budget_nothing_is_changed(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(limits={"rpm": 5})) as app:
+        await app.chat("fine", key=ALICE)
+        assert set(upstream.log.of("fine")[0].json) == {"model", "messages", "stream"}
+
+
+async def test_a_stream_that_goes_beyond_what_was_reserved_is_ended_and_charged(tmp_path, upstream):
+    budget = {"usd": "0.001"}
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
+        stream = await app.chat("endless-stream", key=ALICE, stream=True, max_tokens=10_000)
+        *_, last = events_of(stream.body)
+        assert orjson.loads(last)["error"]["code"] == "budget_exceeded"
+        assert b"[DONE]" not in stream.body
+        assert upstream.log.of("endless-stream")[0].json["max_tokens"] < 500
+        row = (await _usage(app, "status"))["incomplete"]
+        assert 0 < float(row["cost_usd"]) <= 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "status", "is_charged"),
+    [
+        ("fine", False, "complete", True),
+        ("fine", True, "complete", True),
+        ("status@500", False, "failed", False),
+        ("status@429", True, "failed", False),
+        ("close-at-once", False, "incomplete", True),
+        ("close-at-once", True, "incomplete", True),
+        ("reset-mid-body", False, "incomplete", True),
+        ("reset-mid-stream", True, "incomplete", True),
+        ("no-usage", True, "estimated", True),
+    ],
+)
+async def test_each_way_to_end_is_one_record(tmp_path, upstream, name, stream, status, is_charged):
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget={"usd": 1})) as app:
+        await app.chat(name, key=ALICE, stream=stream)
+        rows = await _usage(app, "status")
+        assert list(rows) == [status]
+        assert rows[status]["requests"] == 1
+        assert (float(rows[status]["cost_usd"]) > 0) == is_charged
+
+
+async def test_an_upstream_that_was_never_reached_costs_nothing_at_all(tmp_path):
+    gone = [model("*", f"http://127.0.0.1:{free_port()}/v1")]
+    async with running_app(
+        tmp_path, model_list=gone, prices=PAID, **_keys(limits={"rpm": 1}, budget={"usd": 1})
+    ) as app:
+        assert [(await app.chat("x", key=ALICE)).status for _ in range(3)] == [502, 502, 502]
+        assert await _usage(app) == {}
+
+
+async def test_a_model_without_a_price_is_refused_under_a_hard_budget_and_counted_under_none(tmp_path):
+    prices = {"tollhouse/*": "nobody/knows"}
+    async with running_app(tmp_path, prices=prices, **_keys(budget={"usd": 1})) as app:
+        refused = await _chat(app)
+        assert (refused.status, refused.json["error"]["code"]) == (403, "model_unpriced")
+        assert (await _chat(app, key=BOB)).status == 200
+        row = (await _usage(app))["bob"]
+        assert (row["requests"], row["unpriced"], row["cost_usd"]) == (1, 1, "0.00")
+
+
+async def test_a_price_of_nothing_passes_even_when_nothing_is_left(tmp_path):
+    async with running_app(tmp_path, **_keys(budget={"usd": 0})) as app:
+        assert (await _chat(app)).status == 200
+
+
+async def test_usage_is_for_administrators_and_says_what_it_does_not_know(tmp_path):
+    async with running_app(tmp_path, **_keys()) as app:
+        assert (await app.send("/admin/usage", key=ALICE)).status == 403
+        for query in ("by=colour", "since=yesterday", "colour=red"):
+            refused = await app.send(f"/admin/usage?{query}", key=MASTER_KEY)
+            assert refused.status == 400, query
+        headers = [(b"x-admin-api-key", ADMIN_KEY.encode())]
+        answer = await app.send("/admin/usage?by=day,key&since=2026-01-01&until=2026-01-02", key=None, headers=headers)
+        assert answer.json == {"data": []}
+
+
+async def test_limits_and_spending_outlive_a_restart(tmp_path):
+    sections = {"prices": PRICES} | _keys(limits={"rpm": 2})
+    async with running_app(tmp_path, **sections) as app:
+        assert (await _chat(app)).status == 200
+    async with running_app(tmp_path, **sections) as app:
+        assert [(await _chat(app)).status for _ in range(2)] == [200, 429]
+        assert (await _usage(app))["alice"]["requests"] == 2
+
+
+async def test_no_key_and_no_text_is_in_the_ledgers_files(tmp_path):
+    async with running_app(tmp_path, prices=PRICES, **_keys(budget={"usd": 1})) as app:
+        await app.chat(ECHO, key=ALICE, text="a very private matter")
+        await _usage(app)
+    for path in (tmp_path / "state").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert ALICE.encode() not in content, path
+            assert b"private matter" not in content, path
