@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=150, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_STORE = r"^(embedded|(redis(\+sentinel|\+cluster)?|rediss|unix)://.+)$"
+_STORE = r"^(embedded|((redis|rediss)(\+sentinel|\+cluster)?|unix)://.+)$"
 StoreURL = Annotated[str, StringConstraints(pattern=_STORE)]
 Seconds = Annotated[float, Field(gt=0)]
 Level = Literal["debug", "info", "warning", "error", "critical"]

@@ -41,7 +41,6 @@ class LedgerKeeper:
         self._every_s = every_s
         self._file: LedgerFile | None = None
         self._name = ""
-        self._after: str | None = None
         self._source: Source | None = None
         self._task: asyncio.Task[None] | None = None
         # SQLite waits for the disk; the loop must not.
@@ -58,7 +57,6 @@ class LedgerKeeper:
 
     async def start(self, source: Source, *, name: str) -> None:
         """Take in what `source` has, from here on."""
-        self._after = await self.position(name)
         self._name = name
         self._source = source
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -83,12 +81,12 @@ class LedgerKeeper:
             return
         async with self._turn:
             while True:
-                records = await source.read(self._after, BATCH)
+                # Asked each time: another process may have had its turn.
+                records = await source.read(await self.position(self._name), BATCH)
                 if not records:
                     return
                 await self.run(lambda batch=records: self._opened.append(self._name, batch))  # type: ignore[misc]
-                self._after = str(records[-1].position)
-                await source.stored(self._after)
+                await source.stored(str(records[-1].position))
 
     async def ask(self, question: Callable[[LedgerFile], T]) -> T:
         """The answer of the file, all that was charged before included."""

@@ -38,12 +38,14 @@ class Pricing:
     def __init__(self, table: bytes, overrides: dict[str, Any], *, reading: Callable[[str], Any]) -> None:
         self._json = table
         self._overrides = overrides
-        self._table = PriceTable(table, overrides)
-        self.version = self._table.version
         self._day = 0
         self._found: dict[tuple[str, str], Price | None] = {}
         self._models: dict[tuple[str, str], _Model] = {}
         self._reading = reading
+        # Here, and not in somebody's request: both take milliseconds.
+        self._begin_day()
+        reading("")
+        self.version = self._table.version
 
     def of(self, provider: str, model: str, tier: str | None = None) -> Price | None:
         """What a provider's model costs, in this `service_tier`; None: unpriced."""

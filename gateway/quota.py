@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -50,6 +51,7 @@ class Quota:
                 node_id=f"{socket.gethostname()[:40]}-{os.getpid()}",
             )
         self._keeper = LedgerKeeper(self._folder / LEDGER)
+        self._source: _RedisSource | None = None
         self._starting: asyncio.Task[None] | None = None
         longest = max([settings.timeouts.total_s, *(d.timeouts.total_s for d in settings.deployments)])
         self.stage = QuotaStage(
@@ -67,12 +69,13 @@ class Quota:
         return self._redis is None or self._redis.available
 
     async def open(self) -> None:
-        """Raises OSError, sqlite3.Error or StoreUnsuitable for a store or ledger that cannot be used."""
+        """Raises OSError, ValueError, sqlite3.Error or StoreUnsuitable for a store or ledger that cannot be used."""
         await self._keeper.open()
         if self._redis is not None:
             await self._redis.open()
-            source = _RedisSource(self._redis, reader=socket.gethostname())
-            await self._keeper.start(source, name=f"redis:{self._settings.redis.prefix}")
+            lock = self._folder / f"{LEDGER}.lock"
+            self._source = _RedisSource(self._redis, reader=socket.gethostname(), lock=lock)
+            await self._keeper.start(self._source, name=f"redis:{self._settings.redis.prefix}")
         elif self._embedded is not None:
             await self._embedded.open(self._last)
             starting = self._start(self._embedded)
@@ -105,6 +108,8 @@ class Quota:
         await self._keeper.close()
         if self._embedded is not None:
             await self._embedded.close()
+        if self._source is not None:
+            self._source.close()
         if self._redis is not None:
             await self._redis.close()
 
@@ -135,10 +140,20 @@ class _EmbeddedSource:
 
 
 class _RedisSource:
-    def __init__(self, store: RedisQuota, *, reader: str) -> None:
+    """One of the processes that share a ledger reads for all of them: the one that has the lock."""
+
+    def __init__(self, store: RedisQuota, *, reader: str, lock: Path) -> None:
         self._ledger = store.ledger(reader)
+        self._lock = lock.open("a")
+        self._is_ours = False
 
     async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
+        if not self._is_ours:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return ()
+            self._is_ours = True
         entries = await self._ledger.read(after or "0-0", limit)
         return [
             Charge(entry.id, entry.status, entry.hold, entry.cost, int(entry.id.partition("-")[0]), entry.entry)
@@ -147,6 +162,10 @@ class _RedisSource:
 
     async def stored(self, position: str) -> None:
         await self._ledger.stored(position)
+
+    def close(self) -> None:
+        """The next one may."""
+        self._lock.close()
 
 
 def _allowance(given: Any) -> Allowance:

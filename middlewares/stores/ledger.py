@@ -32,15 +32,22 @@ _MIGRATIONS = (
         hold TEXT NOT NULL,
         amount INTEGER NOT NULL,
         priced INTEGER NOT NULL,
+        expired INTEGER NOT NULL,
         {", ".join(f"{name} TEXT" for name in _TEXTS)},
         {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
     ) STRICT;
     CREATE INDEX ledger_by_time ON ledger (at_ms);
+    CREATE INDEX ledger_by_hold ON ledger (hold);
     CREATE TABLE positions (source TEXT PRIMARY KEY, last TEXT NOT NULL) STRICT, WITHOUT ROWID
     """,
 )
-_COLUMNS = ("at_ms", "status", "hold", "amount", "priced", *_TEXTS, *TOKENS)
-_INSERT = f"INSERT INTO ledger ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_COLUMNS = ("at_ms", "status", "hold", "amount", "priced", "expired", *_TEXTS, *TOKENS)
+# A store that has lost its latest records in a failover may tell them again under new positions. Of one hold there is at
+# most one record that it has expired, and one of its end.
+_INSERT = f"""
+    INSERT INTO ledger ({", ".join(_COLUMNS)}) SELECT {", ".join(f"?{i + 1}" for i in range(len(_COLUMNS)))}
+    WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)
+"""  # noqa: S608
 # A correction changes what a request has cost, but is no request.
 _REQUESTS = "sum(status != 'late')"
 
@@ -141,6 +148,7 @@ def _row(charge: Charge) -> tuple[Any, ...]:
         charge.hold,
         charge.amount,
         int(detail.get("priced", True)),
+        int(charge.status == "estimated"),
         *(detail.get(name) for name in _TEXTS),
         *(0 if charge.status == "late" else detail.get(name, 0) for name in TOKENS),
     )

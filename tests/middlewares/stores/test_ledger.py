@@ -77,6 +77,15 @@ def test_the_position_is_kept_with_the_rows_all_or_none(ledger):
     assert ledger.last("s") == "2"
 
 
+def test_a_store_that_tells_again_what_it_has_told_is_not_believed(ledger):
+    ledger.append("s", [charge(1, 5), charge(2, 9, status="estimated")])
+    told_again = charge(1, 5)._replace(position="7-0")
+    expired_again = charge(2, 9, status="estimated")._replace(position="8-0")
+    ledger.append("s", [told_again, expired_again, charge(2, -4, status="late")])
+    ledger.append("s", [charge(2, -4, status="late")._replace(position="9-0")])
+    assert (ledger.total(), ledger.last("s")) == (10, "9-0")
+
+
 def test_a_record_without_details_still_counts(ledger):
     ledger.append("s", [Charge(1, "unknown", "h", 5, START, b"")])
     assert ledger.records()[0]["status"] == "unknown"
