@@ -46,7 +46,7 @@ class QuotaShell:
         self._kinds = dict(kinds)
         self._body = BodyStage(max_bytes=max_bytes)
         own: Any = EmbeddedQuota(keeps_charges=False)
-        self._store = own if store is None else store
+        self._store: Any = own if store is None else store
         self.stage = QuotaStage(
             self._store, allowances, quote, expires_in_ms=expires_in_ms, price_version=price_version
         )

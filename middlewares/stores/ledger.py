@@ -42,8 +42,8 @@ _MIGRATIONS = (
     """,
 )
 _COLUMNS = ("at_ms", "status", "hold", "amount", "priced", "expired", *_TEXTS, *TOKENS)
-# A store that has lost its latest records in a failover may tell them again under new positions. Of one hold there is at
-# most one record that it has expired, and one of its end.
+# A store that has lost its latest records in a failover may tell them again under new positions. Of one hold there is
+# at most one record that it has expired, and one of its end.
 _INSERT = f"""
     INSERT INTO ledger ({", ".join(_COLUMNS)}) SELECT {", ".join(f"?{i + 1}" for i in range(len(_COLUMNS)))}
     WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)

@@ -1,6 +1,7 @@
 """Limits, budgets and the ledger in the gateway's app: what callers see, what is charged, what is written down."""
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -163,7 +164,8 @@ async def test_an_exhausted_budget_names_level_id_limit_and_reset(tmp_path, upst
 async def test_what_is_forwarded_asks_for_no_more_than_was_reserved(tmp_path, upstream):
     budget = {"usd": "0.005"}
     async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
-        for asked in ({"max_tokens": 100}, {"max_tokens": 10_000}, {"max_completion_tokens": 9_000}, {}):
+        asks: list[Any] = [{"max_tokens": 100}, {"max_tokens": 10_000}, {"max_completion_tokens": 9_000}, {}]
+        for asked in asks:
             assert (await app.chat("fine", key=ALICE, **asked)).status == 200
         forwarded = [seen.json for seen in upstream.log.of("fine")]
         assert forwarded[0]["max_tokens"] == 100

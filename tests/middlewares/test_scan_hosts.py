@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import orjson
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi import Request as FastAPIRequest
 from fastapi.responses import StreamingResponse
@@ -25,6 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from tests.support.chunks import DONE, delta, finish
 from tests.support.client import events_of, text_of
+from tests.support.served import served
 from tollhouse.middlewares.scan import ScanMiddleware
 
 EMAIL = "kim.doe@example.com"
@@ -93,24 +89,6 @@ def _litestar(options: Options) -> Any:
 
 
 HOSTS: dict[str, Callable[[Options], Any]] = {"fastapi": _fastapi, "litestar": _litestar}
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[httpx.Client]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=10) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
 
 
 @pytest.mark.parametrize("host", HOSTS)
