@@ -8,7 +8,7 @@ from tests.proofs.length import IS_LONG, LONG_S, SHORT_S
 from tests.support.books import Books
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +24,7 @@ def books() -> Iterator[Books]:
 
 
 @pytest.fixture
-def figure(record_property, capsys):
+def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
     """Tells what a proof has come to, for docs/correctness.md."""
 
     def tell(**values: object) -> None:

@@ -1,4 +1,4 @@
-"""How long a proof runs: a short form for every day, and with QUOTA_LONG=1 (`make proofs`) the one whose figures are told."""
+"""How long a proof runs: short every day; with QUOTA_LONG=1 (`make proofs`) as long as docs/correctness.md says."""
 
 from __future__ import annotations
 

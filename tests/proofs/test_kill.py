@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.proofs.length import IS_LONG, rounds
 from tests.support.audit import check, statement, usage, wait_recorded
@@ -103,7 +103,9 @@ async def started(books: Books, folder: Path) -> AsyncIterator[Gateway]:
             gateway.wait()
 
 
-async def test_whatever_is_under_way_when_it_is_killed_is_charged_once(books: Books, tmp_path: Path, figure) -> None:
+async def test_whatever_is_under_way_when_it_is_killed_is_charged_once(
+    books: Books, tmp_path: Path, figure: Any
+) -> None:
     seed = int(os.environ.get("QUOTA_SEED") or time.time_ns() % 10**9)
     print("seed", seed)
     chance = random.Random(seed)

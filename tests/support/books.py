@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 READ, WRITTEN = 1000, 2000  # nano-USD per token
 PRICES = {"openai/*": {"input": "1", "output": "2"}}  # the same in USD per million
 WORD = "word "
+STEPS = 6  # tokens of `steps`
 PAUSE_S = 0.002  # between the tokens of `slow`
 
 
@@ -81,7 +82,7 @@ class Work:
         self.bill = bill
         self.body = body
         self.stream: bool = body.get("stream", False)
-        self.wanted = int(peer.argument or 5)
+        self.wanted = int(peer.argument)
 
     @property
     def tokens(self) -> int:
@@ -106,7 +107,7 @@ class Work:
         """The end of a stream."""
         await self.peer.chunk(finish("stop"))
         if usage and (self.body.get("stream_options") or {}).get("include_usage"):
-            await self.peer.chunk(event(BASE | {"choices": [], "usage": self._usage()}))
+            await self.peer.chunk(event(BASE | {"choices": [], "usage": self.usage(self.bill.completion)}))
         await self.peer.chunk(DONE)
         await self.peer.end()
         self.books.at(self.bill, "finished")
@@ -115,13 +116,17 @@ class Work:
         self.bill.completion = tokens
         message = {"role": "assistant", "content": WORD * tokens}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        answer = BASE | {"object": "chat.completion", "choices": [choice]} | ({"usage": self._usage()} if usage else {})
+        answer = (
+            BASE
+            | {"object": "chat.completion", "choices": [choice]}
+            | ({"usage": self.usage(self.bill.completion)} if usage else {})
+        )
         self.books.at(self.bill, "begun")
         await self.peer.answer(orjson.dumps(answer))
         self.books.at(self.bill, "finished")
 
-    def _usage(self) -> dict[str, int]:
-        prompt, completion = self.bill.prompt, self.bill.completion
+    def usage(self, completion: int) -> dict[str, int]:
+        prompt = self.bill.prompt
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
@@ -184,6 +189,17 @@ async def unfinished(work: Work) -> None:
     await work.peer.until_gone()
 
 
+async def steps(work: Work) -> None:
+    """The argument is the number of events: of six tokens, the end of the choice, usage, [DONE]. Then nothing."""
+    ends = [finish("stop"), event(BASE | {"choices": [], "usage": work.usage(STEPS)}), DONE]
+    if work.wanted:
+        await work.peer.stream_head()
+    for written in [delta(WORD)] * min(work.wanted, STEPS) + ends[: max(0, work.wanted - STEPS)]:
+        work.bill.completion = min(STEPS, work.bill.completion + 1)
+        await work.peer.chunk(written)
+    await work.peer.until_gone()
+
+
 async def mute(work: Work) -> None:
     """It works, and nothing comes."""
     work.bill.completion = work.tokens
@@ -197,7 +213,9 @@ async def refuse(work: Work) -> None:
     await work.peer.answer(b'{"error":{"message":"no","type":"x","code":null}}', status=f"{work.wanted} No")
 
 
-BEHAVIOURS = {script.__name__: script for script in (answer, slow, silent, deaf, cut, hang, unfinished, mute, refuse)}
+BEHAVIOURS = {
+    script.__name__: script for script in (answer, slow, silent, deaf, cut, hang, unfinished, steps, mute, refuse)
+}
 
 
 def prompt_tokens(body: dict[str, Any]) -> int:
