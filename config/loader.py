@@ -178,6 +178,7 @@ def _server(file: File) -> dict[str, Any]:
         "state_dir",
         "drain_s",
         "linger_s",
+        "hold_margin_s",
         "default_model",
         "default_provider",
     )
@@ -234,7 +235,7 @@ def _deployments(
             message = f"no key for the provider {default_provider} is in the environment"
             source.report(("default_provider",), message, warning=True)
     if deployments.ECHO.model_name not in names:
-        made.append(deployments.ECHO)
+        made.append(replace(deployments.ECHO, timeouts=timeouts))
     return tuple(made)
 
 

@@ -128,6 +128,8 @@ class Settings:
     # By "provider/model"; where it ends in *, by its beginning. What is not here has the price of config/prices.json.
     prices: dict[str, Override] = field(default_factory=dict)
     drain_s: float = 30.0  # after SIGTERM, running streams may take so long (LLM_GATEWAY_DRAIN_S)
+    # A hold that nobody ends is charged in full this long after the longest stream and the drain.
+    hold_margin_s: float = 120.0
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0

@@ -102,11 +102,16 @@ class _Attempt:
                 call = await self._ask(target)
                 if number < last and _worth_another(call):
                     self._count(target, f"http_{call.reader.status}")
+                    # It has refused, so nothing is to be paid: the next one may not even be reached.
+                    if self._exchange.outcome is not None:
+                        self._exchange.outcome.asked = False
                     continue
                 body = _whole(call)
             except UpstreamError as error:
                 self._count(target, error.code)
                 if number < last and error.retryable:
+                    if self._exchange.outcome is not None:
+                        self._exchange.outcome.pass_over()
                     continue
                 self._exchange.provider = target.provider
                 await self._give_up(error)
@@ -362,7 +367,9 @@ def _take_down(outcome: Outcome, call: Call) -> None:
     outcome.text_bytes = reader.text_bytes
     outcome.refused = status >= 300 and bool(call.flags & END)
     outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
-    outcome.completed = outcome.answered and not call.flags & FAULT and (reader.done or bool(call.flags & END))
+    # A stream whose choices have ended may still owe its usage.
+    is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
+    outcome.completed = outcome.answered and is_over and not call.flags & FAULT
 
 
 def _worth_another(call: Call) -> bool:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.stores.redis.store import RedisQuota
 
 LEDGER = "ledger.db"
-_MARGIN_S = 120.0  # of a hold, beyond the longest stream and the drain
 _SLOTS = 64
 
 
@@ -58,7 +57,7 @@ class Quota:
             self._embedded or self._redis,  # type: ignore[arg-type]
             self.allowances,
             pricing.quote,
-            expires_in_ms=int((longest + settings.drain_s + _MARGIN_S) * 1000),
+            expires_in_ms=int((longest + settings.drain_s + settings.hold_margin_s) * 1000),
             price_version=pricing.version,
             tally=self.tally,
         )
@@ -133,6 +132,9 @@ class _EmbeddedSource:
         self._store = store
 
     async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
+        if after is not None:
+            # Between the look at the ledger's file and the opening of the store, a predecessor may have stored more.
+            self._store.stored(int(after))
         return self._store.charges(limit)
 
     async def stored(self, position: str) -> None:

@@ -66,6 +66,7 @@ class Outcome:
         "answered",
         "asked",
         "completed",
+        "passed_over",
         "price",
         "provider",
         "refused",
@@ -76,6 +77,7 @@ class Outcome:
 
     def __init__(self) -> None:
         self.asked = False  # an upstream may have worked for it
+        self.passed_over = False  # so may another one, whose answer nobody waited for
         self.refused = False  # an upstream has refused it, so nothing is to be paid
         self.answered = False  # an answer, or the beginning of a stream, has come
         self.completed = False  # it came to its end
@@ -84,6 +86,11 @@ class Outcome:
         self.price: Price | None = None
         self.provider = ""
         self.upstream_model = ""
+
+    def pass_over(self) -> None:
+        """Another upstream is asked, because this one has failed."""
+        self.passed_over |= self.asked
+        self.asked = False
 
 
 class Tally:
@@ -149,7 +156,7 @@ class QuotaStage(Stage):
             return
         exchange.charge = None
         outcome = exchange.outcome
-        if outcome is None or not outcome.asked:
+        if outcome is None or not (outcome.asked or outcome.passed_over):
             self._end(lambda: self._store.release(charge.hold))
             return
         amount, tokens, status = came_to(charge, outcome)
@@ -225,7 +232,9 @@ class QuotaStage(Stage):
 
     async def _decide(self, exchange: Exchange, charge: Charge, answer: Any) -> None:
         """What is left to do where the first answer has not come yet, or was no admission."""
-        for _ in range(MOST_TRIES):
+        for tries in range(MOST_TRIES):
+            if tries:
+                answer = self._ask(charge)
             while not isinstance(answer, (Admitted, Denied, Stale)):
                 try:
                     answer = await answer
@@ -248,7 +257,6 @@ class QuotaStage(Stage):
                     needed = charge.quote.minimum if is_money else charge.quote.tokens
                     raise quota_errors.denied(charge.charged, answer, needed)
                 charge.quote = exact
-            answer = self._ask(charge)
         raise unavailable()
 
     def _admitted(self, exchange: Exchange, charge: Charge, answer: Admitted) -> None:
@@ -289,13 +297,13 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     if tokens is not None:
         amount = price.cost(tokens) if price is not None else 0
         return amount, tokens.prompt + tokens.completion, "complete" if outcome.completed else "incomplete"
-    if outcome.refused:
+    if outcome.refused and not outcome.passed_over:
         return 0, 0, "failed"
     if not outcome.answered:
         # Nobody knows whether the upstream has worked for it.
         return charge.granted, quote.tokens, "incomplete"
     if outcome.completed:
-        written = -(-outcome.text_bytes // quote.bytes_per_token)
+        written = -(-outcome.text_bytes // quote.bytes_per_token) if quote.output else 0
         read = quote.estimate
         amount = price.bound(read, written) if price is not None else 0
         return amount, read + written, "estimated"

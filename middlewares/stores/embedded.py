@@ -76,6 +76,7 @@ class EmbeddedQuota:
         self._openings = 0
         self._opened = asyncio.Event()
         self._inbox: int | None = None
+        self._is_over = False  # handed over
         if self._store is not None:
             self._opened.set()
             if not keeps_charges:
@@ -106,7 +107,11 @@ class EmbeddedQuota:
 
     def hand_over(self) -> None:
         """Admit nothing more, and let the next process have the store. What is still to end goes to its inbox."""
-        if self._folder is not None and self._store is not None:
+        if self._folder is None:
+            return
+        # One that still waits for it must not get it now, and keep it from its own successor for as long as it drains.
+        self._is_over = True
+        if self._store is not None:
             self._opened.clear()
             self._store = None
             self._natives.clear()
@@ -116,7 +121,11 @@ class EmbeddedQuota:
         if self._inbox is not None:
             os.close(self._inbox)
             self._inbox = None
-            await self._try()
+            self._is_over = False
+            try:
+                await self._try()
+            except Exception as error:  # noqa: BLE001 - what is in the inbox stays there for the next process
+                logger.error("the store of limits and budgets cannot be opened: %s", error)  # noqa: TRY400
 
     async def close(self) -> None:
         """Everything is on the disk when this returns."""
@@ -240,33 +249,47 @@ class EmbeddedQuota:
                 store = await loop.run_in_executor(None, _open, self._folder / str(slot), stored)
             except BlockingIOError:
                 continue
+            if self._is_over:
+                return True  # and so is the store, with this frame
             self.slot = slot
             self._store = store
             self._openings += 1
-            self._read_inbox(store)
             self._opened.set()
+            self._visit(store)
             return True
         return False
 
     async def _wait(self) -> None:
-        while not await self._try():  # noqa: ASYNC110
-            await asyncio.sleep(BUSY_POLL_S)  # another process lets go: there is no event for that
-        logger.info("the store was handed over")
+        failed = False
+        while not self._is_over:
+            try:
+                if await self._try():
+                    logger.info("the store was handed over")
+                    return
+            except Exception as error:  # noqa: BLE001 - whatever it is may pass, and nothing is admitted meanwhile
+                if not failed:
+                    logger.error("the store of limits and budgets cannot be opened: %s", error)  # noqa: TRY400
+                failed = True
+            await asyncio.sleep(
+                BUSY_POLL_S if not failed else 1.0
+            )  # another process lets go: there is no event for that
 
     async def _look_after(self) -> None:
         rounds = 0
         while True:
             await asyncio.sleep(INBOX_POLL_S)
             rounds += 1
-            store = self._store
-            if store is None:
-                continue
-            try:
-                self._read_inbox(store)
-                if rounds * INBOX_POLL_S % EXPIRE_EVERY_S < INBOX_POLL_S:
-                    store.expire_due(EXPIRE_AT_ONCE)
-            except OSError as error:
-                logger.error("the store of limits and budgets: %s", error)  # noqa: TRY400
+            # Not by a name of this frame's: a store that is handed over must be let go of at once.
+            if self._store is not None:
+                self._visit(self._store, expire=rounds * INBOX_POLL_S % EXPIRE_EVERY_S < INBOX_POLL_S)
+
+    def _visit(self, store: QuotaStore, *, expire: bool = False) -> None:
+        try:
+            self._read_inbox(store)
+            if expire:
+                store.expire_due(EXPIRE_AT_ONCE)
+        except OSError as error:
+            logger.error("the store of limits and budgets: %s", error)  # noqa: TRY400
 
     def _leave_word(self, ending: str, entry: bytes) -> str:
         assert self._folder is not None

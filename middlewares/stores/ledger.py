@@ -42,11 +42,12 @@ _MIGRATIONS = (
     """,
 )
 _COLUMNS = ("at_ms", "status", "hold", "amount", "priced", "expired", *_TEXTS, *TOKENS)
-# A store that has lost its latest records in a failover may tell them again under new positions. Of one hold there is
-# at most one record that it has expired, and one of its end.
+# A shared store that has lost its latest records in a failover may tell them again under new positions. Of one hold
+# there is at most one record that it has expired, and one of its end. An embedded store numbers its records without a
+# gap, and its holds by itself: others may have the same numbers.
 _INSERT = f"""
     INSERT INTO ledger ({", ".join(_COLUMNS)}) SELECT {", ".join(f"?{i + 1}" for i in range(len(_COLUMNS)))}
-    WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)
+    WHERE ?{len(_COLUMNS) + 1} OR NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)
 """  # noqa: S608
 # A correction changes what a request has cost, but is no request.
 _REQUESTS = "sum(status != 'late')"
@@ -100,7 +101,7 @@ class LedgerFile:
         if not charges:
             return
         with sqlite.transaction(self._db):
-            self._db.executemany(_INSERT, map(_row, charges))
+            self._db.executemany(_INSERT, ((*_row(one), isinstance(one.position, int)) for one in charges))
             self._db.execute(
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
                 (source, str(charges[-1].position)),

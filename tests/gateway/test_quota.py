@@ -8,6 +8,8 @@ import pytest
 
 from tests.support import hostile
 from tests.support.app import ADMIN_KEY, running_app
+from tests.support.books import PRICES as BOOKED
+from tests.support.books import Books
 from tests.support.chunks import DONE, delta, finish
 from tests.support.client import chat_body, events_of
 from tests.support.gateway import MASTER_KEY, model
@@ -30,6 +32,12 @@ def _keys(**alice):
 @pytest.fixture
 def upstream():
     with ScriptedUpstream(hostile.SCRIPTS | {"no-usage": _no_usage}) as running:
+        yield running
+
+
+@pytest.fixture
+def books():
+    with Books() as running:
         yield running
 
 
@@ -272,3 +280,22 @@ async def test_no_key_and_no_text_is_in_the_ledgers_files(tmp_path):
             content = path.read_bytes()
             assert ALICE.encode() not in content, path
             assert b"private matter" not in content, path
+
+
+async def test_a_whole_answer_without_usage_is_estimated_by_its_text(tmp_path, books):
+    async with running_app(tmp_path, model_list=_one(books), prices=BOOKED, **_keys(budget={"usd": 1})) as app:
+        assert (await app.chat("silent@50", key=ALICE, max_tokens=100)).status == 200
+        row = (await _usage(app, "status"))["estimated"]
+        assert float(row["cost_usd"]) * 1e9 >= books.owed
+
+
+async def test_who_is_refused_by_one_target_and_does_not_reach_the_next_owes_nothing(tmp_path, upstream):
+    models = [model("m", upstream.base_url, upstream="openai/status@500"), _unreachable("m")]
+    async with running_app(tmp_path, model_list=models, prices=PAID, **_keys(budget={"usd": 1})) as app:
+        for _ in range(4):  # their turns change
+            assert (await app.chat("m", key=ALICE, max_tokens=100)).status >= 500
+        assert all(float(row["cost_usd"]) == 0 for row in (await _usage(app)).values())
+
+
+def _unreachable(name):
+    return model(name, f"http://127.0.0.1:{free_port()}/v1", upstream="openai/gone")

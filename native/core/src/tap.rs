@@ -109,6 +109,8 @@ const PARSE_WHOLE: usize = 1 << 20;
 /// What an event turned out to hold, before it is judged.
 #[derive(Default)]
 struct Findings {
+    /// It is a whole body: a choice has a message, and no deltas.
+    is_body: bool,
     has_choices: bool,
     has_usage: bool,
     kind: Option<Vec<u8>>,
@@ -154,11 +156,13 @@ impl Tap {
             return;
         }
         if body.len() <= PARSE_WHOLE {
-            let mut found = Findings::default();
+            let mut found = Findings { is_body: true, ..Findings::default() };
             // A body that is no JSON says nothing; it passes as it is.
             let _ = self.read(body, &mut found);
+            self.text_bytes += found.text_bytes;
             return;
         }
+        self.text_bytes += body.len() as u64;
         for key in [&b"\"usage\""[..], b"\"usageMetadata\""] {
             if let Some(place) = memchr::memmem::rfind(body, key) {
                 let rest = body[place + key.len()..].trim_ascii_start();
@@ -299,6 +303,7 @@ impl Tap {
                     }
                 }
                 b"delta" | b"text" => text(reader, found)?,
+                b"message" if found.is_body => text(reader, found)?,
                 _ => {
                     reader.skip_value()?;
                 }

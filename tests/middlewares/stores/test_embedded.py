@@ -156,6 +156,36 @@ async def test_what_is_left_in_the_inbox_is_read_at_the_next_start(tmp_path, cap
     await again.close()
 
 
+async def test_one_that_still_waits_when_it_is_to_hand_over_leaves_the_store_to_the_next(tmp_path):
+    first = await _opened(tmp_path)
+    second, third = EmbeddedQuota(tmp_path), EmbeddedQuota(tmp_path)
+    await second.open()
+    second.hand_over()
+    await third.open()
+    first.hand_over()
+    await asyncio.wait_for(third.opened(), 5)
+    assert (second.available, third.available) == (False, True)
+    for store in (second, third, first):
+        await store.close()
+
+
+async def test_a_store_that_cannot_be_opened_yet_is_tried_again_and_told_of(tmp_path, caplog):
+    first = await _opened(tmp_path)
+    second = EmbeddedQuota(tmp_path)
+    await second.open()
+    (tmp_path / "0").rename(tmp_path / "away")
+    (tmp_path / "0").write_bytes(b"no folder")
+    async with asyncio.timeout(5):
+        while "cannot be opened" not in caplog.text:
+            await asyncio.sleep(0.01)
+    (tmp_path / "0").unlink()
+    (tmp_path / "away").rename(tmp_path / "0")
+    first.hand_over()
+    await asyncio.wait_for(second.opened(), 5)
+    for store in (first, second):
+        await store.close()
+
+
 async def test_where_nothing_is_limited_every_process_has_a_store_of_its_own(tmp_path):
     stores = [await _opened(tmp_path, slots=3) for _ in range(3)]
     assert sorted(store.slot for store in stores) == [0, 1, 2]

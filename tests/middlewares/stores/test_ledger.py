@@ -86,6 +86,12 @@ def test_a_store_that_tells_again_what_it_has_told_is_not_believed(ledger):
     assert (ledger.total(), ledger.last("s")) == (10, "9-0")
 
 
+def test_holds_of_different_embedded_stores_may_have_the_same_number(ledger):
+    ledger.append("embedded:0", [charge(1, 5)])
+    ledger.append("embedded:1", [charge(1, 7)])
+    assert (ledger.total(), ledger.last("embedded:1")) == (12, "1")
+
+
 def test_a_record_without_details_still_counts(ledger):
     ledger.append("s", [Charge(1, "unknown", "h", 5, START, b"")])
     assert ledger.records()[0]["status"] == "unknown"

@@ -32,6 +32,22 @@ fn usage_is_the_last_that_was_told() {
 }
 
 #[test]
+fn the_text_of_a_whole_body_is_counted() {
+    let mut tap = Tap::new(Dialect::Chat);
+    tap.body(br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"four"},"finish_reason":"stop"},
+        {"index":1,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function",
+        "function":{"name":"f","arguments":"{}"}}]}}]}"#);
+    assert_eq!(tap.text_bytes, 4 + 1 + 2);
+    assert_eq!(totals(&tap), None);
+    let mut tap = Tap::new(Dialect::Completions);
+    tap.body(br#"{"choices":[{"index":0,"text":"three"}]}"#);
+    assert_eq!(tap.text_bytes, 5);
+    let mut tap = Tap::new(Dialect::Completions);
+    tap.body(br#"{"object":"list","data":[{"object":"embedding","embedding":[0.5,0.25]}]}"#);
+    assert_eq!(tap.text_bytes, 0);
+}
+
+#[test]
 fn anthropic_counts_cache_tokens_apart() {
     let mut tap = Tap::new(Dialect::Messages);
     let start = r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":10,
