@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -77,9 +78,8 @@ def _litestar(stack: Stack) -> Any:
     async def note(request: LitestarRequest[Any, Any, Any]) -> dict[str, int]:
         return {"length": len(await request.body())}
 
-    return Litestar(
-        [chat, note], openapi_config=None, middleware=[DefineMiddleware(m, **options) for m, options in stack]
-    )
+    layers = [DefineMiddleware(middleware, **options) for middleware, options in stack]
+    return Litestar([chat, stream, note], openapi_config=None, middleware=layers)
 
 
 HOSTS: dict[str, Callable[[Stack], Any]] = {"fastapi": _fastapi, "litestar": _litestar}
@@ -98,6 +98,13 @@ def _prices() -> Callable[[str], Any]:
 
 def _chat(model: str = "m", **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "hello"}]} | more
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_requests_are_limited_for_each_key_and_told_as_openai_does(host):
@@ -122,6 +129,8 @@ def test_tokens_are_counted_as_the_answer_says_whole_or_streamed(host):
             assert answer.status_code == 200
             if path == STREAM:
                 assert events_of(answer.content)[-1] == b"[DONE]"
+            # The client has its answer before the app has returned.
+            _until(lambda: store.open_holds == 0)
             probe = client.post("/note", content=b"x")
             assert probe.headers["x-ratelimit-remaining-tokens"] == str(left)
         refused = client.post(CHAT, json=_chat(max_tokens=5000))
@@ -136,8 +145,12 @@ def test_a_budget_lowers_what_is_asked_for_and_then_refuses(host):
     with served(host([(BudgetMiddleware, budget)])) as client:
         first = client.post(STREAM, json=_chat(max_tokens=10_000))
         assert first.status_code == 200
+        _until(lambda: store.open_holds == 0)
         assert 16 <= SEEN[0]["max_tokens"] < 400
-        statuses = [client.post(CHAT, json=_chat(max_tokens=20)).status_code for _ in range(60)]
+        statuses = []
+        for _ in range(60):
+            statuses.append(client.post(CHAT, json=_chat(max_tokens=20)).status_code)
+            _until(lambda: store.open_holds == 0)
         assert set(statuses) == {200, 429}
         refused = client.post(CHAT, json=_chat(max_tokens=20))
         assert refused.json()["error"]["code"] == "budget_exceeded"
@@ -159,6 +172,7 @@ def test_both_may_be_stacked_and_each_settles_its_own(host):
     with served(host(stack)) as client:
         for path in (CHAT, STREAM, CHAT):
             assert client.post(path, json=_chat()).status_code == 200
+            _until(lambda: not limited.open_holds + paid.open_holds)
     assert (limited.open_holds, paid.open_holds) == (0, 0)
     assert paid.accounts() == [("key:anonymous:usd:total", 0, 39_000, 0)]
 
