@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import Settings
     from tollhouse.gateway.pricing import Pricing
     from tollhouse.middlewares.stores.redis.store import RedisQuota
+    from tollhouse.middlewares.stores.soft import SoftQuota
 
 LEDGER = "ledger.db"
 _SLOTS = 64
@@ -37,10 +38,12 @@ class Quota:
         self.tally = Tally()
         self._embedded: EmbeddedQuota | None = None
         self._redis: RedisQuota | None = None
+        soft: SoftQuota | None = None
         if settings.store == "embedded":
             self._embedded = EmbeddedQuota(self._folder / "quota", slots=1 if self.allowances else _SLOTS)
         else:
             from tollhouse.middlewares.stores.redis.store import RedisQuota  # noqa: PLC0415 - only where it is used
+            from tollhouse.middlewares.stores.soft import SoftQuota  # noqa: PLC0415
 
             self._redis = RedisQuota(
                 settings.store,
@@ -49,6 +52,7 @@ class Quota:
                 op_timeout_s=settings.redis.op_timeout_s,
                 node_id=f"{socket.gethostname()[:40]}-{os.getpid()}",
             )
+            soft = SoftQuota(self._redis)
         self._keeper = LedgerKeeper(self._folder / LEDGER)
         self._source: _RedisSource | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -60,6 +64,7 @@ class Quota:
             expires_in_ms=int((longest + settings.drain_s + settings.hold_margin_s) * 1000),
             price_version=pricing.version,
             tally=self.tally,
+            soft=soft,
         )
 
     @property

@@ -32,6 +32,7 @@ logger = logging.getLogger("tollhouse.quota")
 
 Quoter = Callable[["Exchange"], "Quote | None"]
 Who = tuple[str, str | None, str | None, str]  # key, user, team, model
+Found = tuple[Charged, Any, Any]  # what is charged, what the store calls that, the store
 
 
 class Store(Protocol):
@@ -46,11 +47,11 @@ class Store(Protocol):
 class Charge:
     """What one request is charged on and has reserved. `output`: the most tokens of each answer, if that is bounded."""
 
-    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "who")
+    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "store", "who")
 
-    def __init__(self, who: Who, found: tuple[Charged, Any], quote: Quote, request_id: str) -> None:
+    def __init__(self, who: Who, found: Found, quote: Quote, request_id: str) -> None:
         self.who = who
-        self.charged, self.plan = found
+        self.charged, self.plan, self.store = found
         self.quote = quote
         key, user, team, model = who
         self.meta: dict[str, Any] = {"request": request_id, "key": key, "team": team, "user": user, "model": model}
@@ -108,7 +109,8 @@ class QuotaStage(Stage):
     """Admits, and settles.
 
     quote: what a request may come to; None for one that costs nothing. expires_in_ms: after so long a hold that nobody
-    has ended is charged in full. price_version: goes into the ledger.
+    has ended is charged in full. price_version: goes into the ledger. soft: the store for requests whose budgets are
+    all soft, if that is another one.
     """
 
     def __init__(
@@ -120,15 +122,17 @@ class QuotaStage(Stage):
         expires_in_ms: int,
         price_version: str = "",
         tally: Tally | None = None,
+        soft: Store | None = None,
     ) -> None:
         self._store = store
+        self._soft = store if soft is None else soft
         self._allowances = allowances
         self._quote = quote
         self._expires_in_ms = expires_in_ms
         self._price_version = price_version
         self.tally = tally or Tally()
         # By (key, user, team, model): what is charged, and how the store calls that.
-        self._plans: dict[tuple[str, str | None, str | None, str], tuple[Charged, Any]] = {}
+        self._plans: dict[Who, Found] = {}
         self._ending: set[asyncio.Future[Any]] = set()
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
@@ -157,7 +161,7 @@ class QuotaStage(Stage):
         exchange.charge = None
         outcome = exchange.outcome
         if outcome is None or not (outcome.asked or outcome.passed_over):
-            self._end(lambda: self._store.release(charge.hold))
+            self._end(lambda: charge.store.release(charge.hold))
             return
         amount, tokens, status = came_to(charge, outcome)
         exchange.cost = amount
@@ -182,18 +186,19 @@ class QuotaStage(Stage):
         elif tokens:
             entry |= {"input": min(tokens, charge.quote.estimate), "output": max(0, tokens - charge.quote.estimate)}
         line = orjson.dumps(entry)
-        self._end(lambda: self._store.settle(charge.hold, amount=amount, tokens=tokens, entry=line))
+        self._end(lambda: charge.store.settle(charge.hold, amount=amount, tokens=tokens, entry=line))
 
     async def settled(self) -> None:
         """Wait until every end that was told to the store so far has arrived there, or is kept to be told again."""
         while self._ending:
             await asyncio.wait(set(self._ending))
 
-    def _make(self, exchange: Exchange, who: Who, now_ms: int) -> tuple[Charged, Any]:
+    def _make(self, exchange: Exchange, who: Who, now_ms: int) -> Found:
         if len(self._plans) >= _KEPT_PLANS:
             self._plans.clear()
         found = charged(self._allowances.of(exchange.principal, exchange.model), now_ms)
-        made = self._plans[who] = found, self._store.plan(found.meters)
+        store = self._soft if found.has_budget and not found.has_hard else self._store
+        made = self._plans[who] = found, store.plan(found.meters), store
         return made
 
     def _ask(self, charge: Charge) -> Any:
@@ -206,7 +211,7 @@ class QuotaStage(Stage):
             elif charge.charged.has_hard:
                 raise quota_errors.unpriced(charge.who[3], charge.charged)
         try:
-            return self._store.admit(
+            return charge.store.admit(
                 charge.plan,
                 tokens=quote.tokens,
                 want=want,
@@ -245,7 +250,7 @@ class QuotaStage(Stage):
                 self._admitted(exchange, charge, answer)
                 return
             if isinstance(answer, Stale):
-                charge.charged, charge.plan = self._make(exchange, charge.who, answer.now_ms)
+                charge.charged, charge.plan, charge.store = self._make(exchange, charge.who, answer.now_ms)
             else:
                 label = charge.charged.labels[answer.index]
                 is_money = label.what == "budget"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
@@ -32,6 +33,14 @@ def wait_until(probe: Callable[[], T | None], *, what: str, timeout_s: float = 1
             msg = f"not within {timeout_s:g} s: {what}"
             raise AssertionError(msg)
         time.sleep(every_s)
+
+
+async def until(probe: Callable[[], Awaitable[object]], *, what: str, timeout_s: float = 10.0) -> None:
+    """Wait until `probe` answers something truthy; fails the test when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not await probe():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        await asyncio.sleep(0.01)
 
 
 def process_tree(pid: int) -> list[int]:

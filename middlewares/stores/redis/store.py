@@ -182,6 +182,10 @@ class RedisQuota:
         tail = (FINISH_NUMBERS(amount, tokens), b"\r\n$%d\r\n" % len(entry), entry, b"\r\n")
         return await self._finish(hold, "settle", tail)
 
+    async def charge(self, plan: Plan, *, amount: int, entry: bytes = b"") -> str:
+        """Post what was spent without an admission of this store. Answers `unknown`, and raises, as settle does."""
+        return await self.settle(Hold(self._next_key(), plan, 0), amount=amount, entry=entry)
+
     async def release(self, hold: Hold) -> str:
         """Give everything back: only where the upstream has surely not been asked.
 
