@@ -92,13 +92,17 @@ def _resolve(
 def _validated(source: Document) -> File:
     """The file as a model; parts that are wrong are reported and left out, so that the rest is checked as well."""
     data = source.data
+    told: set[Place] = set()
     for _ in range(100):
         try:
             return File.model_validate(data)
         except ValidationError as error:
             places = [(_place(data, defect["loc"]), _said(defect)) for defect in error.errors()]
             for place, said in places:
-                source.report(place, said)
+                # What was wrong and is left out is not missing as well.
+                if place not in told:
+                    source.report(place, said)
+            told.update(place for place, _ in places)
             # Each once, and from the end, so that no index moves before its turn.
             for place in sorted({_removable(data, place) for place, _ in places} - {()}, reverse=True):
                 data = _without(data, place)
