@@ -170,6 +170,8 @@ class _Attempt:
             exchange.outcome.price = self._forwarder.price(target.provider, name, view.service_tier)
             exchange.outcome.provider = target.provider
             exchange.outcome.upstream_model = name
+            if view.include_usage and exchange.outcome.price is not None:
+                call.reader.tell_cost(exchange.outcome.price)
         if most is not None and view.stream:
             call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)

@@ -66,12 +66,21 @@ async def test_an_answer_says_what_it_cost_and_the_ledger_has_it(tmp_path):
         usage = response.json["usage"]
         nano = usage["prompt_tokens"] * 1000 + usage["completion_tokens"] * 2000
         assert float(response.header("x-gateway-cost-usd") or "") * 1e9 == pytest.approx(nano)
-        stream = await _chat(app, stream=True)
-        assert stream.complete
+        assert (await _chat(app, stream=True)).complete
         row = (await _usage(app))["alice"]
         assert (row["requests"], row["cost_usd"]) == (2, f"{nano * 2 / 1e9:.9f}".rstrip("0"))
         assert (row["input"], row["output"]) == (usage["prompt_tokens"] * 2, usage["completion_tokens"] * 2)
         assert await app.metric("gateway_cost_usd_total") == pytest.approx(nano * 2 / 1e9)
+
+
+async def test_a_stream_tells_what_it_cost_with_the_usage_that_was_asked_for(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys()) as app:
+        asked = await app.chat("fine", key=ALICE, stream=True, stream_options={"include_usage": True})
+        last = orjson.loads(events_of(asked.body)[-2])
+        assert (last["usage"]["completion_tokens"], last["x_gateway_cost_usd"]) == (3, "0.000013")
+        plain = await app.chat("fine", key=ALICE, stream=True)
+        assert b"usage" not in plain.body
+        assert (await _usage(app))["alice"]["cost_usd"] == "0.000026"
 
 
 async def test_the_headers_count_down_and_the_limit_names_whose_it_is(tmp_path):

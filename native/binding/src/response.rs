@@ -1,5 +1,7 @@
 //! `ResponseReader`.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -144,6 +146,11 @@ impl PyResponseReader {
     #[pyo3(signature = (price, /))]
     fn cost(&self, price: &PyPrice) -> Option<u64> {
         Some(price.price.cost(&self.response.tokens()?))
+    }
+
+    #[pyo3(signature = (price, /))]
+    fn tell_cost(&mut self, price: &PyPrice) {
+        self.response.tell_cost(Arc::clone(&price.price));
     }
 
     #[getter]

@@ -1,5 +1,8 @@
 //! One response of an upstream: decoded, framed and tapped in one pass over what each read brings.
 
+use std::sync::Arc;
+
+use crate::cost::Price;
 use crate::http1::response::Decoder;
 use crate::http1::{self, Step};
 use crate::sse::{Framed, Framer};
@@ -65,6 +68,8 @@ struct Stream {
     max_output: u64,
     /// Events with generated text, each of which has a token at least.
     texts: u64,
+    /// By which the cost is told with the usage.
+    price: Option<Arc<Price>>,
     events: u64,
     malformed: u64,
     done: bool,
@@ -83,6 +88,7 @@ impl Response {
             strip_usage,
             max_output: u64::MAX,
             texts: 0,
+            price: None,
             events: 0,
             malformed: 0,
             done: false,
@@ -106,6 +112,11 @@ impl Response {
     /// End the stream in front of the event with which it surely has more generated tokens.
     pub fn limit_output(&mut self, tokens: u64) {
         self.stream.max_output = tokens;
+    }
+
+    /// Tell what the answer has cost in the chunk that has nothing but its usage (`x_gateway_cost_usd`).
+    pub fn tell_cost(&mut self, price: Arc<Price>) {
+        self.stream.price = Some(price);
     }
 
     /// Take in what was read; returns flags.
@@ -400,7 +411,12 @@ impl Stream {
             Verdict::Pass if self.is_beyond(before) => {
                 self.failed = Some(("spent", "what was reserved for this answer is used up".into()));
             }
-            Verdict::Pass | Verdict::UsageOnly => self.pass(block.raw(), out, is_last),
+            Verdict::UsageOnly => {
+                let start = out.len();
+                self.pass(block.raw(), out, is_last);
+                self.add_cost(start, out);
+            }
+            Verdict::Pass => self.pass(block.raw(), out, is_last),
             Verdict::Done => {
                 self.done = true;
                 self.pass(block.raw(), out, is_last);
@@ -425,6 +441,14 @@ impl Stream {
         bytes > before && (self.texts > self.max_output || bytes / BYTES_PER_TOKEN > self.max_output)
     }
 
+    /// The last member of the object that stands in `out` from `start` on.
+    fn add_cost(&self, start: usize, out: &mut Vec<u8>) {
+        let (Some(price), Some(tokens)) = (&self.price, self.tap.usage.tokens()) else { return };
+        let Some(end) = memchr::memrchr(b'}', &out[start..]) else { return };
+        let member = format!(",\"x_gateway_cost_usd\":\"{}\"", dollars(price.cost(&tokens)));
+        out.splice(start + end..start + end, member.into_bytes());
+    }
+
     fn pass(&mut self, raw: &[u8], out: &mut Vec<u8>, is_last: bool) {
         self.events += 1;
         self.passed = true;
@@ -434,6 +458,12 @@ impl Stream {
             out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") { b"\n" } else { b"\n\n" });
         }
     }
+}
+
+/// Nano-USD as dollars, without an exponent and without needless zeros.
+fn dollars(nano: u64) -> String {
+    let (whole, part) = (nano / 1_000_000_000, format!("{:09}", nano % 1_000_000_000));
+    format!("{whole}.{:0<2}", part.trim_end_matches('0'))
 }
 
 fn ends_blank(raw: &[u8]) -> bool {

@@ -229,6 +229,8 @@ class ResponseReader:
     @property
     def tokens(self) -> Tokens | None:
         """The same by kind."""
+    def tell_cost(self, price: Price, /) -> None:
+        """Add what the stream has cost (`x_gateway_cost_usd`, a string) to the chunk that holds nothing but its usage."""
     def cost(self, price: Price, /) -> int | None:
         """What the answer cost in nano-USD, rounded up once; None where `tokens` is."""
     @property

@@ -122,6 +122,28 @@ fn bytes_after_the_end_forbid_reuse() {
 }
 
 #[test]
+fn what_a_stream_has_cost_stands_with_its_usage() {
+    let named = [("input".to_owned(), 1_000_000_000), ("output".to_owned(), 2_000_000_000)].into();
+    let price = Arc::new(Price::new(vec![crate::cost::Rates::new(0, &named).unwrap()]).unwrap());
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for (strip, usage, told) in [
+        (
+            false,
+            USAGE,
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4},\"x_gateway_cost_usd\":\"0.000011\"}\n\n",
+        ),
+        (true, USAGE, ""),
+    ] {
+        let http = http1::Limits { max_head: 65536, max_headers: 100 };
+        let mut response = Response::new(Dialect::Chat, strip, Limits { http, max_body: 1 << 20, max_event: 1 << 16 });
+        response.tell_cost(Arc::clone(&price));
+        response.feed(format!("{head}{usage}").as_bytes());
+        assert_eq!(String::from_utf8_lossy(response.ready()), told);
+    }
+    assert_eq!([0, 10_000_000, 1_234_567_891].map(dollars), ["0.00", "0.01", "1.234567891"]);
+}
+
+#[test]
 fn a_stream_ends_in_front_of_the_event_that_nobody_has_paid_for() {
     let event =
         |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");

@@ -34,9 +34,11 @@ fn usage_is_the_last_that_was_told() {
 #[test]
 fn the_text_of_a_whole_body_is_counted() {
     let mut tap = Tap::new(Dialect::Chat);
-    tap.body(br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"four"},"finish_reason":"stop"},
+    tap.body(
+        br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"four"},"finish_reason":"stop"},
         {"index":1,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function",
-        "function":{"name":"f","arguments":"{}"}}]}}]}"#);
+        "function":{"name":"f","arguments":"{}"}}]}}]}"#,
+    );
     assert_eq!(tap.text_bytes, 4 + 1 + 2);
     assert_eq!(totals(&tap), None);
     let mut tap = Tap::new(Dialect::Completions);
