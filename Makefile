@@ -16,7 +16,7 @@ EXTENSION := $(wildcard native/python/tollhouse/_native*.so)
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find native/core native/binding -name '*.rs' -o -name Cargo.toml)
 NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node/node_modules/.installed)
 
-.PHONY: help serve test test-quick lint fmt bench fuzz wheel lock clean system FORCE
+.PHONY: help serve test test-quick lint fmt bench proofs fuzz wheel lock clean system FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ fmt: $(VENV)/.dev ## Format everything
 bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency against a direct control (BENCH=options)
 	@scripts/system-packages.sh nginx:nginx
 	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
+
+proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (half an hour)
+	@$(RUST) cargo test -q --release --locked -p tollhouse-core --test quota_explorer --test quota_store
+	@QUOTA_LONG=1 $(BIN)/python -m pytest tests/proofs
+	@QUOTA_PROCESSES=8 QUOTA_OPERATIONS=1000000 $(BIN)/python -m pytest -o timeout=3600 \
+		tests/middlewares/stores/redis/test_processes.py
 
 fuzz: ## Look for splits of a text or stream that change what comes out (FUZZ=seconds per target; needs nightly Rust)
 	@$(RUST) cargo fuzz --version >/dev/null 2>&1 || { \
@@ -125,4 +131,4 @@ tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json
 	@touch $@
 
 system:
-	@scripts/system-packages.sh redis-server:redis-server nginx:nginx valgrind:valgrind
+	@scripts/system-packages.sh redis-server:redis-server nginx:nginx valgrind:valgrind faketime:faketime

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,12 +86,13 @@ def unexplained(seen: list[Asked], most: int, *, slack_s: float) -> list[Asked]:
 
     slack_s: how long a node may take to tell the others that a request has ended.
     """
-    answered = [asked for asked in seen if asked.status == 200]
+    starts = sorted(asked.start for asked in seen if asked.status == 200)
+    ends = sorted(asked.end for asked in seen if asked.status == 200)
     found = []
     for refused in seen:
         if refused.status == 429:
-            spent = sum(asked.end < refused.end for asked in answered) * COST
-            held = sum(asked.start < refused.end and asked.end > refused.start - slack_s for asked in answered) * most
+            spent = bisect_left(ends, refused.end) * COST
+            held = (bisect_left(starts, refused.end) - bisect_right(ends, refused.start - slack_s)) * most
             if spent + held <= CAP - most:
                 found.append(refused)
     return found

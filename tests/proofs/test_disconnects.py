@@ -77,6 +77,9 @@ def test_a_stream_that_is_left_at_any_event(include_usage: bool, books: Books, f
         found = statement(state)
         check(found, books, caps={"key:wide:usd:total": 10**9}, shown=usage(state))
         assert len(found.records) == len(books.bills)
+        # Until its usage has come, a stream is charged as one that broke off: by its bound, not by an estimate.
+        early = [bill for bill in books.bills if int(bill.model.partition("@")[2]) <= STEPS + 1]
+        assert {found.of(bill.request)[0]["status"] for bill in early} == {"incomplete"}
         figure(disconnects=len(books.bills), records=len(found.records), owed=books.owed, posted=found.total)
 
 

@@ -215,7 +215,8 @@ impl Engine {
                 Err((bucket.wait(level, cost, request.now), level.tokens))
             }
             (Kind::Parallel(capacity), Value::Parallel(used)) if *used < *capacity => Ok(u64::MAX),
-            (Kind::Parallel(_), _) => Err((None, 0)),
+            // Below 0 when there were more places once.
+            (Kind::Parallel(capacity), Value::Parallel(used)) => Err((None, signed(*capacity) - signed(*used))),
             (Kind::Budget(budget), Value::Budget(account)) => {
                 let left = account.left(budget.cap);
                 let most = left.max(0).unsigned_abs();
