@@ -333,7 +333,7 @@ impl Parser<'_> {
                 let inside = &self.body[before..self.reader.position() - 1];
                 // Each string is a prompt; without any, each array of tokens is one.
                 let texts = self.view.segments.len() - first;
-                let arrays = || inside.iter().filter(|byte| **byte == b'[').count();
+                let arrays = || memchr::memchr_iter(b'[', inside).count();
                 let prompts = if texts > 0 { texts } else { arrays() };
                 self.view.prompts = u32::try_from(prompts.max(1)).unwrap_or(u32::MAX);
                 if kind == Kind::Embeddings && inside.trim_ascii().is_empty() {
