@@ -9,7 +9,14 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.support.quota_model import BucketState, Charge, QuotaModel
 from tests.support.redis import running_redis
@@ -225,7 +232,9 @@ def _any_bucket(draw):
         capacity = draw(st.integers(1, min(most, LIMIT - 1)))
         return Bucket("any", capacity, amount, period, refill="interval", unit="tokens")
     capacity = draw(st.integers(1, HALF // period))
-    return Bucket("any", capacity, draw(st.one_of(st.integers(1, 1000), st.integers(1, LIMIT - 1))), period, unit="tokens")
+    return Bucket(
+        "any", capacity, draw(st.one_of(st.integers(1, 1000), st.integers(1, LIMIT - 1))), period, unit="tokens"
+    )
 
 
 @settings(max_examples=10 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
