@@ -1,8 +1,8 @@
 """What the store has charged, in order, until everybody who stores it elsewhere has it.
 
 Readers keep the id of the last entry beside the entries they have stored, in one transaction, and read on from there:
-every entry is stored exactly once, without the acknowledgement per entry that consumer groups want, and a reader that comes
-back after a crash needs nothing from Redis. Each reader sees all entries.
+every entry is stored exactly once, without the acknowledgement per entry that consumer groups want, and a reader that
+comes back after a crash needs nothing from Redis. Each reader sees all entries.
 """
 
 from __future__ import annotations

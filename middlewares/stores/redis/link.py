@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import ssl
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ class Link:
     async def open(self) -> None:
         """Waits for the first attempt. A server that cannot be reached is no error: it is tried again.
 
-        Raises StoreUnsuitable, or OSError for certificates that cannot be used.
+        Raises StoreUnsuitable, or ValueError for certificates that cannot be used.
         """
         loop = asyncio.get_running_loop()
         self._tls = await loop.run_in_executor(None, self._topology.target.tls_context)
@@ -171,6 +172,9 @@ class Link:
             self._hint = await self._topology.locate(self._tls)
             await self._establish()
             return
+        if server.role != "master":
+            connection.retire()
+            raise StoreUnavailable("the server is a replica", kind="replica")
         if self._fence is not None:
             await self._fence(connection, server)
         self._counters.connects += 1
@@ -200,7 +204,7 @@ class Link:
             why = getattr(error, "verify_message", "") or error.reason or "handshake"
             raise StoreUnavailable(f"TLS with {address} failed: {why}", kind="tls") from None
         except OSError as error:
-            why = error.strerror or type(error).__name__
+            why = os.strerror(error.errno) if error.errno else type(error).__name__
             raise StoreUnavailable(f"{address} cannot be reached: {why}", kind="connect") from None
         try:
             return connection, await greet(connection, self._topology.target, name=self._name)

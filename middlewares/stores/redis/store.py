@@ -45,8 +45,8 @@ class RedisQuota:
     """The store of quotas that several nodes share. For one event loop.
 
     `url`: redis://, rediss://, unix://, redis+sentinel://host:26379,host2/mymaster, redis+cluster://host,host2; a
-    cluster behind redis:// is noticed. All keys begin with `{prefix}` and so are in one slot. Timeouts are in seconds: a call
-    takes at most two of `op_timeout_s`. Raises ValueError for a URL, prefix or node id that cannot be used.
+    cluster behind redis:// is noticed. All keys begin with `{prefix}` and so are in one slot. Timeouts are in seconds:
+    a call takes at most two of `op_timeout_s`. Raises ValueError for a URL, prefix or node id that cannot be used.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RedisQuota:
     async def open(self) -> None:
         """Connect, and begin to look after the store. A server that cannot be reached now is no error.
 
-        Raises StoreUnsuitable for one that may lose what it is told, OSError for certificates that cannot be read.
+        Raises StoreUnsuitable for one that may lose what it is told, ValueError for certificates that cannot be used.
         """
         # Not sooner: a process that was forked must not make the same names as its parent.
         self._next_key = _names(self._keys, self._node_id)

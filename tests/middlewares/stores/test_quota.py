@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tollhouse.middlewares.stores.quota import (
@@ -15,6 +17,8 @@ from tollhouse.middlewares.stores.quota import (
     check_settlement,
 )
 
+WRONG: Any = Bucket  # takes what a type checker would not let pass
+
 
 @pytest.mark.parametrize(
     ("make", "says"),
@@ -23,13 +27,14 @@ from tollhouse.middlewares.stores.quota import (
         (lambda: Bucket("a\nb", 1, 1, 1), "printable"),
         (lambda: Bucket("x" * 201, 1, 1, 1), "1 to 200"),
         (lambda: Bucket("b", 0, 1, 1), "meter 'b': capacity is a whole number from 1"),
-        (lambda: Bucket("b", 1.0, 1, 1), "meter 'b': capacity .* not 1.0"),
+        (lambda: WRONG("b", 1.0, 1, 1), "meter 'b': capacity .* not 1.0"),
         (lambda: Bucket("b", True, 1, 1), "meter 'b': capacity"),
         (lambda: Bucket("b", 1, 0, 1), "meter 'b': amount"),
         (lambda: Bucket("b", 1, 1, 0), "meter 'b': period_ms"),
-        (lambda: Bucket("b", 1, 1, 1, refill="daily"), "meter 'b': refill is continuous or interval"),
-        (lambda: Bucket("b", 1, 1, 1, unit="words"), "meter 'b': unit is requests or tokens"),
+        (lambda: WRONG("b", 1, 1, 1, refill="daily"), "meter 'b': refill is continuous or interval"),
+        (lambda: WRONG("b", 1, 1, 1, unit="words"), "meter 'b': unit is requests or tokens"),
         (lambda: Bucket("b", 2, 1, HALF), "meter 'b': capacity times period"),
+        (lambda: Bucket("b", HALF + 1, HALF, 1, refill="interval"), "meter 'b': capacity times period"),
         (lambda: Bucket("b", 3, 1, HALF // 2, refill="interval"), "meter 'b': capacity times period"),
         (lambda: Parallel("p", 0), "meter 'p': capacity"),
         (lambda: Budget("u", -1, 0), "meter 'u': cap"),
@@ -53,7 +58,7 @@ def test_what_cannot_be_counted_is_refused_by_name(make, says):
 
 def test_only_meters_are_planned():
     with pytest.raises(TypeError, match="str is no meter"):
-        check_plan(("a",))
+        check_plan(("a",))  # type: ignore[arg-type]
 
 
 def test_a_rate_is_in_lowest_terms_where_only_the_ratio_matters():
@@ -64,7 +69,7 @@ def test_a_rate_is_in_lowest_terms_where_only_the_ratio_matters():
 def test_the_largest_meters_are_accepted():
     Bucket("b", HALF, 1, 1)
     Bucket("b", 1, 1, HALF)
-    Bucket("b", LIMIT - 1, LIMIT - 1, HALF, refill="interval")
+    Bucket("b", HALF, LIMIT - 1, HALF, refill="interval")
     Budget("u", LIMIT - 1, LIMIT - 2, LIMIT - 1)
 
 

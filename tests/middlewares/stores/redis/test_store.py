@@ -43,6 +43,7 @@ async def test_everything_or_nothing_is_taken(store, server):
     denied = await store.admit(plan, tokens=60, want=4000, minimum=1, expires_in_ms=HOUR)
     assert isinstance(denied, Denied)
     assert (denied.index, denied.remaining) == (1, 40)
+    assert denied.wait_ms is not None
     assert 0 < denied.wait_ms <= HOUR
     assert {name: state(server, name) for name in before} == before
     assert server.ask("ZCARD", "{tollhouse}:x") == 1
