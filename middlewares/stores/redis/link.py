@@ -115,6 +115,10 @@ class Link:
                 connection, _ = await self._connect(address)
         except TimeoutError:
             raise StoreUnavailable("no connection to a node of the cluster", kind="connect") from None
+        known = self._aside.get(address)
+        if known is not None and known.closed is None:  # somebody else was as quick
+            connection.retire()
+            return known
         self._aside[address] = connection
         return connection
 
@@ -124,6 +128,8 @@ class Link:
             self._leave(connection)
             self._hint = address
             connection.retire()
+            while self._aside:
+                self._aside.popitem()[1].retire()
 
     def reset(self, connection: Connection, why: StoreUnavailable) -> None:
         """The server of this connection is not the right one any more: find it anew."""
