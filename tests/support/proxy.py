@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.net import LOOPBACK
 
@@ -25,6 +25,7 @@ class Proxy:
         self._refuses = False
         self._left: dict[str, int | None] = {"up": None, "down": None}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -41,6 +42,7 @@ class Proxy:
         self._flows.set()
         self.cut()
         await self._server.wait_closed()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def stall(self) -> None:
         """Bytes that come in stay here; connections are accepted."""
@@ -68,6 +70,9 @@ class Proxy:
         self._left[direction] = count
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task: Any = asyncio.current_task()
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         if self._refuses:
             writer.transport.abort()
             return

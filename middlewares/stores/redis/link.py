@@ -27,7 +27,7 @@ LONGEST_PAUSE_S = 2.0
 class Link:
     """`connection` is the one to use, None while there is none.
 
-    `fence`, if given, is awaited with each new connection before anybody else may use it.
+    `fence`, if given, is awaited with the connection to a server other than the last, before anybody else may use it.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Link:
         connect_timeout_s: float,
         op_timeout_s: float,
         counters: Counters,
-        fence: Callable[[Connection, Server], Awaitable[None]] | None = None,
+        fence: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self.connection: Connection | None = None
         self._topology = topology
@@ -48,6 +48,7 @@ class Link:
         self._counters = counters
         self._fence = fence
         self._tls: ssl.SSLContext | None = None
+        self._last: str | None = None  # run_id of the server that we used
         self._hint: Address | None = None  # where a redirection led
         self._failure: StoreUnavailable | None = None  # of the last attempt to connect
         self._trouble: StoreUnavailable | None = None  # the server answers, but does not work
@@ -181,8 +182,13 @@ class Link:
         if server.role != "master":
             connection.retire()
             raise StoreUnavailable("the server is a replica", kind="replica")
-        if self._fence is not None:
-            await self._fence(connection, server)
+        if self._fence is not None and self._last is not None and server.run_id != self._last:
+            try:
+                await self._fence(connection)
+            except BaseException:
+                connection.abort(Lost("fenced", "the server could not be told what it lacks"))
+                raise
+        self._last = server.run_id
         self._counters.connects += 1
         self._failure = None
         self._trouble = None

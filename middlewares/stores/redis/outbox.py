@@ -28,10 +28,12 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: deque[Ending] = deque()
+        self._telling = False
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Also counts the one that is being told."""
+        return len(self._waiting) + self._telling
 
     def put(self, verb: str, head: tuple[bytes, ...], tail: tuple[bytes, ...], *, uncertain: bool) -> None:
         if len(self._waiting) >= MAX_KEPT:
@@ -40,7 +42,7 @@ class Outbox:
         self._waiting.append(Ending(verb, head, tail, uncertain, monotonic()))
 
     def take(self) -> tuple[Ending, str] | None:
-        """The oldest, and the verb to tell it with; it is out of the box then.
+        """The oldest, and the verb to tell it with; then it is `done` or `put_back`.
 
         A settle that may have been done so long ago that the store has forgotten it is told as `resettle`.
         """
@@ -50,9 +52,15 @@ class Outbox:
             if age > MAX_AGE_S:
                 self.dropped += 1
                 continue
+            self._telling = True
             forgotten = ending.verb == "settle" and ending.uncertain and age > SURELY_REMEMBERED_S
             return ending, "resettle" if forgotten else ending.verb
         return None
 
+    def done(self) -> None:
+        """The store knows."""
+        self._telling = False
+
     def put_back(self, ending: Ending, *, uncertain: bool) -> None:
+        self._telling = False
         self._waiting.appendleft(ending._replace(uncertain=ending.uncertain or uncertain))
