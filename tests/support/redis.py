@@ -64,7 +64,8 @@ class RedisServer:
     def start(self, *, wait: bool = True) -> None:
         self.folder.mkdir(exist_ok=True)
         command = [program("redis-server"), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
-        command += ["--logfile", str(self.folder / "redis.log"), "--save", "", "--enable-debug-command", "yes"]
+        command += ["--logfile", str(self.folder / "redis.log"), "--save", "", "--repl-diskless-sync-delay", "0"]
+        command += ["--enable-debug-command", "yes"]
         self.process = subprocess.Popen([*command, *self.options], stdout=subprocess.DEVNULL)
         if wait:
             self.wait_ready()

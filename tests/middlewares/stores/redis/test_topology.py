@@ -194,6 +194,7 @@ async def test_sentinel_leads_to_the_new_master():
         old = stack.enter_context(running_redis())
         new = stack.enter_context(running_redis("--replicaof", LOOPBACK, str(old.port)))
         sentinel = stack.enter_context(running_sentinel(old))
+        sentinel.wait_ready()
         wait_until(lambda: new.ask("ROLE")[3] == b"connected", what="the replica follows")
         wait_until(
             lambda: str(new.port).encode() in repr(sentinel.ask("SENTINEL", "REPLICAS", "main")).encode(),
