@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tollhouse.middlewares.stores.quota import SETTLED_MS
 from tollhouse.middlewares.stores.redis.greeting import expected
+from tollhouse.middlewares.stores.redis.outbox import again
 from tollhouse.middlewares.stores.redis.plan import VERBS, Plan
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.stores.redis.connection import Connection
 
-# How far behind a replica may be. Less than a store remembers an end, or it would charge again.
+# How far behind a replica may be.
 SPAN_S = SETTLED_MS / 4000
 MAX_ENDED = 50_000
 BATCH = 500
@@ -40,10 +41,12 @@ class Open(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A hold that this node has ended, and how: the parts of the call."""
+    """A call of this node that has ended a hold, and when (time.monotonic)."""
 
     at: float
-    parts: tuple[bytes, ...]
+    verb: str
+    head: tuple[bytes, ...]
+    tail: tuple[bytes, ...]
 
 
 class Memory:
@@ -57,7 +60,7 @@ class Memory:
     def end(self, key: bytes, verb: str, head: tuple[bytes, ...], tail: tuple[bytes, ...]) -> None:
         """A call has ended the hold."""
         self.open.pop(key, None)
-        self.ended.append(Ended(monotonic(), (*head, VERBS[verb], *tail)))
+        self.ended.append(Ended(monotonic(), verb, head, tail))
 
     def forget_old(self, now_ms: int) -> None:
         """What a server that takes over knows for sure, and holds that have expired by the store's clock."""
@@ -69,7 +72,8 @@ class Memory:
 
     async def tell(self, connection: Connection) -> int:
         """Tell a server everything again; how much of it was new to it. Raises StoreUnavailable."""
-        calls = [ended.parts for ended in self.ended]
+        now = monotonic()
+        calls = [(*end.head, VERBS[again(end.verb, now - end.at)], *end.tail) for end in self.ended]
         calls += [_restoring(key, hold) for key, hold in self.open.items()]
         new = 0
         for start in range(0, len(calls), BATCH):

@@ -13,6 +13,11 @@ SURELY_REMEMBERED_S = SETTLED_MS / 2000
 MAX_AGE_S = MAX_EXPIRY_MS / 2000
 
 
+def again(verb: str, age_s: float) -> str:
+    """The verb to repeat a call with that may have been done `age_s` ago: what is forgotten must not be charged."""
+    return "resettle" if verb == "settle" and age_s > SURELY_REMEMBERED_S else verb
+
+
 class Ending(NamedTuple):
     """One call of finish.lua, with everything but its verb; and when it was tried first (time.monotonic)."""
 
@@ -44,7 +49,7 @@ class Outbox:
     def take(self) -> tuple[Ending, str] | None:
         """The oldest, and the verb to tell it with; then it is `done` or `put_back`.
 
-        A settle that may have been done so long ago that the store has forgotten it is told as `resettle`.
+        A settle that may have been done is told as `resettle` once the store may have forgotten it.
         """
         while self._waiting:
             ending = self._waiting.popleft()
@@ -53,8 +58,7 @@ class Outbox:
                 self.dropped += 1
                 continue
             self._telling = True
-            forgotten = ending.verb == "settle" and ending.uncertain and age > SURELY_REMEMBERED_S
-            return ending, "resettle" if forgotten else ending.verb
+            return ending, again(ending.verb, age) if ending.uncertain else ending.verb
         return None
 
     def done(self) -> None:

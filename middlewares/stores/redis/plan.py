@@ -48,7 +48,8 @@ class Plan:
     __slots__ = ("admit_head", "admit_tail", "finish_head", "finish_tail", "meters", "restore_head", "restore_tail")
 
     def __init__(self, meters: tuple[Meter, ...], keys: Keys) -> None:
-        check_plan(meters)
+        if meters:
+            check_plan(meters)
         self.meters = meters
         packed = b"".join(map(_pack, meters))
         names = [keys.meter(meter) for meter in meters]

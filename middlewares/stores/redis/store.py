@@ -126,6 +126,7 @@ class RedisQuota:
     def plan(self, meters: Iterable[Meter]) -> Plan:
         """Meters to be charged together, in the order in which they are to be asked; to be kept and used again.
 
+        None at all: nothing is limited, and the ledger has what the request cost.
         Raises ValueError for meters that cannot be.
         """
         return Plan(tuple(meters), self._keys)

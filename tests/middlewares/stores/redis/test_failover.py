@@ -88,6 +88,28 @@ async def test_a_server_that_kept_everything_is_charged_nothing_twice():
             assert store._memory.restored == 0
 
 
+async def test_after_a_long_outage_nothing_is_charged_that_may_have_been_forgotten():
+    with running_redis("--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url, **QUICK | {"upkeep_every_s": 3600.0}) as store:
+            plan = store.plan([LIFE])
+            await pair(store, plan, 10)
+            held = await store.admit(plan, want=100, expires_in_ms=HOUR)
+            dump = server.ask("DUMP", "{tollhouse}:h:" + held.hold.id)
+            await store.settle(held.hold, amount=20)
+            memory = store._memory.ended
+            for _ in range(len(memory)):
+                memory.append(memory.popleft()._replace(at=0.0))
+            # The first has been forgotten meanwhile, the end of the second was lost.
+            for key in server.ask("KEYS", "{tollhouse}:h:*"):
+                server.ask("DEL", key)
+            server.ask("RESTORE", "{tollhouse}:h:" + held.hold.id, 0, dump)
+            server.ask("HSET", "{tollhouse}:m:life:0", "posted", 10, "reserved", 100)
+            server.kill()
+            server.start()
+            await back(store)
+            assert state(server, "life:0") == {"posted": 30, "reserved": 0}
+
+
 async def test_a_replica_that_was_behind_gets_what_it_lacks_from_all_nodes():
     with running_redis() as old, running_redis("--replicaof", LOOPBACK, str(old.port)) as new:
         wait_until(lambda: new.ask("ROLE")[3] == b"connected", what="the replica follows")

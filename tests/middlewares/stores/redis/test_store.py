@@ -168,6 +168,23 @@ async def test_holds_of_a_node_that_died_are_expired_by_another(server):
         assert (entry.hold, entry.status, entry.cost, entry.entry) == (held.hold.id, "estimated", 100, b"m")
 
 
+async def test_a_plan_without_meters_has_a_line_in_the_ledger_all_the_same(store, server):
+    plan = store.plan([])
+    kept = await admitted(store, plan, want=10)
+    lost = await admitted(store, plan, want=10, expires_in_ms=1, meta=b"m\n")
+    assert (kept.granted, kept.meters) == (10, ())
+    await asyncio.sleep(0.01)
+    assert await store.expire_due() == 1
+    assert await store.settle(kept.hold, amount=3, entry=b"e") == "settled"
+    assert await store.settle(lost.hold, amount=4) == "late"
+    assert [line[2:] for line in await ledger(store)] == [
+        ("estimated", 10, (), b"m\n"),
+        ("settled", 3, (), b"e"),
+        ("late", -6, (), b""),
+    ]
+    assert server.ask("ZCARD", "{tollhouse}:x") == 0
+
+
 async def test_two_nodes_that_expire_at_once_expire_a_hold_once(server):
     async with opened(server.url, node_id="a") as a, opened(server.url, node_id="b") as b:
         plan = a.plan([LIFE, Parallel("p", 100)])
