@@ -59,7 +59,7 @@ class Bucket:
             raise ValueError(f"meter {self.name!r}: unit is requests or tokens, not {self.unit!r}")
         amount, period_ms = self.rate
         span = -(-self.capacity // amount) if self.refill == "interval" else self.capacity
-        if max(span, 1) * period_ms > HALF:
+        if self.capacity > HALF or span * period_ms > HALF:
             raise ValueError(f"meter {self.name!r}: capacity times period is too large to be counted exactly")
 
     @property

@@ -6,11 +6,11 @@ Every store is run beside it. The clock is an argument; ids of holds are given b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
 from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
-from tollhouse.middlewares.stores.quota import HALF, Admitted, Budget, Bucket, Denied, Meter, Parallel, Stale
+from tollhouse.middlewares.stores.quota import HALF, Admitted, Bucket, Budget, Denied, Meter, Parallel, Stale
 
 
 @dataclass

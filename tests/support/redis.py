@@ -64,7 +64,8 @@ class RedisServer:
     def start(self, *, wait: bool = True) -> None:
         self.folder.mkdir(exist_ok=True)
         command = [program("redis-server"), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self.folder)]
-        command += ["--logfile", str(self.folder / "redis.log"), "--save", "", "--daemonize", "no"]
+        command += ["--logfile", str(self.folder / "redis.log"), "--save", "", "--repl-diskless-sync-delay", "0"]
+        command += ["--enable-debug-command", "yes"]
         self.process = subprocess.Popen([*command, *self.options], stdout=subprocess.DEVNULL)
         if wait:
             self.wait_ready()
@@ -127,6 +128,7 @@ def running_cluster(masters: int = 3, replicas: int = 1) -> Iterator[list[RedisS
             create = ["--cluster", "create", *nodes, "--cluster-replicas", str(replicas), "--cluster-yes"]
             subprocess.run([program("redis-cli"), *create], check=True, capture_output=True, timeout=60)
             wait_until(lambda: all(map(_is_whole, servers)), what="the cluster serves all slots", timeout_s=20)
+            wait_until(lambda: all(map(_is_synchronised, servers)), what="the replicas follow", timeout_s=20)
             yield servers
         finally:
             for server in servers:
@@ -137,6 +139,11 @@ def _cluster_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _is_synchronised(server: RedisServer) -> bool:
+    role = server.ask("ROLE")
+    return bool(role[0] == b"master" or role[3] == b"connected")
 
 
 def _is_whole(server: RedisServer) -> bool:

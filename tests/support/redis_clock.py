@@ -25,7 +25,9 @@ class Clock:
     def set(self, now: int) -> None:
         self.now = now
         with self._client.pipeline() as pipeline:
-            pipeline.delete("clock").rpush("clock", now // 1000, now % 1000 * 1000).execute()
+            pipeline.delete("clock")
+            pipeline.rpush("clock", now // 1000, now % 1000 * 1000)
+            pipeline.execute()
 
     def close(self) -> None:
         self._client.close()

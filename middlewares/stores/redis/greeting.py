@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tollhouse.middlewares.stores.quota import StoreUnavailable, StoreUnsuitable
 from tollhouse.middlewares.stores.redis.scripts import NAMES, source
-from tollhouse.middlewares.stores.redis.wire import Lost, Reply, ReplyError, code
+from tollhouse.middlewares.stores.redis.wire import Lost, Reply, ReplyError, code, command
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.stores.redis.connection import Connection
     from tollhouse.middlewares.stores.redis.topology import Target
 
 LEAST_VERSION = (6, 2)
+_LEAST = f"Redis {'.'.join(map(str, LEAST_VERSION))}"
 
 
 class Server(NamedTuple):
@@ -29,21 +30,26 @@ async def greet(connection: Connection, target: Target, *, name: str) -> Server:
 
     Raises StoreUnsuitable where data would be evicted or scripts cannot run, StoreUnavailable for everything else.
     """
-    words: list[str] = ["HELLO", "2"]
+    words = ["HELLO", "2"]
     if target.password is not None:
         words += ["AUTH", target.username or "default", target.password]
-    hello = expected(await connection.ask(*words, "SETNAME", name))
-    assert isinstance(hello, list)
-    facts = dict(zip(map(_text, hello[::2]), map(_text, hello[1::2]), strict=True))
+    # All at once: a server that is loading answers slowly, and only now and then.
+    hello = connection.execute(command(*words, "SETNAME", name))
+    select = connection.execute(command("SELECT", target.database)) if target.database else None
+    infos = [connection.execute(command("INFO", section)) for section in ("server", "memory")]
+    policy = connection.execute(command("CONFIG", "GET", "maxmemory-policy"))
+    loads = [connection.execute(command("SCRIPT", "LOAD", source(script))) for script in NAMES]
+    reply = await hello
+    if isinstance(reply, ReplyError) and "unknown command" in str(reply):
+        raise StoreUnsuitable(f"the server does not know HELLO: {_LEAST} or newer is needed")
+    facts = _pairs(expected(reply))
     _check_version(facts["version"])
-    if target.database:
-        expected(await connection.ask("SELECT", target.database))
-    if facts["role"] != "master":
-        raise StoreUnavailable("the server is a replica", kind="replica")
-    info = await _info(connection)
-    await _check_eviction(connection, info)
-    for script in NAMES:
-        expected(await connection.ask("SCRIPT", "LOAD", source(script)))
+    if select is not None:
+        expected(await select)
+    info = _facts([await each for each in infos])
+    _check_eviction(await policy, info)
+    for load in loads:
+        expected(await load)
     return Server(facts["version"], facts["mode"], facts["role"], info.get("run_id", ""))
 
 
@@ -82,30 +88,27 @@ def reason(kind: str) -> str:
 def _check_version(version: str) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < LEAST_VERSION:
-        raise StoreUnsuitable(f"Redis {version} is too old: {'.'.join(map(str, LEAST_VERSION))} or newer is needed")
+        raise StoreUnsuitable(f"Redis {version} is too old: {_LEAST} or newer is needed")
 
 
-async def _info(connection: Connection) -> dict[str, str]:
-    """Empty where the user may not run INFO."""
-    found: dict[str, str] = {}
-    for section in ("server", "memory"):
-        reply = await connection.ask("INFO", section)
-        if isinstance(reply, ReplyError):
-            continue
-        lines = _text(expected(reply)).splitlines()
-        found |= dict(line.split(":", 1) for line in lines if ":" in line)
-    return found
+def _pairs(reply: Reply) -> dict[str, str]:
+    """An answer of names and values."""
+    assert isinstance(reply, list)
+    return dict(zip(map(_text, reply[::2]), map(_text, reply[1::2]), strict=True))
 
 
-async def _check_eviction(connection: Connection, info: dict[str, str]) -> None:
+def _facts(replies: list[Reply]) -> dict[str, str]:
+    """What INFO says; empty where the user may not run it."""
+    lines = [line for reply in replies if isinstance(reply, bytes) for line in _text(reply).splitlines()]
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _check_eviction(reply: Reply, info: dict[str, str]) -> None:
     """Managed services forbid CONFIG; INFO says the same."""
-    reply = await connection.ask("CONFIG", "GET", "maxmemory-policy")
-    if isinstance(reply, list) and len(reply) == 2:
-        policy = _text(reply[1])
-    else:
-        if isinstance(reply, Lost):
-            expected(reply)
-        policy = info.get("maxmemory_policy", "")
+    if isinstance(reply, Lost):
+        expected(reply)
+    found = _pairs(reply) if isinstance(reply, list) else {}
+    policy = found.get("maxmemory-policy") or info.get("maxmemory_policy")
     if not policy:
         raise StoreUnsuitable(
             "the server's maxmemory-policy cannot be read: allow the user CONFIG GET or INFO, for with any policy "

@@ -1,8 +1,11 @@
 """What the store has charged, in order, until everybody who stores it elsewhere has it.
 
 Readers keep the id of the last entry beside the entries they have stored, in one transaction, and read on from there:
-every entry is stored exactly once, without the acknowledgement per entry that consumer groups want, and a reader that comes
-back after a crash needs nothing from Redis. Each reader sees all entries.
+every entry is stored exactly once, without the acknowledgement per entry that consumer groups want, and a reader that
+comes back after a crash needs nothing from Redis. Each reader sees all entries.
+
+A server that took over may be told again what a reader had from the one before. So per hold a reader keeps at most one
+`estimated` entry and one other, and of a `settled` or `unknown` one behind an `estimated` only the difference.
 """
 
 from __future__ import annotations

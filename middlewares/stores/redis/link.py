@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import ssl
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ LONGEST_PAUSE_S = 2.0
 class Link:
     """`connection` is the one to use, None while there is none.
 
-    `fence`, if given, is awaited with each new connection before anybody else may use it.
+    `fence`, if given, is awaited with the connection to a server other than the last, before anybody else may use it.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Link:
         connect_timeout_s: float,
         op_timeout_s: float,
         counters: Counters,
-        fence: Callable[[Connection, Server], Awaitable[None]] | None = None,
+        fence: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self.connection: Connection | None = None
         self._topology = topology
@@ -47,6 +48,7 @@ class Link:
         self._counters = counters
         self._fence = fence
         self._tls: ssl.SSLContext | None = None
+        self._last: str | None = None  # run_id of the server that we used
         self._hint: Address | None = None  # where a redirection led
         self._failure: StoreUnavailable | None = None  # of the last attempt to connect
         self._trouble: StoreUnavailable | None = None  # the server answers, but does not work
@@ -68,7 +70,7 @@ class Link:
     async def open(self) -> None:
         """Waits for the first attempt. A server that cannot be reached is no error: it is tried again.
 
-        Raises StoreUnsuitable, or OSError for certificates that cannot be used.
+        Raises StoreUnsuitable, or ValueError for certificates that cannot be used.
         """
         loop = asyncio.get_running_loop()
         self._tls = await loop.run_in_executor(None, self._topology.target.tls_context)
@@ -114,6 +116,10 @@ class Link:
                 connection, _ = await self._connect(address)
         except TimeoutError:
             raise StoreUnavailable("no connection to a node of the cluster", kind="connect") from None
+        known = self._aside.get(address)
+        if known is not None and known.closed is None:  # somebody else was as quick
+            connection.retire()
+            return known
         self._aside[address] = connection
         return connection
 
@@ -123,6 +129,8 @@ class Link:
             self._leave(connection)
             self._hint = address
             connection.retire()
+            while self._aside:
+                self._aside.popitem()[1].retire()
 
     def reset(self, connection: Connection, why: StoreUnavailable) -> None:
         """The server of this connection is not the right one any more: find it anew."""
@@ -171,8 +179,16 @@ class Link:
             self._hint = await self._topology.locate(self._tls)
             await self._establish()
             return
-        if self._fence is not None:
-            await self._fence(connection, server)
+        if server.role != "master":
+            connection.retire()
+            raise StoreUnavailable("the server is a replica", kind="replica")
+        if self._fence is not None and self._last is not None and server.run_id != self._last:
+            try:
+                await self._fence(connection)
+            except BaseException:
+                connection.abort(Lost("fenced", "the server could not be told what it lacks"))
+                raise
+        self._last = server.run_id
         self._counters.connects += 1
         self._failure = None
         self._trouble = None
@@ -200,7 +216,7 @@ class Link:
             why = getattr(error, "verify_message", "") or error.reason or "handshake"
             raise StoreUnavailable(f"TLS with {address} failed: {why}", kind="tls") from None
         except OSError as error:
-            why = error.strerror or type(error).__name__
+            why = os.strerror(error.errno) if error.errno else type(error).__name__
             raise StoreUnavailable(f"{address} cannot be reached: {why}", kind="connect") from None
         try:
             return connection, await greet(connection, self._topology.target, name=self._name)

@@ -13,6 +13,11 @@ SURELY_REMEMBERED_S = SETTLED_MS / 2000
 MAX_AGE_S = MAX_EXPIRY_MS / 2000
 
 
+def again(verb: str, age_s: float) -> str:
+    """The verb to repeat a call with that may have been done `age_s` ago: what is forgotten must not be charged."""
+    return "resettle" if verb == "settle" and age_s > SURELY_REMEMBERED_S else verb
+
+
 class Ending(NamedTuple):
     """One call of finish.lua, with everything but its verb; and when it was tried first (time.monotonic)."""
 
@@ -28,10 +33,12 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: deque[Ending] = deque()
+        self._telling = False
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Also counts the one that is being told."""
+        return len(self._waiting) + self._telling
 
     def put(self, verb: str, head: tuple[bytes, ...], tail: tuple[bytes, ...], *, uncertain: bool) -> None:
         if len(self._waiting) >= MAX_KEPT:
@@ -40,9 +47,9 @@ class Outbox:
         self._waiting.append(Ending(verb, head, tail, uncertain, monotonic()))
 
     def take(self) -> tuple[Ending, str] | None:
-        """The oldest, and the verb to tell it with; it is out of the box then.
+        """The oldest, and the verb to tell it with; then it is `done` or `put_back`.
 
-        A settle that may have been done so long ago that the store has forgotten it is told as `resettle`.
+        A settle that may have been done is told as `resettle` once the store may have forgotten it.
         """
         while self._waiting:
             ending = self._waiting.popleft()
@@ -50,9 +57,14 @@ class Outbox:
             if age > MAX_AGE_S:
                 self.dropped += 1
                 continue
-            forgotten = ending.verb == "settle" and ending.uncertain and age > SURELY_REMEMBERED_S
-            return ending, "resettle" if forgotten else ending.verb
+            self._telling = True
+            return ending, again(ending.verb, age) if ending.uncertain else ending.verb
         return None
 
+    def done(self) -> None:
+        """The store knows."""
+        self._telling = False
+
     def put_back(self, ending: Ending, *, uncertain: bool) -> None:
+        self._telling = False
         self._waiting.appendleft(ending._replace(uncertain=ending.uncertain or uncertain))

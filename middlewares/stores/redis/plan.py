@@ -45,15 +45,17 @@ class Keys:
 class Plan:
     """The meters of one kind of request, in the order of asking. Made by the store, kept by its caller."""
 
-    __slots__ = ("admit_head", "admit_tail", "finish_head", "finish_tail", "meters")
+    __slots__ = ("admit_head", "admit_tail", "finish_head", "finish_tail", "meters", "restore_head", "restore_tail")
 
     def __init__(self, meters: tuple[Meter, ...], keys: Keys) -> None:
-        check_plan(meters)
+        if meters:
+            check_plan(meters)
         self.meters = meters
         packed = b"".join(map(_pack, meters))
         names = [keys.meter(meter) for meter in meters]
         own = b"".join(map(bulk, names)) + bulk(packed)
         self.admit_head, self.admit_tail = _frame("admit", [keys.expiries], len(names), own, b"$32\r\n")
+        self.restore_head, self.restore_tail = _frame("restore", [keys.expiries], len(names), own, b"$24\r\n")
         self.finish_head, self.finish_tail = finish_frame(keys, names, packed)
         # The name of the hold goes between head and tail, behind what all holds' keys begin with.
 
@@ -92,7 +94,7 @@ def finish_frame(keys: Keys, names: list[bytes], packed: bytes) -> tuple[bytes, 
 
 def _frame(script: str, fixed: list[bytes], meters: int, own: bytes, end: bytes) -> tuple[bytes, bytes]:
     count = 1 + len(fixed) + meters
-    words = 3 + count + (3 if script == "admit" else 4)
+    words = 3 + count + (4 if script == "finish" else 3)
     head = b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, bulk(digest(script)), bulk(b"%d" % count))
     return head, b"".join(map(bulk, fixed)) + own + end
 

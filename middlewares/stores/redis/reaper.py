@@ -42,8 +42,8 @@ def _record(hold: bytes | None) -> tuple[list[bytes], bytes, bytes]:
     """The keys of its meters, their plan and its meta, as admit.lua wrote them."""
     header, _, rest = (hold or b"x 0 0 0 0").partition(b"\n")
     count = int(header.split(b" ")[4])
-    if not count:
-        return [], b"", b""
+    if not count:  # ended, or of a plan without meters
+        return [], b"", rest[1:]
     *names, rest = rest.split(b"\n", count)
     size = _METER_BYTES * count
     return names, rest[:size], rest[size:]

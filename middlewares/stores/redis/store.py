@@ -6,6 +6,7 @@ What a hold takes and gives back is said in `middlewares/stores/quota.py` and do
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from itertools import count
@@ -24,17 +25,22 @@ from tollhouse.middlewares.stores.redis.caller import Caller, Uncertain
 from tollhouse.middlewares.stores.redis.counters import Counters
 from tollhouse.middlewares.stores.redis.ledger import Ledger
 from tollhouse.middlewares.stores.redis.link import Link
+from tollhouse.middlewares.stores.redis.memory import Memory, Open
 from tollhouse.middlewares.stores.redis.outbox import Outbox
 from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, VERBS, Hold, Keys, Plan, admit_numbers
 from tollhouse.middlewares.stores.redis.reaper import expire_due
 from tollhouse.middlewares.stores.redis.topology import Topology, parse
 from tollhouse.middlewares.stores.redis.upkeep import Upkeep
+from tollhouse.middlewares.stores.redis.wait import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tollhouse.middlewares.stores.quota import Admission
+    from tollhouse.middlewares.stores.redis.connection import Connection
     from tollhouse.middlewares.stores.redis.wire import Reply
+
+logger = logging.getLogger("tollhouse.store")
 
 _NODE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NO_NUMBERS = FINISH_NUMBERS(0, 0)
@@ -45,8 +51,10 @@ class RedisQuota:
     """The store of quotas that several nodes share. For one event loop.
 
     `url`: redis://, rediss://, unix://, redis+sentinel://host:26379,host2/mymaster, redis+cluster://host,host2; a
-    cluster behind redis:// is noticed. All keys begin with `{prefix}` and so are in one slot. Timeouts are in seconds: a call
-    takes at most two of `op_timeout_s`. Raises ValueError for a URL, prefix or node id that cannot be used.
+    cluster behind redis:// is noticed. All keys begin with `{prefix}` and so are in one slot. Timeouts are in seconds:
+    a call takes at most two of `op_timeout_s`. With `wait_replicas` an admission counts once so many replicas have it.
+    A server that took over and lacks something is not used for `fence_s`, so that all nodes can tell it what they know.
+    Raises ValueError for a URL, prefix or node id that cannot be used.
     """
 
     def __init__(
@@ -57,6 +65,8 @@ class RedisQuota:
         connect_timeout_s: float = 0.25,
         op_timeout_s: float = 0.1,
         node_id: str = "node",
+        wait_replicas: int = 0,
+        fence_s: float = 0.5,
         upkeep_every_s: float = 1.0,
     ) -> None:
         if not _NODE_ID.fullmatch(node_id):
@@ -71,10 +81,18 @@ class RedisQuota:
             connect_timeout_s=connect_timeout_s,
             op_timeout_s=op_timeout_s,
             counters=self.counters,
+            fence=self._tell_again,
         )
         self._caller = Caller(self._link, op_timeout_s=op_timeout_s, counters=self.counters)
         self._outbox = Outbox()
-        self._upkeep = Upkeep(self._link, self._caller, self._outbox, self._keys, self.counters, every_s=upkeep_every_s)
+        self._memory = Memory()
+        self._upkeep = Upkeep(
+            self._link, self._caller, self._outbox, self._memory, self._keys, self.counters, every_s=upkeep_every_s
+        )
+        self._wait = (
+            Wait(wait_replicas, timeout_ms=int(op_timeout_s * 500), probe=self._keys.probe) if wait_replicas else None
+        )
+        self._fence_s = fence_s
         self._next_key = _names(self._keys, node_id)
 
     def __repr__(self) -> str:
@@ -93,7 +111,7 @@ class RedisQuota:
     async def open(self) -> None:
         """Connect, and begin to look after the store. A server that cannot be reached now is no error.
 
-        Raises StoreUnsuitable for one that may lose what it is told, OSError for certificates that cannot be read.
+        Raises StoreUnsuitable for one that may lose what it is told, ValueError for certificates that cannot be used.
         """
         # Not sooner: a process that was forked must not make the same names as its parent.
         self._next_key = _names(self._keys, self._node_id)
@@ -108,6 +126,7 @@ class RedisQuota:
     def plan(self, meters: Iterable[Meter]) -> Plan:
         """Meters to be charged together, in the order in which they are to be asked; to be kept and used again.
 
+        None at all: nothing is limited, and the ledger has what the request cost.
         Raises ValueError for meters that cannot be.
         """
         return Plan(tuple(meters), self._keys)
@@ -138,8 +157,13 @@ class RedisQuota:
         counters.latency_s += perf_counter() - started
         sort = reply[0]
         if sort == 1:
-            meters = tuple(zip(reply[3::2], reply[4::2], strict=True))
-            return Admitted(Hold(key, plan, reply[1]), reply[1], reply[2], meters)
+            granted, now_ms = reply[1], reply[2]
+            self._memory.open[key] = Open(plan, granted, tokens, now_ms + expires_in_ms, meta)
+            if self._wait is not None:
+                await self._replicated(key, plan)
+            return Admitted(
+                Hold(key, plan, granted), granted, now_ms, tuple(zip(reply[3::2], reply[4::2], strict=True))
+            )
         if sort == 0:
             wait = reply[2]
             return Denied(reply[1], None if wait < 0 else wait, reply[3])
@@ -193,7 +217,33 @@ class RedisQuota:
         counters = self.counters
         counters.calls += 1
         counters.latency_s += perf_counter() - started
+        self._memory.end(hold.key, verb, parts[:3], tail)
         return reply.decode()
+
+    async def _tell_again(self, connection: Connection) -> None:
+        """Before a server that took over is used: what it may lack. Others need a moment to do the same."""
+        if await self._memory.tell(connection):
+            logger.warning("the server of the quota store lacked what it had been told; it was told again")
+            await asyncio.sleep(self._fence_s)
+            await self._memory.tell(connection)
+
+    async def _replicated(self, key: bytes, plan: Plan) -> None:
+        """Returns when enough replicas have the admission; else it is given back. Raises StoreUnavailable."""
+        wait, connection = self._wait, self._link.connection
+        assert wait is not None
+        try:
+            reply: Reply = None if connection is None else await wait.on(connection)
+            if isinstance(reply, int) and reply >= wait.replicas:
+                return
+            raise StoreUnavailable("too few replicas have the admission", kind="replicas")  # noqa: TRY301 - the same end
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            if isinstance(error, StoreUnavailable):
+                self.counters.count(error.kind)
+            self._memory.open.pop(key, None)
+            self._outbox.put(
+                "cancel", (plan.finish_head, key, plan.finish_tail), (_NO_NUMBERS, _NO_ENTRY), uncertain=True
+            )
+            raise
 
 
 def _names(keys: Keys, node_id: str) -> Callable[[], bytes]:

@@ -47,9 +47,16 @@ class Target:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Slow: reads certificates. Raises OSError (ssl.SSLError) for files that cannot be used."""
+        """Slow: reads certificates. Raises ValueError for files that cannot be used."""
         if not self.tls:
             return None
+        try:
+            return self._read_certificates()
+        except OSError as error:
+            why = getattr(error, "reason", None) or error.strerror
+            raise ValueError(f"the URL of the store: a file of ssl_ca_certs, _certfile or _keyfile: {why}") from None
+
+    def _read_certificates(self) -> ssl.SSLContext:
         options = self.options
         context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
         if options.get("ssl_check_hostname", "true").lower() in {"false", "no", "0"}:
@@ -203,7 +210,7 @@ class Topology:
             "password": password,
             "socket_timeout": self._timeout_s,
             "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+            "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
         if self.target.tls:

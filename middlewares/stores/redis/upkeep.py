@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.stores.quota import StoreUnavailable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.stores.redis.caller import Caller
     from tollhouse.middlewares.stores.redis.counters import Counters
     from tollhouse.middlewares.stores.redis.link import Link
+    from tollhouse.middlewares.stores.redis.memory import Memory
     from tollhouse.middlewares.stores.redis.outbox import Outbox
 
 logger = logging.getLogger("tollhouse.store")
@@ -28,11 +30,20 @@ class Upkeep:
     """A task between `start` and `stop`."""
 
     def __init__(
-        self, link: Link, caller: Caller, outbox: Outbox, keys: Keys, counters: Counters, *, every_s: float
+        self,
+        link: Link,
+        caller: Caller,
+        outbox: Outbox,
+        memory: Memory,
+        keys: Keys,
+        counters: Counters,
+        *,
+        every_s: float,
     ) -> None:
         self._link = link
         self._caller = caller
         self._outbox = outbox
+        self._memory = memory
         self._keys = keys
         self._counters = counters
         self._every_s = every_s
@@ -65,6 +76,7 @@ class Upkeep:
                     await self._caller.ask("SET", self._keys.probe, "1", "PX", PROBE_MS)
                     self._link.report(None)
                 await self._tell()
+                self._memory.forget_old(int(time.time() * 1000))
                 while await expire_due(self._caller, self._keys, BATCH) == BATCH:
                     pass
             except StoreUnavailable:
@@ -82,6 +94,8 @@ class Upkeep:
             ending, verb = taken
             try:
                 await self._caller.insist((*ending.head, VERBS[verb], *ending.tail), None, None)
+                outbox.done()
+                self._memory.end(ending.head[1], verb, ending.head, ending.tail)
             except BaseException as error:
                 certain = isinstance(error, StoreUnavailable) and not isinstance(error, Uncertain)
                 outbox.put_back(ending, uncertain=not certain)

@@ -1,0 +1,160 @@
+"""`python -m bench.quota_redis`: what an admission and its settlement cost the gateway, over Redis on loopback.
+
+CPU is this process' (user and system, uvloop), per pair of admit and settle; latency is of the pair. redis-py sends the
+same scripts with the same arguments, on as many connections as it likes. Redis' own CPU is beside it, because its one
+thread is what all nodes share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import uvloop
+from redis.asyncio import Redis
+
+from bench.processes import Running, free_port, running
+from tollhouse.middlewares.stores.quota import Admitted, Bucket, Budget, Meter, Parallel
+from tollhouse.middlewares.stores.redis import RedisQuota
+from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, Keys, Plan, _pack, admit_numbers
+from tollhouse.middlewares.stores.redis.scripts import digest, source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Pair = Callable[[], Awaitable[None]]
+
+PAIRS = 8_000
+ROUNDS = 5
+HOUR = 3_600_000
+META = b"m" * 100
+LARGE = 10**12
+
+
+def _bucket(name: str, unit: Any) -> Bucket:
+    return Bucket(name, 10**9, 10**9, 60_000, unit=unit)
+
+
+PLANS: dict[str, list[Meter]] = {
+    "3 meters": [_bucket("r", "requests"), _bucket("t", "tokens"), Budget("usd", LARGE * 1000, 0)],
+    "8 meters": [
+        Parallel("p", 10_000),
+        *(_bucket(f"{level}:r", "requests") for level in ("key", "team")),
+        *(_bucket(f"{level}:t", "tokens") for level in ("key", "team")),
+        *(Budget(f"{level}:usd", LARGE * 1000, 0) for level in ("key", "team", "all")),
+    ],
+}
+
+
+class Cell(NamedTuple):
+    cpu_us: float
+    redis_us: float
+    p50_us: float
+    p99_us: float
+
+
+@asynccontextmanager
+async def own(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
+    store = RedisQuota(url, op_timeout_s=5)
+    await store.open()
+    plan = store.plan(meters)
+
+    async def pair() -> None:
+        found = await store.admit(plan, tokens=500, want=4000, minimum=1, expires_in_ms=HOUR, meta=META)
+        assert isinstance(found, Admitted)
+        await store.settle(found.hold, amount=3000, tokens=400, entry=META)
+
+    yield pair
+    await store.close()
+
+
+@asynccontextmanager
+async def redis_py(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
+    keys = Keys("tollhouse")
+    names = [keys.meter(meter) for meter in Plan(tuple(meters), keys).meters]
+    packed = b"".join(map(_pack, meters))
+    client = Redis.from_url(url, protocol=2)
+    for name in ("admit", "finish"):
+        await client.script_load(source(name))
+    admit, finish = digest("admit").decode(), digest("finish").decode()
+    numbers = iter(range(10**9))
+
+    async def pair() -> None:
+        hold = keys.hold + b"%020d" % next(numbers)
+        own_keys = (hold, keys.expiries, *names)
+        found = await client.evalsha(admit, len(own_keys), *own_keys, packed, admit_numbers(500, 4000, 1, HOUR), META)
+        assert found[0] == 1
+        own_keys = (hold, keys.expiries, keys.ledger, *names)
+        done = await client.evalsha(
+            finish, len(own_keys), *own_keys, packed, b"settle", FINISH_NUMBERS(3000, 400), META
+        )
+        assert done == b"settled"
+
+    yield pair
+    await client.aclose()
+
+
+async def measure(pair: Pair, at_once: int, server: Running) -> Cell:
+    latencies: list[float] = []
+
+    async def some(count: int) -> None:
+        for _ in range(count):
+            started = time.perf_counter()
+            await pair()
+            latencies.append(time.perf_counter() - started)
+
+    await asyncio.gather(*(some(20) for _ in range(at_once)))
+    latencies.clear()
+    pairs = PAIRS if at_once > 1 else PAIRS // 4
+    cpu, theirs = time.process_time(), server.cpu_s()
+    await asyncio.gather(*(some(pairs // at_once) for _ in range(at_once)))
+    cpu, theirs = time.process_time() - cpu, server.cpu_s() - theirs
+    steps = statistics.quantiles(latencies, n=100)
+    return Cell(*(value * 1e6 for value in (cpu / pairs, theirs / pairs, steps[49], steps[98])))
+
+
+async def compare(server: Running) -> dict[tuple[str, str, int], Cell]:
+    url = f"redis://127.0.0.1:{server.port}"
+    found: dict[tuple[str, str, int], list[Cell]] = {}
+    for _ in range(ROUNDS):
+        for name, meters in PLANS.items():
+            for make in (own, redis_py):
+                for at_once in (1, 32):
+                    async with make(url, meters) as pair:
+                        found.setdefault((make.__name__, name, at_once), []).append(
+                            await measure(pair, at_once, server)
+                        )
+                    async with Redis.from_url(url, protocol=2) as client:
+                        await client.flushall()
+    medians = {key: Cell(*map(statistics.median, zip(*cells, strict=True))) for key, cells in found.items()}
+    return dict(sorted(medians.items(), key=lambda item: item[0][1:]))
+
+
+def table(found: dict[tuple[str, str, int], Cell]) -> str:
+    lines = [
+        "| client | plan | at once | CPU us / pair | Redis CPU us / pair | p50 us | p99 us |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for (client, plan, at_once), cell in found.items():
+        lines.append(f"| {client} | {plan} | {at_once} | " + " | ".join(f"{value:.0f}" for value in cell) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-redis-") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        with running("redis", command, port, log=Path(folder) / "redis.log") as server:
+            print(table(runner.run(compare(server))))
+
+
+if __name__ == "__main__":
+    main()
