@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from bench.processes import Running, free_port, running
 from tollhouse.middlewares.stores.quota import Admitted, Bucket, Budget, Meter, Parallel
 from tollhouse.middlewares.stores.redis import RedisQuota
-from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, Keys, Plan, _pack, admit_numbers
+from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, Keys, Plan, admit_numbers, pack_meter
 from tollhouse.middlewares.stores.redis.scripts import digest, source
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def own(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
 async def redis_py(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
     keys = Keys("tollhouse")
     names = [keys.meter(meter) for meter in Plan(tuple(meters), keys).meters]
-    packed = b"".join(map(_pack, meters))
+    packed = b"".join(map(pack_meter, meters))
     client = Redis.from_url(url, protocol=2)
     for name in ("admit", "finish"):
         await client.script_load(source(name))
