@@ -176,14 +176,16 @@ class LeaseModel(QuotaModel):
         lease.number = number
         for line in lines:
             self._post(line, [each.meter for each in told])
-        for each in told:
+        for i, each in enumerate(told):
             meter, out = each.meter, self._out(lease, each.meter)
             if isinstance(meter, Budget):
-                self._add(meter, posted=each.held - out)
-                if each.held != out:
+                cost = sum(line.cost for line in lines if i in line.budgets)
+                after = max(each.held, min(out - cost, each.goal))
+                self._add(meter, posted=after - out)
+                if after != out:
                     budget = ((meter.name, meter.start_ms),)
-                    self.ledger.append(Charge("", "late", each.held - out, budget))
-                self._set_out(lease, meter, each.held)
+                    self.ledger.append(Charge("", "late", after - out, budget))
+                self._set_out(lease, meter, after)
             elif isinstance(meter, Bucket):
                 state = self.refill(meter, now)
                 state.level = max(state.level + min(0, out - each.used), -(HALF // meter.rate[1]))

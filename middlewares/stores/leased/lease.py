@@ -131,8 +131,9 @@ class Lease:
         if reply[0] == EXPIRED:
             self.is_over = self.has_expired = True
             self.deadline = 0.0
-            for told in report.told:
-                told.slice.out = told.held
+            for each, used, _, held, goal, _ in report.told:
+                # This was written without knowing: what might have been given away stays charged until the next.
+                each.out = max(held, min(each.out - used, goal))
             for each in self.slices.values():
                 each.have = 0
                 each.taken, each.recent = 0, 0.0
@@ -170,7 +171,10 @@ class Lease:
         each.round = self._round
         used = each.spent if each.is_bucket else cost or 0
         held = 0 if each.is_bucket else each.held + each.spent - used
-        goal = held if self.is_over else min(each.goal(now, held), LIMIT - 1)
+        if self.is_over:
+            goal, each.recent, each.taken = held, 0.0, 0
+        else:
+            goal = min(each.goal(now, held), LIMIT - 1)
         return Told(each, used, each.back, held, goal, min(LEAST * each.largest, LIMIT - 1))
 
     def _written(self, told: list[Told], lines: list[Line]) -> bytes:

@@ -167,10 +167,12 @@ for i = 1, count do
       posted, reserved, after = posted + out, reserved - out, out
       record(name .. "." .. i, "estimated", out, struct.pack("<H", i), "")
     elseif state == "x" then
-      -- Everything that was out has been charged: now that is what was spent and what is held.
-      posted, after = posted + cost + held - out, held
-      if held ~= out then
-        record(name .. "." .. text(number) .. "." .. i, "late", held - out, struct.pack("<H", i), "")
+      -- Everything that was out has been charged. What is neither spent nor held now was too much, but for what a node
+      -- that does not know yet may still give away: once it knows, its goal is what it holds.
+      after = math.max(held, math.min(out - cost, goal))
+      posted = posted + cost + after - out
+      if after ~= out then
+        record(name .. "." .. text(number) .. "." .. i, "late", after - out, struct.pack("<H", i), "")
       end
     else
       posted, reserved, after = posted + cost, reserved - out, out - cost
