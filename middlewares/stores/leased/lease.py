@@ -26,14 +26,8 @@ _HEADER = Struct("<2Q").pack
 _TOLD = Struct("<q4Q").pack
 
 
-class Line(NamedTuple):
-    """Of the ledger."""
-
-    number: int  # of the hold
-    status: bytes
-    cost: int
-    bound: Bound
-    entry: bytes
+# Of the ledger: hold, status (as an argument), cost, entry. No class, for there is one per request.
+Line = tuple[LocalHold, bytes, int, bytes]
 
 
 class Told(NamedTuple):
@@ -87,12 +81,6 @@ class Lease:
         if found is None:
             found = self.slices[key] = Slice(meter, key)
         return found
-
-    def ended(self, hold: LocalHold, status: str, cost: int, entry: bytes) -> None:
-        """A hold has come to this; its line goes with the next report."""
-        hold.state = "ended"
-        self.holds.discard(hold)
-        self.lines.append(Line(hold.number, status.encode(), cost, hold.bound, entry))
 
     def begin_round(self) -> None:
         """Each slice is told once in a round."""
@@ -163,8 +151,8 @@ class Lease:
         while self.lines and len(lines) < MAX_LINES and len(costs) < MAX_METERS:
             line = self.lines.popleft()
             lines.append(line)
-            for each in line.bound.budgets:
-                costs[each] = costs.get(each, 0) + line.cost
+            for each in line[0].bound.budgets:
+                costs[each] = costs.get(each, 0) + line[2]
         return lines, costs
 
     def _telling(self, each: Slice, cost: int | None, now: float) -> Told:
@@ -182,17 +170,16 @@ class Lease:
         named: dict[Bound, bytes] = {}
         prefix = self._prefix
         words = []
-        for number, status, cost, bound, entry in lines:
-            budgets = named.get(bound)
+        for hold, status, cost, entry in lines:
+            budgets = named.get(hold.bound)
             if budgets is None:
-                budgets = named[bound] = b"".join([indices[each] for each in bound.budgets])
+                budgets = named[hold.bound] = bulk(b"".join([indices[each] for each in hold.bound.budgets]))
+            name = b"%b%x" % (prefix, hold.number)
             amount = b"%d" % cost
-            length = len(prefix) + (number.bit_length() + 3) // 4
             words.append(
-                b"$%d\r\n%b%x\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-                % (length, prefix, number, len(status), status, len(amount), amount, len(budgets), budgets,
-                   len(entry), entry)
-            )  # fmt: skip
+                b"$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n"
+                % (len(name), name, status, len(amount), amount, budgets, len(entry), entry)
+            )
         numbers = b"".join(
             [
                 _TOLD(each.used if each.slice.is_bucket else 0, each.back, each.held, each.goal, each.least)

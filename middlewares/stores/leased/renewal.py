@@ -24,6 +24,8 @@ REAP_EVERY_S = 2.0
 EXPIRE_EVERY_S = 1.0
 MAX_SLICES = 50_000  # of one lease: with the next, meters of windows that are over are forgotten
 LAST_TRY_S = 1.0
+MAX_REPORTS = 64  # before others get their turn
+FRESH_AFTER = 8  # reports full of lines, a slice may want more again
 
 
 class Renewal:
@@ -57,6 +59,8 @@ class Renewal:
         try:
             async with asyncio.timeout(LAST_TRY_S):
                 await self.tell()
+                while any(lease.lines for lease in self.old):
+                    await self.tell()
         except (StoreUnavailable, TimeoutError):
             logger.warning("what was leased could not be given back to the quota store: it is charged in full")
 
@@ -65,12 +69,16 @@ class Renewal:
         self._wake.set()
 
     async def tell(self) -> None:
-        """Everything there is to tell. Raises StoreUnavailable; then it is told again, as it was."""
+        """Report, and ask for what is wanted. Raises StoreUnavailable; then the report is repeated, as it was."""
         async with self._lock:
             leases = [*self.old, self.lease]
             for lease in leases:
-                lease.begin_round()
-                while (report := lease.next_report(monotonic())) is not None:
+                for number in range(MAX_REPORTS):
+                    if number % FRESH_AFTER == 0:
+                        lease.begin_round()
+                    report = lease.next_report(monotonic())
+                    if report is None:
+                        break
                     reply = await self._caller.insist((report.call,), None, None)
                     assert isinstance(reply, list)
                     if reply[0] == MISSING:

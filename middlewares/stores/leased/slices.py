@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.stores.quota import Bucket, Budget, Meter, Parallel
 from tollhouse.middlewares.stores.redis.plan import Keys, Plan, pack_meter
+from tollhouse.middlewares.stores.redis.wire import bulk
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.stores.leased.lease import Lease
@@ -24,6 +25,7 @@ AHEAD = 2  # times what was used in that time
 FIRST = 4  # admissions' worth to begin with
 LEAST = 16  # admissions' worth; a smaller share is not worth having: near its edge, a meter is decided by Redis alone
 ASK_AGAIN_S = 0.5  # where nothing is to be had
+_SETTLED, _LATE, _ESTIMATED = map(bulk, (b"settled", b"late", b"estimated"))
 _NOTHING = 0.1  # of one admission: what has been used so long ago that none is wanted
 
 
@@ -177,13 +179,13 @@ class LocalHold:
                 each.have += granted - amount
                 each.held -= granted
                 each.spent += amount
-            bound.lease.ended(self, "settled", amount, entry)
+            self._end(_SETTLED, amount, entry)
             return "settled"
         if self.state == "expired":
             for each in bound.budgets:
                 each.have += granted - amount
                 each.spent += amount - granted
-            bound.lease.ended(self, "late", amount - granted, entry)
+            self._end(_LATE, amount - granted, entry)
             return "late"
         return "duplicate"
 
@@ -215,5 +217,12 @@ class LocalHold:
         for each in bound.budgets:
             each.held -= granted
             each.spent += granted
-        bound.lease.ended(self, "estimated", granted, self.meta)
+        self._end(_ESTIMATED, granted, self.meta)
         self.state = "expired"
+
+    def _end(self, status: bytes, cost: int, entry: bytes) -> None:
+        """Its line goes to the ledger with the next report."""
+        lease = self.bound.lease
+        self.state = "ended"
+        lease.holds.discard(self)
+        lease.lines.append((self, status, cost, entry))
