@@ -285,6 +285,7 @@ impl World {
     }
 
     /// Everything that can happen next.
+    #[expect(clippy::too_many_lines, reason = "one list of what can happen, a few lines each")]
     fn successors(&self, size: Size, protocol: Protocol, mut each: impl FnMut(Self, &'static str)) {
         let mut step = |what: &'static str, change: &dyn Fn(&mut Self)| {
             let mut next = *self;
