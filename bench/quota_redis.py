@@ -2,13 +2,14 @@
 
 CPU is this process' (user and system, uvloop), per pair of admit and settle; latency is of the pair. redis-py sends the
 same scripts with the same arguments, on as many connections as it likes. Redis' own CPU is beside it, because its one
-thread is what all nodes share.
+thread is what all nodes share. `--local`: only what is decided in this process, leased from Redis or embedded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -19,9 +20,11 @@ import uvloop
 from redis.asyncio import Redis
 
 from bench.processes import Running, free_port, running
+from tollhouse.middlewares.stores.embedded import EmbeddedQuota
+from tollhouse.middlewares.stores.leased import LeasedQuota
 from tollhouse.middlewares.stores.quota import Admitted, Bucket, Budget, Meter, Parallel
 from tollhouse.middlewares.stores.redis import RedisQuota
-from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, Keys, Plan, _pack, admit_numbers
+from tollhouse.middlewares.stores.redis.plan import FINISH_NUMBERS, Keys, Plan, admit_numbers, pack_meter
 from tollhouse.middlewares.stores.redis.scripts import digest, source
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     Pair = Callable[[], Awaitable[None]]
 
 PAIRS = 8_000
+LOCAL_PAIRS = 40_000
 ROUNDS = 5
 HOUR = 3_600_000
 META = b"m" * 100
@@ -77,7 +81,7 @@ async def own(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
 async def redis_py(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
     keys = Keys("tollhouse")
     names = [keys.meter(meter) for meter in Plan(tuple(meters), keys).meters]
-    packed = b"".join(map(_pack, meters))
+    packed = b"".join(map(pack_meter, meters))
     client = Redis.from_url(url, protocol=2)
     for name in ("admit", "finish"):
         await client.script_load(source(name))
@@ -97,6 +101,58 @@ async def redis_py(url: str, meters: list[Meter]) -> AsyncIterator[Pair]:
 
     yield pair
     await client.aclose()
+
+
+class Local(NamedTuple):
+    """CPU of a pair that is decided in this process, all that is told to Redis for it included."""
+
+    cpu_us: float
+    redis_us: float
+
+
+async def measure_local(quota: Any, meters: list[Meter], server: Running) -> Local:
+    """Of the embedded store, or of one that leases: the loop turns after each 16 pairs."""
+    await quota.open()
+    plan = quota.plan(meters)
+    cpu = theirs = 0.0
+    for rest in (LOCAL_PAIRS, 0):  # the first half is for it to lease what it needs
+        cpu, theirs = time.process_time(), server.cpu_s()
+        for number in range(LOCAL_PAIRS):
+            found = quota.admit(plan, tokens=500, want=4000, minimum=1, expires_in_ms=HOUR, meta=META)
+            if not isinstance(found, Admitted):
+                assert rest, "the lease was not enough"
+                found = await found
+            told = quota.settle(found.hold, amount=3000, tokens=400, entry=META)
+            if not isinstance(told, str):
+                await told
+            if number % 16 == 0:
+                await asyncio.sleep(0)
+        if isinstance(quota, LeasedQuota):
+            await quota.flush()
+        cpu, theirs = time.process_time() - cpu, server.cpu_s() - theirs
+    await quota.close()
+    return Local(cpu / LOCAL_PAIRS * 1e6, theirs / LOCAL_PAIRS * 1e6)
+
+
+async def compare_local(server: Running) -> dict[tuple[str, str], Local]:
+    url = f"redis://127.0.0.1:{server.port}"
+    found: dict[tuple[str, str], list[Local]] = {}
+    for _ in range(ROUNDS):
+        for name, meters in PLANS.items():
+            for quota in (EmbeddedQuota(), LeasedQuota(RedisQuota(url, op_timeout_s=5))):
+                key = ("embedded" if isinstance(quota, EmbeddedQuota) else "leased", name)
+                found.setdefault(key, []).append(await measure_local(quota, meters, server))
+                async with Redis.from_url(url, protocol=2) as client:
+                    await client.flushall()
+    medians = {key: Local(*map(statistics.median, zip(*cells, strict=True))) for key, cells in found.items()}
+    return dict(sorted(medians.items(), key=lambda item: item[0][::-1]))
+
+
+def local_table(found: dict[tuple[str, str], Local]) -> str:
+    lines = ["| store | plan | CPU us / pair | Redis CPU us / pair |", "|---|---|--:|--:|"]
+    for (store, plan), cell in found.items():
+        lines.append(f"| {store} | {plan} | " + " | ".join(f"{value:.1f}" for value in cell) + " |")
+    return "\n".join(lines)
 
 
 async def measure(pair: Pair, at_once: int, server: Running) -> Cell:
@@ -153,7 +209,9 @@ def main() -> None:
     ):
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         with running("redis", command, port, log=Path(folder) / "redis.log") as server:
-            print(table(runner.run(compare(server))))
+            print(local_table(runner.run(compare_local(server))), end="\n\n")
+            if "--local" not in sys.argv:
+                print(table(runner.run(compare(server))))
 
 
 if __name__ == "__main__":

@@ -139,6 +139,10 @@ class RedisSection(Part):
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "tollhouse"
     connect_timeout_s: Seconds = 0.25
     op_timeout_s: Seconds = 0.1
+    # Ask Redis for parts of limits and budgets, and decide by those without asking each time.
+    leases: bool = False
+    # An admission counts once so many replicas have it.
+    wait_replicas: Annotated[int, Field(ge=0, le=8)] = 0
 
 
 class BodySection(Part):

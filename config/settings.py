@@ -68,6 +68,8 @@ class RedisSettings:
     prefix: str = "tollhouse"
     connect_timeout_s: float = 0.25
     op_timeout_s: float = 0.1
+    leases: bool = False
+    wait_replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)

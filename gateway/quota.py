@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
@@ -14,12 +15,14 @@ from tollhouse.middlewares.allowances import Allowance, Allowances, BudgetRule
 from tollhouse.middlewares.quota import QuotaStage, Tally
 from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 from tollhouse.middlewares.stores.ledger import Charge, UsageRow
+from tollhouse.middlewares.stores.quota import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tollhouse.config.settings import Settings
     from tollhouse.gateway.pricing import Pricing
+    from tollhouse.middlewares.stores.leased import LeasedQuota
     from tollhouse.middlewares.stores.redis.store import RedisQuota
     from tollhouse.middlewares.stores.soft import SoftQuota
 
@@ -38,11 +41,13 @@ class Quota:
         self.tally = Tally()
         self._embedded: EmbeddedQuota | None = None
         self._redis: RedisQuota | None = None
+        self._leased: LeasedQuota | None = None
         soft: SoftQuota | None = None
         if settings.store == "embedded":
             self._embedded = EmbeddedQuota(self._folder / "quota", slots=1 if self.allowances else _SLOTS)
         else:
-            from tollhouse.middlewares.stores.redis.store import RedisQuota  # noqa: PLC0415 - only where it is used
+            from tollhouse.middlewares.stores.leased import LeasedQuota  # noqa: PLC0415 - only where it is used
+            from tollhouse.middlewares.stores.redis.store import RedisQuota  # noqa: PLC0415
             from tollhouse.middlewares.stores.soft import SoftQuota  # noqa: PLC0415
 
             self._redis = RedisQuota(
@@ -50,15 +55,18 @@ class Quota:
                 prefix=settings.redis.prefix,
                 connect_timeout_s=settings.redis.connect_timeout_s,
                 op_timeout_s=settings.redis.op_timeout_s,
+                wait_replicas=settings.redis.wait_replicas,
                 node_id=f"{socket.gethostname()[:40]}-{os.getpid()}",
             )
             soft = SoftQuota(self._redis)
+            if settings.redis.leases:
+                self._leased = LeasedQuota(self._redis)
         self._keeper = LedgerKeeper(self._folder / LEDGER)
         self._source: _RedisSource | None = None
         self._starting: asyncio.Task[None] | None = None
         longest = max([settings.timeouts.total_s, *(d.timeouts.total_s for d in settings.deployments)])
         self.stage = QuotaStage(
-            self._embedded or self._redis,  # type: ignore[arg-type]
+            self._embedded or self._leased or self._redis,  # type: ignore[arg-type]
             self.allowances,
             pricing.quote,
             expires_in_ms=int((longest + settings.drain_s + settings.hold_margin_s) * 1000),
@@ -70,13 +78,14 @@ class Quota:
     @property
     def healthy(self) -> bool:
         """Whether the store is expected to answer. One that is about to be handed over is."""
-        return self._redis is None or self._redis.available
+        shared = self._leased or self._redis
+        return shared is None or shared.available
 
     async def open(self) -> None:
         """Raises OSError, ValueError, sqlite3.Error or StoreUnsuitable for a store or ledger that cannot be used."""
         await self._keeper.open()
         if self._redis is not None:
-            await self._redis.open()
+            await (self._leased or self._redis).open()
             lock = self._folder / f"{LEDGER}.lock"
             self._source = _RedisSource(self._redis, reader=socket.gethostname(), lock=lock)
             await self._keeper.start(self._source, name=f"redis:{self._settings.redis.prefix}")
@@ -108,14 +117,18 @@ class Quota:
             self._starting.cancel()
         if self._embedded is not None:
             await self._embedded.regain()
+        if self._leased is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._leased.flush()
         await self._drain()
         await self._keeper.close()
         if self._embedded is not None:
             await self._embedded.close()
         if self._source is not None:
             self._source.close()
-        if self._redis is not None:
-            await self._redis.close()
+        shared = self._leased or self._redis
+        if shared is not None:
+            await shared.close()
 
     async def usage(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[UsageRow]:
         """Sums of the ledger. Raises ValueError for a group that it does not know."""

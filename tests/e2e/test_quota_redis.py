@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.app import running_app
 from tests.support.gateway import MASTER_KEY
 from tests.support.net import until
@@ -63,6 +65,25 @@ async def test_without_its_store_hard_budgets_are_refused_and_soft_ones_have_a_s
             # Redis kept nothing of before, and was told what was spent meanwhile.
             spent = (await _usage(app))["soft"]["cost_usd"]
             assert float(spent) * 1e9 == 3000 * (1 + len(statuses))
+
+
+@pytest.mark.parametrize("leases", [False, True], ids=["asked", "leased"])
+async def test_answers_limits_and_the_ledger_are_the_same_with_and_without_leases(tmp_path, leases):
+    with running_redis() as server:
+        sections = _sections(server.url)
+        sections["redis"]["leases"] = leases
+        sections["keys"][2]["limits"] = {"rpm": 100}
+        async with running_app(tmp_path, **sections) as app:
+            await until(lambda: _is_up(app), what="the store is up")
+            assert [await _status(app, FREE) for _ in range(120)] == [200] * 100 + [429] * 20
+            assert [await _status(app, HARD) for _ in range(50)] == [200] * 50
+
+            async def is_counted():
+                rows = await _usage(app)
+                return rows.get("free", {}).get("requests") == 100 and rows.get("hard", {}).get("requests") == 50
+
+            await until(is_counted, what="everything is in the ledger")
+            assert (await _usage(app))["hard"]["cost_usd"] == "0.00015"
 
 
 async def _is_up(app):

@@ -1,4 +1,4 @@
--- What admit.lua and finish.lua share; it is put before each of them.
+-- What the other scripts share; it is put before each of them.
 --
 -- Lua's numbers are doubles: they count exactly up to 2^53, and a quotient may be rounded up to the next whole number.
 -- Hence whole numbers only, fmod (exact) before every division, and "%.0f" when one is written.
@@ -60,13 +60,16 @@ local function meter(plan, i)
   return kind, a, b, c
 end
 
--- A bucket at `now`: level, rem, last, its own time (it never goes back), and when its key expires.
+-- A bucket at `now`: level, rem, last, its own time (it never goes back), when its key expires, and what is leased of it:
+-- that much less is its level when it is full, for what nodes may still give away must not be filled up before.
 local function bucket(key, by_interval, capacity, amount, period, now)
-  local found = call("HMGET", key, "level", "rem", "last", "expires")
+  local found = call("HMGET", key, "level", "rem", "last", "expires", "leased")
   local last = stored(found[3], now)
   if last > now then
     now = last
   end
+  local leased = stored(found[5], 0)
+  capacity = capacity - leased
   local level = stored(found[1], capacity)
   local rem = fmod(stored(found[2], 0), period)
   local expires = stored(found[4], 0)
@@ -76,19 +79,19 @@ local function bucket(key, by_interval, capacity, amount, period, now)
     local periods = quotient(passed, period)
     if periods >= 1 then
       if periods >= ceiling(need, amount) then
-        return capacity, 0, now, now, expires
+        return capacity, 0, now, now, expires, leased
       end
       level, last = level + periods * amount, last + periods * period
     end
-    return level, 0, last, now, expires
+    return level, 0, last, now, expires, leased
   end
   -- The first test keeps the product below 2^53.
   if need == 0 or passed > need * period / amount or passed * amount + rem >= need * period then
-    return capacity, 0, now, now, expires
+    return capacity, 0, now, now, expires, leased
   end
   local gained = passed * amount + rem
   rem = fmod(gained, period)
-  return level + (gained - rem) / period, rem, now, now, expires
+  return level + (gained - rem) / period, rem, now, now, expires, leased
 end
 
 -- Milliseconds until a bucket's level is `goal`.

@@ -98,10 +98,10 @@ for i = 1, count do
       gives = gives_tokens
     end
     if gives then
-      local level, rem, last, at, expires = bucket(key, kind > 2, a, b, c, now)
+      local level, rem, last, at, expires, leased = bucket(key, kind > 2, a, b, c, now)
       level = math.max(level + gives, -quotient(HALF, c))
-      if level >= a then
-        level, rem = a, 0
+      if level >= a - leased then
+        level, rem = a - leased, 0
       end
       levels[i], rems[i], lasts[i], nows[i], expiries[i] = level, rem, last, at, expires
     end

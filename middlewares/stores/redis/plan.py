@@ -36,6 +36,8 @@ class Keys:
         self.ledger = self.tag + b":ledger"
         self.readers = self.tag + b":readers"
         self.probe = self.tag + b":probe"
+        self.lease = self.tag + b":l:"
+        self.leases = self.tag + b":leases"
 
     def meter(self, meter: Meter) -> bytes:
         name = self.tag + b":m:" + meter.name.encode()
@@ -51,7 +53,7 @@ class Plan:
         if meters:
             check_plan(meters)
         self.meters = meters
-        packed = b"".join(map(_pack, meters))
+        packed = b"".join(map(pack_meter, meters))
         names = [keys.meter(meter) for meter in meters]
         own = b"".join(map(bulk, names)) + bulk(packed)
         self.admit_head, self.admit_tail = _frame("admit", [keys.expiries], len(names), own, b"$32\r\n")
@@ -99,7 +101,7 @@ def _frame(script: str, fixed: list[bytes], meters: int, own: bytes, end: bytes)
     return head, b"".join(map(bulk, fixed)) + own + end
 
 
-def _pack(meter: Meter) -> bytes:
+def pack_meter(meter: Meter) -> bytes:
     if isinstance(meter, Bucket):
         kind = 1 + (meter.unit == "tokens") + 2 * (meter.refill == "interval")
         return _METER.pack(kind, meter.capacity, *meter.rate)

@@ -7,7 +7,7 @@ from hashlib import sha1
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-NAMES = ("admit", "finish", "restore")
+NAMES = ("admit", "finish", "restore", "lease")
 
 
 @cache
