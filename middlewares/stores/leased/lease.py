@@ -117,11 +117,11 @@ class Lease:
         report, self.report = self.report, None
         assert report is not None
         if reply[0] == EXPIRED:
+            for each, _, _, held, _, _ in report.told:
+                # Of what was written without knowing, we cannot say what is charged now: it is told once more.
+                each.out = held if self.has_expired else -1
             self.is_over = self.has_expired = True
             self.deadline = 0.0
-            for each, used, _, held, goal, _ in report.told:
-                # This was written without knowing: what might have been given away stays charged until the next.
-                each.out = max(held, min(each.out - used, goal))
             for each in self.slices.values():
                 each.have = 0
                 each.taken, each.recent = 0, 0.0

@@ -36,11 +36,11 @@ from tollhouse.middlewares.stores.redis import reaper as redis_reaper
 EXAMPLES = int(os.environ.get("QUOTA_EXAMPLES", "30"))
 HOUR = 3_600_000
 LEASE_S = 10.0
-REQUESTS = Bucket("r", 60, 30, 1000)
-STRICT = Bucket("i", 80, 80, 2000, refill="interval")
-TOKENS = Bucket("t", 4000, 1000, 1000, unit="tokens")
-PLACES = Parallel("p", 30)
-CAP = 20_000
+REQUESTS = Bucket("r", 300, 100, 1000)
+STRICT = Bucket("i", 400, 400, 2000, refill="interval")
+TOKENS = Bucket("t", 20_000, 5000, 1000, unit="tokens")
+PLACES = Parallel("p", 200)
+CAP = 40_000
 LIFE = Budget("life", CAP, 0)
 
 
@@ -122,10 +122,10 @@ class World(RuleBasedStateMachine):
 
     @rule(
         which=st.sampled_from([0, 1]),
-        count=st.sampled_from([1, 5, 20]),
+        count=st.sampled_from([1, 20, 60]),
         kind=st.sampled_from(["r", "i", "both"]),
         tokens=st.sampled_from([0, 10, 100]),
-        want=st.sampled_from([0, 20, 100]),
+        want=st.sampled_from([20, 100]),
         expires=st.sampled_from([HOUR, HOUR, 3000]),
     )
     def admit(self, which, count, kind, tokens, want, expires):
@@ -147,7 +147,7 @@ class World(RuleBasedStateMachine):
                     if meter.name in self.times:
                         self.times[meter.name].append(now)
 
-    @rule(which=st.sampled_from([0, 1]), part=st.sampled_from([0, 1, 2]), count=st.integers(1, 20))
+    @rule(which=st.sampled_from([0, 1]), part=st.sampled_from([0, 1, 2]), count=st.integers(1, 60))
     def settle(self, which, part, count):
         node = self.nodes[which]
         for _ in range(min(count, len(node.holds))):
@@ -165,6 +165,11 @@ class World(RuleBasedStateMachine):
             budgets = [meter for meter in hold.plan.meters if isinstance(meter, Budget)]
             keys = [f"{meter.name}:{meter.start_ms}" for meter in budgets]
         return [type("Named", (), {"name": key}) for key in keys]
+
+    @rule(which=st.sampled_from([0, 1]), loses=st.sampled_from(["call", "answer"]))
+    def tell_in_vain(self, which, loses):
+        self.tell(which, loses)
+        self.tell(which, "")
 
     @rule(which=st.sampled_from([0, 1]), loses=st.sampled_from(["", "", "", "", "call", "answer"]))
     def tell(self, which, loses):
@@ -192,8 +197,10 @@ class World(RuleBasedStateMachine):
         for hold in self.client.zrange("{tollhouse}:x", 0, -1):
             await redis_reaper._expire(caller, keys, hold, self.client.get(hold))
 
-    @rule(which=st.sampled_from([0, 1]), left=st.sampled_from([0, 1]))
-    def crash(self, which, left):
+    @rule(which=st.sampled_from([0, 1]), left=st.sampled_from([0, 1]), is_spared=st.sampled_from([True] * 5 + [False]))
+    def crash(self, which, left, is_spared):
+        if is_spared:
+            return
         node, self.nodes[which] = self.nodes[which], self.new_node()
         self.crashed = True
         # Everything that was sent has been worked for, and nobody knows.
@@ -235,6 +242,9 @@ class World(RuleBasedStateMachine):
                 for each in lease.slices.values():
                     assert each.out == each.have + each.held + each.spent + inflight.get(each, 0)
         assert self.numbers("p").get("used", 0) <= PLACES.capacity
+        for bucket in (REQUESTS, STRICT, TOKENS):
+            found = self.numbers(bucket.name)
+            assert found.get("level", 0) + found.get("leased", 0) <= bucket.capacity
 
     def ledger(self):
         costs: dict[str, int] = {}
