@@ -60,7 +60,7 @@ bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency
 	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
 
 proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (half an hour)
-	@$(RUST) cargo test -q --release --locked -p tollhouse-core --test quota_explorer --test quota_store
+	@$(RUST) QUOTA_LONG=1 cargo test -q --release --locked -p tollhouse-core --test quota_explorer -- --nocapture
 	@QUOTA_LONG=1 $(BIN)/python -m pytest tests/proofs
 	@QUOTA_PROCESSES=8 QUOTA_OPERATIONS=1000000 $(BIN)/python -m pytest -o timeout=3600 \
 		tests/middlewares/stores/redis/test_processes.py

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tollhouse.gateway.ledger import LedgerKeeper
 from tollhouse.middlewares.allowances import Allowance, Allowances, BudgetRule
-from tollhouse.middlewares.quota import QuotaStage, Tally
+from tollhouse.middlewares.quota import HANDOVER_S, QuotaStage, Tally
 from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 from tollhouse.middlewares.stores.ledger import Charge, UsageRow
 from tollhouse.middlewares.stores.quota import StoreUnavailable
@@ -73,6 +73,8 @@ class Quota:
             price_version=pricing.version,
             tally=self.tally,
             soft=soft,
+            # It lingers first, with the store, and admits what still comes to it.
+            handover_s=settings.linger_s + HANDOVER_S,
         )
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.quote import Quote
 
-HANDOVER_S = 5.0  # how long a request waits for the store while a predecessor still has it
+HANDOVER_S = 5.0  # how long a request waits for a store that a predecessor is about to let go of
 MOST_TRIES = 4  # of an admission: its window has passed, its prompt was counted
 _KEPT_PLANS = 50_000
 logger = logging.getLogger("tollhouse.quota")
@@ -110,7 +110,7 @@ class QuotaStage(Stage):
 
     quote: what a request may come to; None for one that costs nothing. expires_in_ms: after so long a hold that nobody
     has ended is charged in full. price_version: goes into the ledger. soft: the store for requests whose budgets are
-    all soft, if that is another one.
+    all soft, if that is another one. handover_s: how long a request waits for the store while a predecessor has it.
     """
 
     def __init__(
@@ -123,8 +123,10 @@ class QuotaStage(Stage):
         price_version: str = "",
         tally: Tally | None = None,
         soft: Store | None = None,
+        handover_s: float = HANDOVER_S,
     ) -> None:
         self._store = store
+        self._handover_s = handover_s
         self._soft = store if soft is None else soft
         self._allowances = allowances
         self._quote = quote
@@ -229,7 +231,7 @@ class QuotaStage(Stage):
         """The store is about to become this process's."""
         opened: Callable[[], Awaitable[None]] = self._store.opened  # type: ignore[attr-defined]
         try:
-            await asyncio.wait_for(opened(), HANDOVER_S)
+            await asyncio.wait_for(opened(), self._handover_s)
         except TimeoutError:
             self.tally.unavailable += 1
             raise unavailable() from None

@@ -246,9 +246,12 @@ class EmbeddedQuota:
         for slot in range(self._slots):
             stored = await self._last(slot)
             try:
-                store = await loop.run_in_executor(None, _open, self._folder / str(slot), stored)
+                # Not as a result: the executor's thread keeps that for a while, and with it the store's lock.
+                made: list[QuotaStore] = []
+                await loop.run_in_executor(None, _open, self._folder / str(slot), stored, made)
             except BlockingIOError:
                 continue
+            store = made.pop()
             if self._is_over:
                 return True  # and so is the store, with this frame
             self.slot = slot
@@ -333,9 +336,9 @@ def _described(meter: Meter) -> tuple[Any, ...]:
     return (meter.name, meter.capacity)
 
 
-def _open(folder: Path, stored: int) -> QuotaStore:
+def _open(folder: Path, stored: int, made: list[QuotaStore]) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return QuotaStore(folder, stored=stored)
+    made.append(QuotaStore(folder, stored=stored))
 
 
 def _new_file(inbox: Path) -> int:

@@ -15,6 +15,7 @@ from tests.support.client import chat_body, events_of
 from tests.support.gateway import MASTER_KEY, model
 from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
+from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 
 ECHO = "tollhouse/echo"
 # A dollar per million tokens read, two per million written.
@@ -308,3 +309,16 @@ async def test_who_is_refused_by_one_target_and_does_not_reach_the_next_owes_not
 
 def _unreachable(name):
     return model(name, f"http://127.0.0.1:{free_port()}/v1", upstream="openai/gone")
+
+
+async def test_a_request_waits_for_the_store_for_as_long_as_its_predecessor_lingers(tmp_path, monkeypatch):
+    monkeypatch.setattr("tollhouse.gateway.quota.HANDOVER_S", 0.1)
+    first = EmbeddedQuota(tmp_path / "state" / "quota")
+    await first.open()
+    async with running_app(tmp_path, linger_s=10, **_keys(limits={"rpm": 2})) as app:
+        asked = asyncio.create_task(_chat(app))
+        _, waiting = await asyncio.wait({asked}, timeout=0.5)
+        assert waiting
+        first.hand_over()
+        assert (await asked).status == 200
+    await first.close()

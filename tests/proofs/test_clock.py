@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.books import Books
 
-JUMPS = rounds(12, 300, variable="QUOTA_JUMPS")
+JUMPS = rounds(12, 150, variable="QUOTA_JUMPS")
 HOUR_S = 3600
 COST = 3 * READ + 16 * WRITTEN
 CAP = 30 * COST

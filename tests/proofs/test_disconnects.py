@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.books import Books
     from tests.support.gateway import Gateway
 
-ROUNDS = rounds(2, 100, variable="QUOTA_DISCONNECTS")  # of each place
+ROUNDS = rounds(1, 20, variable="QUOTA_DISCONNECTS")  # of each place
 EVENTS = STEPS + 3
 BURST = 40
 PARALLEL = 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 
 import pytest
 
@@ -191,3 +192,16 @@ async def test_where_nothing_is_limited_every_process_has_a_store_of_its_own(tmp
     assert sorted(store.slot for store in stores) == [0, 1, 2]
     for store in stores:
         await store.close()
+
+
+async def test_a_store_that_was_closed_can_be_opened_at_once(tmp_path):
+    usual = sys.getswitchinterval()
+    # A thread that has opened one does not get a turn to forget it.
+    sys.setswitchinterval(1)
+    try:
+        for _ in range(30):
+            store = await _opened(tmp_path)
+            assert store.available
+            await store.close()
+    finally:
+        sys.setswitchinterval(usual)
