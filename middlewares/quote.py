@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BYTES_PER_TOKEN = 4  # of English text: for estimates, never for bounds
 # Where neither the request nor the price says how long an answer may be, the upstream is told this.
 DEFAULT_OUTPUT = 4096
+MOST_OUTPUT = 100_000_000  # tokens of all answers together, which is more than anybody generates; prices end at 10^9
 LARGEST_CONTEXT = 2_000_000  # of a prompt that nothing in its body bounds, by a model that nobody knows
 MOST_PER_IMAGE = 50_000
 _AT_ONCE = 16 * 1024  # bytes of a body that is counted in half a millisecond
@@ -105,17 +106,20 @@ def quoted(
     estimate = -(-len(view.body) // BYTES_PER_TOKEN)
     if kind == "embeddings":
         return Quote(prompt=prompt, estimate=estimate, output=0, tokens=estimate, price=price)
+    choices = view.choices
+    most = MOST_OUTPUT // choices
     asked = view.max_tokens
     output = asked
     if output is None and price is not None:
         output = price.max_output
+    must_limit = output is None or output > most
     return Quote(
         prompt=prompt,
         estimate=estimate,
-        output=DEFAULT_OUTPUT if output is None else output,
-        choices=view.choices,
-        tokens=estimate + (asked or 0) * view.choices,
-        must_limit=output is None,
+        output=min(DEFAULT_OUTPUT if output is None else output, most),
+        choices=choices,
+        tokens=estimate + min(asked or 0, most) * choices,
+        must_limit=must_limit,
         price=price,
         count=None if encoding is None else partial(_count, view, encoding),
     )

@@ -157,6 +157,18 @@ async def test_a_request_larger_than_the_limit_is_told_that_waiting_is_no_use(tm
         assert refused.header("retry-after") is None
 
 
+@pytest.mark.parametrize("more", [{}, {"n": 100}], ids=["one", "many"])
+@pytest.mark.parametrize(
+    "limits", [{"limits": {"tpm": 10**9}}, {"budget": {"usd": 1000}}, {}], ids=["tpm", "usd", "none"]
+)
+async def test_an_absurd_number_of_tokens_is_no_error_of_ours(tmp_path, upstream, limits, more):
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(**limits)) as app:
+        for asked in (10**9, 2**53, 2**62):
+            assert (await app.chat("fine", key=ALICE, max_tokens=asked, **more)).status == 200
+        many = {"model": "fine", "prompt": ["x"] * 50_000, "n": 100}
+        assert (await app.post(many, path="/v1/completions", key=ALICE)).status == 200
+
+
 async def test_an_exhausted_budget_names_level_id_limit_and_reset(tmp_path, upstream):
     # Each answer is 7 tokens read and 3 written; what may be asked for is bounded by the bytes of the body.
     budget = {"usd": "0.0005", "window": "1d"}
