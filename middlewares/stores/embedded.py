@@ -273,9 +273,8 @@ class EmbeddedQuota:
                 if not failed:
                     logger.error("the store of limits and budgets cannot be opened: %s", error)  # noqa: TRY400
                 failed = True
-            await asyncio.sleep(
-                BUSY_POLL_S if not failed else 1.0
-            )  # another process lets go: there is no event for that
+            # No event tells that another process has let go.
+            await asyncio.sleep(1.0 if failed else BUSY_POLL_S)
 
     async def _look_after(self) -> None:
         rounds = 0
