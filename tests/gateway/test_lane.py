@@ -124,13 +124,15 @@ async def test_every_error_of_a_handler_is_an_answer(error, status, code, caplog
     assert error.__traceback__ is None, "its frames would keep the request alive"
 
 
-async def test_an_unexpected_error_is_logged_by_type_and_place_only(caplog):
+async def test_an_unexpected_error_is_logged_by_type_and_place_only(caplog, monkeypatch):
     lines: list[str] = []
 
     async def handler(exchange):
         raise ValueError(SECRET)
 
-    caplog.handler.emit = lambda record: lines.extend(f.format(record) for f in (JsonFormatter(), TextFormatter()))
+    # All tests share the handler.
+    forms = (JsonFormatter(), TextFormatter())
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.extend(form.format(record) for form in forms))
     assert (await request(_lane(handler=handler), "/hot", method="POST")).status == 500
     assert len(lines) == 2
     for line in lines:
