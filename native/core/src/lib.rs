@@ -4,6 +4,7 @@
 //! values come out.
 
 pub mod cost;
+pub mod dialects;
 pub mod http1;
 pub mod json;
 pub mod quota;

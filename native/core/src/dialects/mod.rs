@@ -1,0 +1,70 @@
+//! Dialects: what one API says, told in the terms of another.
+//!
+//! Every dialect is a file. It reads its requests into a [`Conversation`] or writes one as its request, and reads its
+//! answers into [`Event`]s or writes those as its answer. A pair of dialects never meets: what one of them adds, all the
+//! others have. Where caller and upstream speak the same dialect none of this runs; bytes pass.
+
+pub mod conversation;
+pub mod reply;
+
+use conversation::Conversation;
+use reply::Event;
+
+use crate::request::RequestError;
+
+/// Names of what the caller asked for and the upstream cannot be told; for `x-gateway-warnings`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warnings(Vec<String>);
+
+impl Warnings {
+    /// `name` is lost: a parameter ("seed", "messages.name"), in the caller's words and without its value.
+    pub fn lost(&mut self, name: &str) {
+        if !self.0.iter().any(|known| known == name) {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    /// In the order of their first mention.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// A caller's body, read. What has a meaning elsewhere is in its place, everything else in `rest`.
+pub type ReadRequest = fn(&[u8]) -> Result<Conversation, RequestError>;
+
+/// A body for an upstream. What it cannot say is named in the warnings, or refused where leaving it out would change what
+/// is asked (a tool result without its call, several choices where only one is to be had).
+pub type WriteRequest = fn(&Conversation, &mut Warnings) -> Result<Vec<u8>, RequestError>;
+
+/// Reads the answer of an upstream.
+pub trait AnswerReader {
+    /// A whole answer with a status of success: all events, the last of which is `End` or `Error`.
+    fn body(&mut self, json: &[u8], events: &mut Vec<Event>);
+
+    /// One event of a stream, with the name that its framing gives it. Err: malformed; (true) within a call.
+    ///
+    /// # Errors
+    /// The event is left out and counted, or ends the stream where a call would be changed by leaving it out.
+    fn event(&mut self, name: Option<&[u8]>, data: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed>;
+
+    /// The stream ended. True if the answer was complete.
+    fn finish(&mut self, events: &mut Vec<Event>) -> bool;
+}
+
+/// No event of this dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Leaving it out would change a call.
+    pub in_call: bool,
+}
+
+/// Writes an answer for the caller.
+pub trait AnswerWriter {
+    /// All of a whole answer.
+    fn body(&mut self, events: &[Event]) -> Vec<u8>;
+
+    /// What one event is in the stream; often nothing, at times several events.
+    fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+}
