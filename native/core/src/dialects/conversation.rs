@@ -178,7 +178,7 @@ pub enum ToolChoice {
 pub enum Reasoning {
     /// Not at all.
     Off,
-    /// "minimal", "low", "medium", "high", "xhigh": OpenAI's words.
+    /// "minimal", "low", "medium", "high", "xhigh": `OpenAI`'s words.
     Effort(String),
     /// At most so many tokens.
     Budget(u64),
