@@ -51,6 +51,9 @@ class HTTPUpstream:
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
+        self._common = (
+            f"host: {host}{port}\r\n{credential}user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
+        ).encode("ascii")
         self._heads = {
             name: (
                 f"POST {path} HTTP/1.1\r\nhost: {host}{port}\r\n{credential}"

@@ -66,6 +66,16 @@ def checked_error(body: bytes, code: str | None = None, *, param: str | None = N
     return fault
 
 
+def checked_messages_error(body: bytes) -> dict[str, Any]:
+    """`body` as Anthropic's clients expect an error: `{"type": "error", "error": {...}, "request_id"}`."""
+    value = orjson.loads(body)
+    assert list(value) == ["type", "error", "request_id"], value
+    assert value["type"] == "error", value
+    fault: dict[str, Any] = value["error"]
+    assert all(isinstance(fault[name], str) and fault[name] for name in ("type", "message")), fault
+    return fault
+
+
 def chat_body(model: str, *, stream: bool = False, content: str = "hello", **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream, **more}
 
