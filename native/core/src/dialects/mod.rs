@@ -7,6 +7,7 @@
 pub mod chat;
 pub mod conversation;
 mod fields;
+pub(crate) mod halves;
 pub mod messages;
 pub mod reply;
 mod write;
@@ -128,3 +129,6 @@ pub trait AnswerWriter: Debug + Send + Sync {
     /// What one event is in the stream; often nothing, at times several events.
     fn event(&mut self, event: &Event, out: &mut Vec<u8>);
 }
+
+#[cfg(test)]
+mod tests;
