@@ -77,6 +77,8 @@ class Ask:
             request_id=self.request_id,
             model=self.model,
             created=int(time()),
+            # A response repeats what was asked.
+            request=self.view.body if self.kind == "responses" else None,
             max_body=max_body,
         )
 

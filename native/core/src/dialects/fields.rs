@@ -39,6 +39,11 @@ impl Fields {
         self.members.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Back to what is left over.
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.members.insert(name.to_owned(), value);
+    }
+
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, RequestError> {
         match self.take(name) {
             None => Ok(None),

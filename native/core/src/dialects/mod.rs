@@ -10,6 +10,7 @@ mod fields;
 pub(crate) mod halves;
 pub mod messages;
 pub mod reply;
+pub mod responses;
 mod write;
 
 use std::fmt::Debug;
@@ -56,6 +57,8 @@ pub struct Setting {
     pub created: u64,
     /// The caller wants the usage in the stream, where its dialect leaves that open.
     pub include_usage: bool,
+    /// The caller's body, where answers of its dialect repeat what was asked; else empty.
+    pub request: Vec<u8>,
 }
 
 /// The dialects of callers.
@@ -64,6 +67,7 @@ pub fn request_reader(dialect: &str) -> Option<ReadRequest> {
     Some(match dialect {
         "chat" => chat::read_request,
         "messages" => messages::read_request,
+        "responses" => responses::read_request,
         _ => return None,
     })
 }
@@ -95,6 +99,7 @@ pub fn answer_writer(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerW
     Some(match dialect {
         "chat" => Box::new(chat::Writer::new(setting)),
         "messages" => Box::new(messages::Writer::new(setting)),
+        "responses" => Box::new(responses::Writer::new(setting)),
         _ => return None,
     })
 }

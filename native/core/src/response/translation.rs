@@ -84,6 +84,14 @@ impl Translation {
         self.writer.body(&self.events)
     }
 
+    /// The last event of an answer that has failed.
+    pub(super) fn fault(&mut self, message: &str, code: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let error = ReplyError { status: 502, code: code.to_owned(), message: message.to_owned() };
+        self.writer.event(&Event::Error(error), &mut out);
+        out
+    }
+
     fn step(&mut self) -> Step {
         let mut step = Step::default();
         let bit = |choice: &u32| 1_u128.checked_shl(*choice).unwrap_or(0);
