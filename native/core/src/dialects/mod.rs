@@ -5,7 +5,13 @@
 //! others have. Where caller and upstream speak the same dialect none of this runs; bytes pass.
 
 pub mod conversation;
+pub mod converse;
+pub mod gemini;
+mod history;
+pub mod ollama;
 pub mod reply;
+#[cfg(test)]
+mod sample;
 
 use conversation::Conversation;
 use reply::Event;

@@ -13,7 +13,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    pub(super) fn new(message: impl Into<String>, param: impl Into<String>, code: &'static str) -> Self {
+    pub(crate) fn new(message: impl Into<String>, param: impl Into<String>, code: &'static str) -> Self {
         Self { message: message.into(), param: Some(param.into()), code }
     }
 
