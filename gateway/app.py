@@ -82,6 +82,7 @@ def create_app(
         ),
         headers=chain.guard_headers(settings),
         price=pricing.of,
+        encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush.append(QuotaMetrics(quota, registry=registry).flush)
     endpoints = routes.Endpoints(

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
-from tollhouse.gateway.sinks import PING, ScannedStream, sink_of
+from tollhouse.gateway.routing import shown
+from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import AnswerStopped
 from tollhouse.middlewares.quota_errors import usd
+from tollhouse.providers.ask import Ask
 from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
-from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError
+from tollhouse.providers.counting import counted
+from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError
+from tollhouse.providers.timeouts import Timeouts
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
@@ -34,9 +38,9 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 3
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
-_FORWARDED = (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate")
 _RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
 _JSON = (b"content-type", b"application/json")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _FIRST = READY | END | FAULT
 
@@ -53,9 +57,11 @@ class Forwarder:
         malformed_events: Counter,
         headers: Headers,
         price: Callable[[str, str, str | None], Price | None],
+        encoding: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.headers = headers
         self.price = price
+        self.encoding = encoding
         self.lifecycle = lifecycle
         self._watch = watch
         self.upstream_errors = upstream_errors
@@ -152,30 +158,38 @@ class _Attempt:
         if self._call is not None:
             self._drop(self._call)
         name = self._group.upstream_model(target, self._model)
-        include_usage = view.stream and not view.include_usage
         most = exchange.charge.output if exchange.charge is not None else None
-        self._call = call = target.upstream.start(
-            exchange.kind or "",
-            view.rewrite(
-                model=None if name == view.model else name,
-                include_usage=include_usage,
-                max_tokens=None if most is None else (most, target.upstream.max_tokens_member(exchange.kind or "")),
-            ),
+        price = self._forwarder.price(target.provider, name, view.service_tier)
+        ask = Ask(
+            kind=exchange.kind or "",
+            view=view,
+            model=name,
             stream=view.stream,
-            strip_usage=include_usage,
+            include_usage=view.include_usage,
+            max_output=most,
+            model_output=price.max_output if price is not None else None,
             request_id=exchange.request_id,
-            headers=_forwarded(exchange),
+            headers=exchange.headers,
         )
+        self._call = call = self._start(target, ask)
         if exchange.outcome is not None:
-            exchange.outcome.price = self._forwarder.price(target.provider, name, view.service_tier)
+            exchange.outcome.price = price
             exchange.outcome.provider = target.provider
             exchange.outcome.upstream_model = name
-            if view.include_usage and exchange.outcome.price is not None:
-                call.reader.tell_cost(exchange.outcome.price)
+            if view.include_usage and price is not None:
+                call.reader.tell_cost(price)
         if most is not None and view.stream:
             call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)
         return call
+
+    def _start(self, target: Target, ask: Ask) -> Call:
+        if ask.kind in target.upstream.kinds:
+            return target.upstream.start(ask)
+        if ask.kind == "count_tokens":
+            return counted(ask, Timeouts(), encoding=self._forwarder.encoding(ask.model))
+        msg = f"the model {shown(self._model)} is not served at {self._exchange.route}"
+        raise UpstreamCannot(msg, code="unsupported_endpoint", param="model")
 
     async def _keep_alive(self) -> None:
         """Long silence before the first token: a sign of life for the client. Another target may still be tried."""
@@ -183,7 +197,7 @@ class _Attempt:
         if not self._started:
             self._started = True
             await exchange.start(200, self._early_headers())
-        await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+        await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 
     async def _answer(self, target: Target, call: Call, body: bytes | None) -> None:
         exchange = self._exchange
@@ -193,11 +207,11 @@ class _Attempt:
             return
         reader = call.reader
         status = reader.status
-        headers = reader.pick(_RETURNED)
+        headers = _returned(call)
         if status < 200 or status >= 300:
             self._count(target, f"http_{status}")
             exchange.error_code = f"http_{status}"
-            body = normalise(status, body, target.provider)
+            body = normalise(status, body, target.provider, kind=exchange.kind, request_id=exchange.request_id)
             headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
         guard = exchange.answer_guard
         if guard is not None:
@@ -237,7 +251,7 @@ class _Attempt:
         guard = exchange.answer_guard
         stream = guard.stream(exchange) if guard is not None else None
         if not self._started:
-            headers = self._headers(target, reader.pick(_RETURNED))
+            headers = self._headers(target, _returned(call))
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
@@ -265,7 +279,7 @@ class _Attempt:
         reader = call.reader
         send = exchange.raw_send
         sink = sink_of(send)
-        scan = ScannedStream(stream, call.timeouts.keepalive_s) if stream is not None else None
+        scan = ScannedStream(stream, call.timeouts.keepalive_s, ping_of(exchange.kind)) if stream is not None else None
         if scan is not None and sink is not None:
             sink = scan.before(sink)
         while True:
@@ -307,7 +321,8 @@ class _Attempt:
             await call.blocked
             call.blocked = None
         elif not alive:
-            await self._exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+            exchange = self._exchange
+            await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 
     async def _end_of_body(self, call: Call) -> int:
         """All is said: the client's answer is complete, whatever happens to the connection now."""
@@ -350,8 +365,7 @@ class _Attempt:
     def _early_headers(self) -> Headers:
         """Of a stream that starts before it is known who will answer."""
         decision = (b"x-gateway-decision", self._exchange.decision)
-        event_stream = (b"content-type", b"text/event-stream; charset=utf-8")
-        return [event_stream, *_EVENT_STREAM, decision, *self._forwarder.headers]
+        return [_EVENTS, *_EVENT_STREAM, decision, *self._forwarder.headers]
 
     def _count(self, target: Target, kind: str) -> None:
         self._forwarder.upstream_errors.labels(self._group.label, target.provider, kind).inc()
@@ -394,14 +408,15 @@ def _whole(call: Call) -> bytes | None:
     return body
 
 
-def _forwarded(exchange: Exchange) -> bytes:
-    """Header lines that go upstream. A list of what may, not of what may not."""
-    headers = exchange.headers
-    lines = b""
-    for name in _FORWARDED:
-        if name in headers:
-            lines += b"%b: %b\r\n" % (name, headers[name])
-    return lines
+def _returned(call: Call) -> Headers:
+    """Headers of an upstream's answer that go to the caller, and what the gateway has to say of its request."""
+    headers: Headers = call.reader.pick(_RETURNED)
+    if call.reader.translated:
+        kind = _JSON if not call.reader.is_event_stream else _EVENTS
+        headers = [kind, *(header for header in headers if header[0] != b"content-type")]
+    if call.warnings:
+        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings))))
+    return headers
 
 
 def _header_value(model: str) -> bytes:

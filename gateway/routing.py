@@ -29,11 +29,11 @@ class RouteStage(Stage):
             raise BadRequest(msg, param="model", code="missing_required_parameter")
         group = self._router.resolve(model)
         if group is None:
-            msg = f"the model {_shown(model)} does not exist"
+            msg = f"the model {shown(model)} does not exist"
             raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
         principal = exchange.principal
         if principal is not None and not principal.allows(model):
-            msg = f"this API key may not use the model {_shown(model)}"
+            msg = f"this API key may not use the model {shown(model)}"
             raise Forbidden(msg, param="model", code="model_not_allowed")
         exchange.model = group.label
         exchange.asked_model = model
@@ -41,6 +41,6 @@ class RouteStage(Stage):
         exchange.stream = view.stream
 
 
-def _shown(model: str) -> str:
+def shown(model: str) -> str:
     """A model's name in a message: quoted, and cut where somebody sent an essay."""
     return repr(model if len(model) <= 100 else model[:100] + "...")

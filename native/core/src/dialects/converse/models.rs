@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::dialects::Warnings;
-use crate::dialects::conversation::{Content, Conversation, Reasoning, Role};
+use crate::dialects::conversation::{Conversation, Reasoning};
+use crate::dialects::messages::thinking;
 
-/// The least that Anthropic's models think with.
-const LEAST: u64 = 1024;
+/// Tokens that thoughts and answer may share where neither the caller nor the price table says.
+const MOST: u64 = 20_480;
 /// Room for the answer where the caller sets no bound and thinking needs one.
 const ROOM: u64 = 4096;
 
@@ -46,18 +47,19 @@ impl Family {
         }
     }
 
-    /// Writes how much to think; returns the bound on the answer that this needs.
+    /// Writes how much to think into the model's own fields and into `outputConfig`; returns the bound on the answer that
+    /// this needs.
     pub(super) fn reasoning(
         self,
         conversation: &Conversation,
         fields: &mut Map<String, Value>,
+        output: &mut Map<String, Value>,
         warnings: &mut Warnings,
     ) -> Option<u64> {
         let most = conversation.max_tokens;
         let Some(how) = &conversation.reasoning else { return most };
         match (self, how) {
-            (Self::Anthropic, Reasoning::Off) => drop(fields.insert("thinking".into(), json!({"type": "disabled"}))),
-            (Self::Anthropic, how) => return anthropic(how, conversation, fields, warnings),
+            (Self::Anthropic, _) => return anthropic(conversation, fields, output, warnings),
             (Self::OpenAi, Reasoning::Effort(word)) => {
                 let word = if word == "minimal" { "low" } else { word.as_str() };
                 fields.insert("reasoning_effort".into(), word.into());
@@ -74,58 +76,16 @@ impl Family {
     }
 }
 
+/// As Anthropic's own dialect says it.
 fn anthropic(
-    how: &Reasoning,
     conversation: &Conversation,
     fields: &mut Map<String, Value>,
+    output: &mut Map<String, Value>,
     warnings: &mut Warnings,
 ) -> Option<u64> {
     let most = conversation.max_tokens;
-    if is_in_unsigned_loop(conversation) {
-        // A loop of calls that was begun without thinking has to end without it.
-        warnings.lost("reasoning_effort");
-        return most;
-    }
-    let wanted = match how {
-        Reasoning::Adaptive => {
-            fields.insert("thinking".into(), json!({"type": "adaptive"}));
-            return most;
-        }
-        Reasoning::Budget(tokens) => *tokens,
-        Reasoning::Effort(word) => match word.as_str() {
-            "minimal" => LEAST,
-            "low" => 2048,
-            "medium" => 8192,
-            _ => 16384,
-        },
-        Reasoning::Off => return most,
-    };
-    // The answer's bound holds the thoughts as well, and must be more than they may take.
-    let budget = match most {
-        Some(most) if most <= LEAST => {
-            warnings.lost("reasoning_effort");
-            return Some(most);
-        }
-        Some(most) => wanted.min(most - 1).max(LEAST),
-        None => wanted.max(LEAST),
-    };
-    fields.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
-    most.or(Some(budget + ROOM))
-}
-
-/// Whether the model waits for results of calls that it made without a thought that can be replayed.
-fn is_in_unsigned_loop(conversation: &Conversation) -> bool {
-    let is_result = |content: &Content| matches!(content, Content::CallResult { .. });
-    let mut turns = conversation.turns.iter().rev();
-    let waits = turns.by_ref().take_while(|turn| turn.role == Role::User).any(|turn| {
-        // The turns of the results; the assistant's is found anew below.
-        turn.parts.iter().any(|part| is_result(&part.content))
-    });
-    let calling = conversation.turns.iter().rev().find(|turn| turn.role == Role::Assistant);
-    let is_signed = calling.is_some_and(|turn| {
-        turn.parts.iter().any(|part| {
-            matches!(part.content, Content::Thinking { signature: Some(_), .. } | Content::RedactedThinking(_))
-        })
-    });
-    waits && !is_signed
+    thinking::write(conversation, most.unwrap_or(MOST), fields, output, warnings);
+    let budget = fields.get("thinking").and_then(|thinking| thinking["budget_tokens"].as_u64());
+    // The bound holds the thoughts as well, and the model's own may be less than they may take.
+    most.or(budget.map(|budget| budget + ROOM))
 }

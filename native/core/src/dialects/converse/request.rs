@@ -30,7 +30,8 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
     let family = Family::of(&conversation.model);
     let mut body = Map::new();
     let mut fields = conversation.rest.get(FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
-    let most = family.reasoning(conversation, &mut fields, warnings);
+    let mut output = Map::new();
+    let most = family.reasoning(conversation, &mut fields, &mut output, warnings);
     let mut blocks = Blocks::new(family, warnings);
     body.insert("messages".into(), messages(conversation, &mut blocks)?.into());
     let system = system(conversation, &mut blocks)?;
@@ -56,8 +57,11 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
         Some(Format::Json) => warnings.lost("response_format"),
         Some(Format::Schema { name, schema, .. }) => {
             let schema = json!({"jsonSchema": {"name": name, "schema": schema.to_string()}});
-            body.insert("outputConfig".into(), json!({"textFormat": {"type": "json_schema", "structure": schema}}));
+            output.insert("textFormat".into(), json!({"type": "json_schema", "structure": schema}));
         }
+    }
+    if !output.is_empty() {
+        body.insert("outputConfig".into(), output.into());
     }
     rest(conversation, warnings, &mut body);
     Ok(Value::Object(body).to_string().into_bytes())
