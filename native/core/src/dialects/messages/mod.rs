@@ -5,7 +5,7 @@ mod blocks;
 mod json_end;
 mod reader;
 mod tell;
-mod thinking;
+pub(super) mod thinking;
 mod turns;
 mod writer;
 
