@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+mod framing;
 mod translation;
 
+use framing::Framing;
 use translation::Step as Told;
 pub use translation::Translation;
 
@@ -12,7 +14,7 @@ use crate::dialects::Malformed;
 use crate::dialects::reply::ReplyError;
 use crate::http1::response::Decoder;
 use crate::http1::{self, Step};
-use crate::sse::{Framed, Framer};
+use crate::sse::Framed;
 use crate::tap::{Dialect, Tap, Verdict};
 use crate::usage::Tokens;
 
@@ -62,7 +64,7 @@ pub struct Response {
     /// Bytes of `out` that were taken already.
     taken: usize,
     fault: Option<Fault>,
-    framer: Option<Framer>,
+    framer: Option<Framing>,
     /// The body is neither looked into nor held: sound, files.
     passes: bool,
     stream: Stream,
@@ -232,7 +234,7 @@ impl Response {
     /// Whether the body is read as an event stream.
     #[must_use]
     pub fn is_event_stream(&self) -> bool {
-        self.decoder.is_event_stream()
+        self.framer.is_some() || self.decoder.is_event_stream()
     }
 
     /// After the end: the connection may carry another request.
@@ -296,14 +298,17 @@ impl Response {
         match &mut self.stream.translation {
             // It repeats what has been said, which only its writer knows.
             Some(translation) if self.dialect == Dialect::Responses => translation.fault(message, code),
+            _ if self.dialect == Dialect::Messages => messages_fault(message, self.stream.error_event.as_deref()),
             _ => self.dialect.fault_event(message, code, tap.sequence + 1, tap.response_id()),
         }
     }
 
     fn begin(&mut self) {
         self.flags |= HEAD;
-        let tapped = self.decoder.is_event_stream() && self.decoder.status() == 200 && self.dialect != Dialect::Raw;
-        self.framer = tapped.then(Framer::new);
+        if self.decoder.status() == 200 && self.dialect != Dialect::Raw {
+            let kind = self.decoder.headers().find(|(name, _)| *name == b"content-type").map(|(_, value)| value);
+            self.framer = Framing::of(kind.unwrap_or_default(), self.is_translated());
+        }
         self.passes = self.dialect == Dialect::Other
             && !self.decoder.is_event_stream()
             && (200..300).contains(&self.decoder.status())
@@ -320,10 +325,8 @@ impl Response {
             }
             return;
         };
-        framer.push(piece);
         let (stream, out) = (&mut self.stream, &mut self.out);
-        let mut handle = |framed: Framed<'_>| stream.block(&framed, out, false);
-        while framer.next_block(&mut handle) {}
+        framer.take(piece, stream, out);
         if framer.held() > self.limits.max_event && self.stream.failed.is_none() {
             let message = format!("an event of the upstream is larger than {} bytes", self.limits.max_event);
             self.stream.failed = Some(("too_large", message));
@@ -352,7 +355,7 @@ impl Response {
             return;
         };
         let (stream, out) = (&mut self.stream, &mut self.out);
-        framer.finish(&mut |framed| stream.block(&framed, out, true));
+        framer.finish(stream, out);
         stream.finish(out);
         let ends_with_framing = self.dialect == Dialect::Other && is_whole && self.stream.events > 0;
         if self.stream.failed.is_none() && !self.is_done() && !ends_with_framing {
@@ -481,6 +484,13 @@ impl Stream {
         }
     }
 
+    /// An event of a framing that only translated streams have.
+    fn foreign(&mut self, name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {
+        if self.failed.is_none() && !self.done {
+            self.translate(name, data, out);
+        }
+    }
+
     /// Tell one event in the caller's dialect.
     fn translate(&mut self, name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {
         let Some(mut translation) = self.translation.take() else { return };
@@ -580,6 +590,24 @@ impl Stream {
             out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") { b"\n" } else { b"\n\n" });
         }
     }
+}
+
+/// Anthropic's error event, of the type that the upstream named if it is one of Anthropic's.
+fn messages_fault(message: &str, error: Option<&[u8]>) -> Vec<u8> {
+    const KNOWN: [&str; 6] = [
+        "invalid_request_error",
+        "rate_limit_error",
+        "timeout_error",
+        "not_found_error",
+        "request_too_large",
+        "overloaded_error",
+    ];
+    let named = error.and_then(|error| serde_json::from_slice::<serde_json::Value>(error).ok());
+    let kind = named.as_ref().and_then(|error| error["type"].as_str()).filter(|kind| KNOWN.contains(kind));
+    let data = serde_json::json!({
+        "type": "error", "error": {"type": kind.unwrap_or("api_error"), "message": message},
+    });
+    format!("event: error\ndata: {data}\n\n").into_bytes()
 }
 
 /// Nano-USD as dollars, without an exponent and without needless zeros.

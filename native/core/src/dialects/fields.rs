@@ -137,3 +137,9 @@ pub(crate) fn url_of_media(media: &Media) -> Option<String> {
         Media::File(_) => None,
     }
 }
+
+/// The type of a block in an error: a word of an API, not whatever a caller wrote in its place.
+pub(crate) fn named(kind: &str) -> String {
+    let is_word = kind.len() <= 64 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_word { format!("a block of type {kind}") } else { "a block of an unknown type".to_owned() }
+}

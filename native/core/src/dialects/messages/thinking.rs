@@ -20,7 +20,7 @@ fn is_adaptive(model: &str) -> bool {
 }
 
 /// Put `thinking` and the effort into the body. True if the model will think.
-pub(super) fn write(
+pub(crate) fn write(
     conversation: &Conversation,
     max_tokens: u64,
     body: &mut Map<String, Value>,
