@@ -59,7 +59,7 @@ def bedrock(model: str, given: Given, report: Report, environ: Mapping[str, str]
     if api_key is None and (key_id is None or secret is None):
         is_half = bool(secret_key or given("aws_access_key_id"))
         message = (
-            "is needed with aws_secret_access_key, or a Bedrock API key as api_key (roles and profiles are not read)"
+            "is needed with aws_secret_access_key, or a Bedrock API key as api_key; roles are not read"
         )
         report("aws_access_key_id", message, warning=not is_half)
         return None

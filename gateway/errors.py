@@ -136,7 +136,7 @@ def _in_openais_shape(status: int, body: bytes, provider: str, code: str | None)
 
 
 def _code(fault: dict[str, Any]) -> str | None:
-    """vLLM and llama.cpp repeat the status as a number; so does Gemini, with a word beside it."""
+    """Of a number, which repeats the status (vLLM, llama.cpp, Gemini), the word beside it if there is one."""
     code = fault.get("code")
     if code is None or isinstance(code, str):
         return code

@@ -21,7 +21,7 @@ _FORWARDED = (b"anthropic-beta", *TRACED)
 class AnthropicUpstream(HTTPUpstream):
     """One deployment of a server that speaks like Anthropic."""
 
-    kinds = frozenset({"messages", "count_tokens", "chat"})
+    kinds = frozenset({"messages", "count_tokens", "chat", "responses"})
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tollhouse._native import sign_aws
-from tollhouse.providers.ask import TRACED
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class AwsKeys:
 class BedrockUpstream(HTTPUpstream):
     """One deployment in a region. `keys` sign each request; without them `api_key` is sent as a bearer token."""
 
-    kinds = frozenset({"chat", "messages"})
+    kinds = CONVERSATIONS
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tollhouse.providers.ask import TRACED
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
 from tollhouse.providers.http import HTTPUpstream
 from tollhouse.providers.openai import OpenAIUpstream
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
-_KINDS = frozenset({"chat", "messages"})
 _FOLDERS = frozenset({"models", "tunedModels"})
 
 
@@ -45,7 +44,7 @@ class GeminiUpstream(HTTPUpstream):
             max_body=max_body,
         )
         self._base_path = base_path
-        self.kinds = _KINDS if bearer else _KINDS | {"embeddings"}
+        self.kinds = CONVERSATIONS if bearer else CONVERSATIONS | {"embeddings"}
         # That dialect takes the key as a bearer token, and no other key beside it.
         self._embeddings = OpenAIUpstream(
             origin=origin, base_path=f"{base_path}/openai", timeouts=timeouts, api_key=api_key, max_body=max_body

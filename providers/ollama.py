@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.ask import TRACED
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _CHAT = "/api/chat"
 class OllamaUpstream(HTTPUpstream):
     """One server. Ollama itself asks for no key; a proxy in front of it may."""
 
-    kinds = frozenset({"chat", "messages", *_NATIVE})
+    kinds = CONVERSATIONS.union(_NATIVE)
 
     def __init__(
         self,

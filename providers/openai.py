@@ -50,7 +50,7 @@ class OpenAIUpstream(HTTPUpstream):
         self._chat_limit = "max_completion_tokens" if is_openai else None
         native = {"chat", "completions", "embeddings"}
         self._native = frozenset(native | {"responses"} if is_openai else native)
-        self.kinds = self._native | {"messages"}
+        self.kinds = self._native | {"messages", "responses"}
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what chat cannot say."""

@@ -65,6 +65,8 @@ pub struct Response {
     taken: usize,
     fault: Option<Fault>,
     framer: Option<Framing>,
+    /// The body is neither looked into nor held: sound, files.
+    passes: bool,
     stream: Stream,
 }
 
@@ -116,6 +118,7 @@ impl Response {
             taken: 0,
             fault: None,
             framer: None,
+            passes: false,
             stream,
         }
     }
@@ -288,10 +291,15 @@ impl Response {
         self.stream.tap.text_bytes
     }
 
-    /// An error event for the client.
+    /// An error event for the client; nothing may follow it.
     #[must_use]
-    pub fn fault_event(&self, message: &str, code: &str) -> Vec<u8> {
-        self.dialect.fault_event(message, code, self.stream.tap.sequence + 1)
+    pub fn fault_event(&mut self, message: &str, code: &str) -> Vec<u8> {
+        let tap = &self.stream.tap;
+        match &mut self.stream.translation {
+            // It repeats what has been said, which only its writer knows.
+            Some(translation) if self.dialect == Dialect::Responses => translation.fault(message, code),
+            _ => self.dialect.fault_event(message, code, tap.sequence + 1, tap.response_id()),
+        }
     }
 
     fn begin(&mut self) {
@@ -300,11 +308,15 @@ impl Response {
             let kind = self.decoder.headers().find(|(name, _)| *name == b"content-type").map(|(_, value)| value);
             self.framer = Framing::of(kind.unwrap_or_default(), self.is_translated());
         }
+        self.passes = self.dialect == Dialect::Other
+            && !self.decoder.is_event_stream()
+            && (200..300).contains(&self.decoder.status())
+            && !self.decoder.headers().any(|(name, value)| name == b"content-type" && is_json(value));
     }
 
     fn body(&mut self, piece: &[u8]) {
         let Some(framer) = &mut self.framer else {
-            if self.out.len() + piece.len() > self.limits.max_body {
+            if !self.passes && self.out.len() + piece.len() > self.limits.max_body {
                 let message = format!("the upstream's answer is larger than {} bytes", self.limits.max_body);
                 self.fail("too_large", message);
             } else {
@@ -323,11 +335,16 @@ impl Response {
 
     /// The message ended as its framing says.
     fn complete(&mut self) {
+        self.end(true);
+    }
+
+    /// Nothing more comes; `is_whole`: as the framing had promised.
+    fn end(&mut self, is_whole: bool) {
         if self.fault.is_some() {
             return;
         }
         let Some(framer) = &mut self.framer else {
-            if (200..300).contains(&self.decoder.status()) {
+            if !self.passes && (200..300).contains(&self.decoder.status()) {
                 self.stream.body(&mut self.out);
             }
             self.take_failure();
@@ -339,7 +356,8 @@ impl Response {
         let (stream, out) = (&mut self.stream, &mut self.out);
         framer.finish(stream, out);
         stream.finish(out);
-        if self.stream.failed.is_none() && !self.is_done() {
+        let ends_with_framing = self.dialect == Dialect::Other && is_whole && self.stream.events > 0;
+        if self.stream.failed.is_none() && !self.is_done() && !ends_with_framing {
             let message = if self.stream.events == 0 {
                 "the upstream's stream held no event"
             } else {
@@ -360,14 +378,14 @@ impl Response {
             return;
         }
         if self.framer.is_some() {
-            self.complete();
+            self.end(false);
         } else {
             self.fail("truncated", "the upstream closed the connection in the middle of its answer".into());
         }
     }
 
     fn settle(&mut self) -> u8 {
-        let is_open_body = self.framer.is_none() && self.flags & END == 0;
+        let is_open_body = self.framer.is_none() && self.flags & END == 0 && !self.passes;
         let is_silent = self.framer.is_some() && self.stream.events == 0;
         if self.ready().is_empty() || is_open_body || is_silent {
             self.flags &= !READY;
@@ -577,6 +595,11 @@ impl Stream {
 fn dollars(nano: u64) -> String {
     let (whole, part) = (nano / 1_000_000_000, format!("{:09}", nano % 1_000_000_000));
     format!("{whole}.{:0<2}", part.trim_end_matches('0'))
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    name == b"application/json" || name.ends_with(b"+json")
 }
 
 fn ends_blank(raw: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use crate::dialects::Warnings;
 use crate::dialects::conversation::{
     Content, Conversation, Format, Media, Part, Reasoning, Role, Tool, ToolChoice, Turn,
 };
-use crate::dialects::fields::url_of_media;
+use crate::dialects::fields::{named, url_of_media};
 use crate::request::RequestError;
 
 /// Members that mean the same wherever they are said.
@@ -203,6 +203,7 @@ fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<V
             warnings.lost("is_error");
         }
         let mut texts = Vec::new();
+        let before = said.len();
         for inner in parts {
             note_cache(inner, warnings);
             match &inner.content {
@@ -210,7 +211,7 @@ fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<V
                 _ => said.push(piece(index, inner)?),
             }
         }
-        if texts.is_empty() && !said.is_empty() {
+        if texts.is_empty() && said.len() > before {
             texts.push("(see what follows)");
         }
         messages.push(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}));
@@ -288,7 +289,7 @@ fn refused(place: &str, content: &Content) -> RequestError {
         Content::Document { .. } => "a document that another provider keeps",
         Content::Audio(_) => "sound by its URL",
         Content::Foreign(kind) => {
-            let message = format!("{place} holds {kind:?}, which this model's provider does not know");
+            let message = format!("{place} holds {}, which this model's provider does not know", named(kind));
             return RequestError::new(message, place, "unsupported_value");
         }
         Content::CallResult { .. } | Content::Call { .. } => "a call or its result in the wrong place",

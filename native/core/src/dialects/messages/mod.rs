@@ -13,6 +13,3 @@ pub use ask::read_request;
 pub use reader::Reader;
 pub use tell::write_request;
 pub use writer::Writer;
-
-#[cfg(test)]
-mod tests;

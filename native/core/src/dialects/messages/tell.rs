@@ -23,11 +23,11 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(conversation.model));
     body.insert("max_tokens".to_owned(), json!(max_tokens));
-    let system = turns::system(conversation, warnings)?;
+    let system = turns::system(conversation)?;
     if !system.is_empty() {
         body.insert("system".to_owned(), Value::Array(system));
     }
-    body.insert("messages".to_owned(), Value::Array(turns::write(conversation, warnings)?));
+    body.insert("messages".to_owned(), Value::Array(turns::write(conversation)?));
     write_tools(conversation, &mut body);
     let mut output = Map::new();
     let thinks = thinking::write(conversation, max_tokens, &mut body, &mut output, warnings);
