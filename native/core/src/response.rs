@@ -298,6 +298,7 @@ impl Response {
         match &mut self.stream.translation {
             // It repeats what has been said, which only its writer knows.
             Some(translation) if self.dialect == Dialect::Responses => translation.fault(message, code),
+            _ if self.dialect == Dialect::Messages => messages_fault(message, self.stream.error_event.as_deref()),
             _ => self.dialect.fault_event(message, code, tap.sequence + 1, tap.response_id()),
         }
     }
@@ -589,6 +590,24 @@ impl Stream {
             out.extend_from_slice(if raw.ends_with(b"\n") || raw.ends_with(b"\r") { b"\n" } else { b"\n\n" });
         }
     }
+}
+
+/// Anthropic's error event, of the type that the upstream named if it is one of Anthropic's.
+fn messages_fault(message: &str, error: Option<&[u8]>) -> Vec<u8> {
+    const KNOWN: [&str; 6] = [
+        "invalid_request_error",
+        "rate_limit_error",
+        "timeout_error",
+        "not_found_error",
+        "request_too_large",
+        "overloaded_error",
+    ];
+    let named = error.and_then(|error| serde_json::from_slice::<serde_json::Value>(error).ok());
+    let kind = named.as_ref().and_then(|error| error["type"].as_str()).filter(|kind| KNOWN.contains(kind));
+    let data = serde_json::json!({
+        "type": "error", "error": {"type": kind.unwrap_or("api_error"), "message": message},
+    });
+    format!("event: error\ndata: {data}\n\n").into_bytes()
 }
 
 /// Nano-USD as dollars, without an exponent and without needless zeros.

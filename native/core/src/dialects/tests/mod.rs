@@ -16,8 +16,13 @@ const LIMITS: Limits =
 
 /// A reader of `upstream`'s answers for a caller that speaks `client`.
 pub(super) fn response(upstream: &str, client: &str) -> Response {
-    let setting =
-        Setting { request_id: "r1".to_owned(), model: "m".to_owned(), created: 1_700_000_000, include_usage: true };
+    let setting = Setting {
+        request_id: "r1".to_owned(),
+        model: "m".to_owned(),
+        created: 1_700_000_000,
+        include_usage: true,
+        ..Setting::default()
+    };
     let reader = answer_reader(upstream, &setting).unwrap();
     let writer = answer_writer(client, &setting).unwrap();
     let client = Dialect::from_name(client).unwrap();
