@@ -34,6 +34,14 @@ class LiteLLMParams(Part):
     api_key: str | None = None
     api_base: str | None = None
     api_version: str | None = None
+    azure_ad_token: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_session_token: str | None = None
+    aws_region_name: str | None = None
+    aws_bedrock_runtime_endpoint: str | None = None
+    vertex_project: str | None = None
+    vertex_location: str | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
     rpm: Count | None = None

@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
-from tollhouse.config.settings import Settings
+from tollhouse.config.settings import AwsAccess, Settings
 from tollhouse.gateway import chain, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
@@ -31,6 +31,7 @@ from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.routing import RouteStage
 from tollhouse.middlewares.errors import error_body
 from tollhouse.middlewares.metrics import MetricsStage
+from tollhouse.providers.bedrock import AwsKeys
 from tollhouse.providers.factory import UpstreamFactory
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
@@ -198,6 +199,8 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
                 api_base=deployment.api_base,
                 api_key=deployment.api_key.reveal() if deployment.api_key else None,
                 api_version=deployment.api_version,
+                bearer=deployment.bearer,
+                aws=_aws_keys(deployment.aws),
                 timeouts=Timeouts(
                     connect_s=deployment.timeouts.connect_s,
                     first_event_s=deployment.timeouts.first_event_s,
@@ -210,6 +213,17 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
         )
         for deployment in settings.deployments
     ]
+
+
+def _aws_keys(access: AwsAccess | None) -> AwsKeys | None:
+    if access is None:
+        return None
+    return AwsKeys(
+        access_key_id=access.access_key_id,
+        secret_access_key=access.secret_access_key.reveal(),
+        region=access.region,
+        session_token=access.session_token.reveal() if access.session_token else None,
+    )
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestView
 
 TRACED = (b"traceparent", b"tracestate")
+CONVERSATIONS = frozenset({"chat", "messages", "responses"})  # kinds that can be told in every dialect of conversations
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to

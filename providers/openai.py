@@ -26,7 +26,12 @@ _FORWARDED = (b"openai-beta", b"idempotency-key", *TRACED)
 
 
 class OpenAIUpstream(HTTPUpstream):
-    """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat."""
+    """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat.
+
+    passes: what is no conversation can be asked of it, too.
+    """
+
+    passes = True
 
     def __init__(
         self,

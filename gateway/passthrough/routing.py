@@ -49,7 +49,7 @@ class Ways:
         # Files belong to an account: the first deployment of a provider has all of them.
         self._keepers: dict[str, Target] = {}
         for target in targets:
-            if isinstance(target.upstream, OpenAIUpstream):
+            if _passes(target):
                 self._keepers.setdefault(target.provider, target)
         only = next(iter(self._keepers)) if len(self._keepers) == 1 else None
         self._default = default_provider if default_provider in self._keepers else only
@@ -71,7 +71,7 @@ class Ways:
         if principal is not None and not principal.allows(model):
             msg = f"this API key may not use the model {shown(model)}"
             raise Forbidden(msg, param="model", code="model_not_allowed")
-        able = [target for target in group.order() if isinstance(target.upstream, OpenAIUpstream)]
+        able = [target for target in group.order() if _passes(target)]
         if not able:
             msg = f"the model {shown(model)} is not served at {passage.path}"
             raise BadRequest(msg, param="model", code="unsupported_endpoint", retry=False)
@@ -124,6 +124,10 @@ class Ways:
             msg = "input_file_id must be a string"
             raise BadRequest(msg, param="input_file_id", code="invalid_type")
         await self._owner("file", name, principal)
+
+
+def _passes(target: Target) -> bool:
+    return isinstance(target.upstream, OpenAIUpstream) and target.upstream.passes
 
 
 def _address(passage: Passage, exchange: Exchange) -> tuple[str, str]:
