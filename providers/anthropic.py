@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.ask import TRACED
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _FORWARDED = (b"anthropic-beta", *TRACED)
 class AnthropicUpstream(HTTPUpstream):
     """One deployment of a server that speaks like Anthropic."""
 
-    kinds = frozenset({"messages", "count_tokens", "chat", "responses"})
+    kinds = CONVERSATIONS | {"count_tokens"}
 
     def __init__(
         self,
