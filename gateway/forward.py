@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import error_of, normalise, refusal_of, upstream_status
+from tollhouse.gateway.errors import error_of, normalise, refusal_of, told_status, upstream_status
 from tollhouse.gateway.routing import shown
 from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
@@ -210,9 +210,17 @@ class _Attempt:
         status = reader.status
         headers = _returned(call)
         if status < 200 or status >= 300:
+            status = told_status(status, body)
             self._count(target, f"http_{status}")
             exchange.error_code = f"http_{status}"
-            body = normalise(status, body, target.provider, kind=exchange.kind, request_id=exchange.request_id)
+            body = normalise(
+                status,
+                body,
+                target.provider,
+                kind=exchange.kind,
+                request_id=exchange.request_id,
+                code=_error_type(call),
+            )
             headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
         guard = exchange.answer_guard
         if guard is not None:
@@ -407,6 +415,12 @@ def _whole(call: Call) -> bytes | None:
         msg = f"the upstream answered {status} without a JSON object"
         raise UpstreamProtocolError(msg, code="upstream_protocol")
     return body
+
+
+def _error_type(call: Call) -> str | None:
+    """What AWS calls the error; a URL may follow it."""
+    found = call.reader.pick((b"x-amzn-errortype",))
+    return found[0][1].decode("latin-1").partition(":")[0] if found else None
 
 
 def _returned(call: Call) -> Headers:

@@ -23,8 +23,8 @@ class HTTPUpstream:
     """One deployment's credentials and paths at an origin. Credentials are bound to that origin: nothing else has them.
 
     The head of a request is the same for every call but for the id and the length, so it is written once, here.
-    paths: by whatever name `send` is given. key_header: "authorization" carries the key as a bearer token. lines: more
-    whole header lines.
+    paths: by whatever name `send` is given; anything else that it is given is a path itself, query included.
+    key_header: "authorization" carries the key as a bearer token. lines: more whole header lines.
     """
 
     def __init__(
@@ -47,18 +47,19 @@ class HTTPUpstream:
         self._timeouts = timeouts
         port = "" if origin.port in {80, 443} else f":{origin.port}"
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        self.host = f"{host}{port}"  # as the header says it
         credential = ""
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
-        self._heads = {
-            name: (
-                f"POST {path} HTTP/1.1\r\nhost: {host}{port}\r\n{credential}"
-                f"user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
-                f"content-type: application/json\r\n{lines}"
-            ).encode("ascii")
-            for name, path in paths.items()
-        }
+        self._common = (
+            f"host: {self.host}\r\n{credential}user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
+        ).encode("ascii")
+        self._fields = self._common + f"content-type: application/json\r\n{lines}".encode("ascii")
+        self._heads = {name: self._head(path) for name, path in paths.items()}
+
+    def _head(self, path: str) -> bytes:
+        return b"POST %b HTTP/1.1\r\n%b" % (path.encode("ascii"), self._fields)
 
     def send(
         self,
@@ -78,7 +79,7 @@ class HTTPUpstream:
         call.hidden = self._key
         call.warnings = warnings
         head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-            self._heads[path],
+            self._heads.get(path) or self._head(path),
             ask.request_id.encode("ascii"),
             lines,
             len(body),

@@ -202,7 +202,8 @@ impl AnswerReader for Reader {
 impl Reader {
     fn known(&mut self, name: &[u8], data: &[u8], events: &mut Vec<Event>) -> Result<(), serde_json::Error> {
         match name {
-            b"messageStart" => self.start(events),
+            // Told with what follows: an answer that fails before it says anything can still be asked for elsewhere.
+            b"messageStart" => drop(serde_json::from_slice::<&RawValue>(data)?),
             b"contentBlockStart" => {
                 let block: BlockStart<'_> = serde_json::from_slice(data)?;
                 if let Some(call) = block.start.and_then(|start| start.tool_use) {
@@ -287,6 +288,7 @@ impl Reader {
         if call.kind.is_some() {
             return; // the provider's own tools: nobody is to run those
         }
+        self.start(events);
         self.close(events);
         let number = self.calls;
         self.calls += 1;
@@ -333,6 +335,7 @@ impl Reader {
                 return;
             }
         };
+        self.start(events);
         self.stopped = true;
         events.push(Event::Stop { choice: 0, reason, sequence: None });
     }

@@ -361,7 +361,8 @@ fn every_reason_to_end_has_its_meaning() {
         let (events, is_complete) = streamed(Reader::default(), &[("messageStop", &data)]);
         // The report of tokens is owed, but the answer is complete without it.
         assert!(is_complete);
-        assert_eq!(events, [Event::Stop { choice: 0, reason, sequence: None }, Event::End]);
+        let start = Event::Start { id: String::new(), model: String::new() };
+        assert_eq!(events, [start, Event::Stop { choice: 0, reason, sequence: None }, Event::End]);
     }
     for word in ["malformed_model_output", "malformed_tool_use", "something_new"] {
         let data = format!(r#"{{"stopReason":"{word}"}}"#);
@@ -388,7 +389,8 @@ fn an_exception_in_the_stream_is_a_typed_error() {
         for (data, words) in [(r#"{"message":"it is so"}"#, "it is so"), ("as text", "as text")] {
             let named = format!("exception:{name}");
             let (events, _) = streamed(Reader::default(), &[STREAM[0], (&named, data), STREAM[6]]);
-            let Some(Event::Error(error)) = events.last() else { panic!("{events:?}") };
+            // Nothing has been told before it, so that somebody else may still be asked.
+            let [Event::Error(error)] = &events[..] else { panic!("{events:?}") };
             assert_eq!((error.status, error.code.as_str(), error.message.as_str()), (status, name, words));
         }
     }
