@@ -170,6 +170,7 @@ class _Attempt:
             model_output=price.max_output if price is not None else None,
             request_id=exchange.request_id,
             headers=exchange.headers,
+            query=exchange.scope.get("query_string", b""),
         )
         self._call = call = self._start(target, ask)
         if exchange.outcome is not None:

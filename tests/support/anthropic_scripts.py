@@ -153,6 +153,7 @@ async def _cut(peer: Peer) -> None:
 
 SCRIPTS: dict[str, Script] = {
     "claude": _claude,
+    "claude-3-5-haiku-latest": _claude,
     "claude-error": _failing,
     "claude-overloaded": _overloaded,
     "claude-overloaded-at-once": _overloaded_at_once,

@@ -12,7 +12,7 @@ import orjson
 from starlette.applications import Starlette
 
 from tests.support.asgi import Client, Lifespan, Response, http_scope
-from tests.support.client import CHAT, chat_body, checked_error
+from tests.support.client import CHAT, chat_body, checked_error, checked_messages_error
 from tests.support.gateway import KEY, KEYS, MASTER_KEY
 from tests.support.grammar.watch import Watch
 from tollhouse.config.loader import load_mapping
@@ -78,7 +78,10 @@ def checked(response: Response, path: str, body: Any = b"") -> Response:
     assert response.header("x-request-id"), (path, response)
     if response.status >= 400 and "ready" not in path and "readiness" not in path:
         assert response.header("content-type") == "application/json", response
-        checked_error(response.body)
+        if path.startswith("/v1/messages"):
+            checked_messages_error(response.body)
+        else:
+            checked_error(response.body)
     sent = orjson.dumps(body) if isinstance(body, dict) else body if isinstance(body, bytes) else b""
     watch = Watch(path, sent, response.status, {name.decode(): value.decode() for name, value in response.headers})
     watch.feed(response.body)

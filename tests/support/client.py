@@ -66,6 +66,17 @@ def checked_error(body: bytes, code: str | None = None, *, param: str | None = N
     return fault
 
 
+def checked_messages_error(body: bytes) -> dict[str, Any]:
+    """`body` as `{"type": "error", "error": {...}, "request_id"}`, as Anthropic's clients expect it."""
+    value = orjson.loads(body)
+    assert set(value) == {"type", "error", "request_id"}, value
+    assert value["type"] == "error", value
+    fault: dict[str, Any] = value["error"]
+    assert set(fault) == {"type", "message"}, fault
+    assert fault["message"], fault
+    return fault
+
+
 def chat_body(model: str, *, stream: bool = False, content: str = "hello", **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream, **more}
 

@@ -206,13 +206,42 @@ fn effort_is_a_budget_for_older_models_and_an_effort_for_newer_ones() {
 }
 
 #[test]
+fn newer_models_are_not_told_a_temperature() {
+    for (model, is_told) in [
+        ("claude-opus-4-6", true),
+        ("claude-opus-4-20250514", true),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", true),
+        ("deepseek-chat", true),
+        ("claude-opus-4-7", false),
+        ("claude-sonnet-5", false),
+        ("claude-mythos-preview", false),
+    ] {
+        let (body, warnings) = to_messages(&json!({"model": model, "temperature": 0.5, "top_k": 3}));
+        assert_eq!(body.get("temperature").is_some(), is_told, "{model}");
+        assert_eq!(warnings.len(), if is_told { 0 } else { 2 }, "{model}");
+    }
+}
+
+#[test]
 fn a_budget_is_an_effort_for_openai() {
     for (budget, effort) in [(1024, "low"), (8000, "medium"), (32_000, "high")] {
-        let (body, _) = to_chat(&json!({"thinking": {"type": "enabled", "budget_tokens": budget}}));
+        let (body, _) = to_chat(&json!({
+            "model": "gpt-5.2", "thinking": {"type": "enabled", "budget_tokens": budget},
+        }));
         assert_eq!(body["reasoning_effort"], effort);
     }
-    let (body, _) = to_chat(&json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}));
-    assert_eq!(body["reasoning_effort"], "xhigh");
+    let max = json!({"model": "o3", "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}});
+    assert_eq!(to_chat(&max).0["reasoning_effort"], "xhigh");
+}
+
+#[test]
+fn models_that_do_not_think_are_not_told_how_much() {
+    let (body, warnings) = to_chat(&json!({"output_config": {"effort": "high"}}));
+    assert_eq!((body.get("reasoning_effort"), warnings), (None, vec!["reasoning_effort".to_owned()]));
+    for (model, told) in [("gpt-4o", None), ("gpt-5", None), ("o3-mini", None), ("gpt-5.1", Some(json!("none")))] {
+        let (body, warnings) = to_chat(&json!({"model": model, "thinking": {"type": "disabled"}}));
+        assert_eq!((body.get("reasoning_effort").cloned(), warnings.len()), (told, 0), "{model}");
+    }
 }
 
 #[test]
