@@ -71,8 +71,13 @@ def gateway(providers: dict[str, Provider]) -> Iterator[Gateway]:
         _params(f"bedrock/converse/{CLAUDE}", name="bedrock", **keys),
         _params(f"bedrock/{PROFILE}", name="bedrock-profile", **keys),
         _params(f"bedrock/{CLAUDE}", name="bedrock-badly-keyed", **keys | {"aws_secret_access_key": "wrong"}),
-        _params(f"bedrock/{CLAUDE}", name="bedrock-bearer", api_base=keys["api_base"], aws_region_name="eu-west-1",
-                api_key=aws.API_KEY),
+        _params(
+            f"bedrock/{CLAUDE}",
+            name="bedrock-bearer",
+            api_base=keys["api_base"],
+            aws_region_name="eu-west-1",
+            api_key=aws.API_KEY,
+        ),
         _params("ollama/llama3.2", name="ollama", api_base=providers["ollama"].url),
     ]
     prices = {"ollama/*": {"input": "0.01", "output": "0.02"}}
@@ -223,9 +228,10 @@ def test_a_malformed_call_is_an_error_and_never_an_answer(client, model):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("say", [Say.FAIL, Say.BREAK])
 def test_a_stream_that_fails_in_the_middle_raises(client, model, say):
-    with pytest.raises(openai.APIError) as caught, client.chat.completions.create(
-        model=model, messages=_user(say), stream=True
-    ) as stream:
+    with (
+        pytest.raises(openai.APIError) as caught,
+        client.chat.completions.create(model=model, messages=_user(say), stream=True) as stream,
+    ):
         text = ""
         for chunk in stream:
             text += chunk.choices[0].delta.content or ""
@@ -319,7 +325,10 @@ def test_anthropics_client_is_served_as_well(gateway, model):
         assert answer.stop_reason == "end_turn"
         with client.messages.stream(model=model, max_tokens=900, messages=messages) as stream:
             assert stream.get_final_text() == GREETING
-        tool: Any = {"name": "open_gate", "input_schema": {"type": "object", "properties": {"gate": {"type": "string"}}}}
+        tool: Any = {
+            "name": "open_gate",
+            "input_schema": {"type": "object", "properties": {"gate": {"type": "string"}}},
+        }
         with client.messages.stream(model=model, max_tokens=900, messages=messages, tools=[tool]) as stream:
             final = stream.get_final_message()
         assert [block.input["gate"] for block in final.content if block.type == "tool_use"] == ["N\u00f6rd", "S"]
@@ -333,8 +342,10 @@ def test_anthropics_client_is_served_as_well(gateway, model):
 def test_signed_thoughts_of_bedrock_are_replayed_byte_for_byte(gateway, providers):
     with Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0, timeout=10) as client:
         thinking: Any = {"type": "enabled", "budget_tokens": 1024}
-        asked: Any = {"role": "user", "content": [{"type": "text", "text": Say.THINK,
-                                                   "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}
+        asked: Any = {
+            "role": "user",
+            "content": [{"type": "text", "text": Say.THINK, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        }
         with client.messages.stream(model="bedrock", max_tokens=9000, messages=[asked], thinking=thinking) as stream:
             answer = stream.get_final_message()
         kinds = [block.type for block in answer.content]

@@ -58,7 +58,9 @@ def test_what_cannot_be_told_is_an_error_that_names_the_member():
     assert (caught.value.param, caught.value.code) == ("n", "unsupported_value")
 
 
-@pytest.mark.parametrize(("body", "kind", "dialect"), [(CHAT, "chat", "klingon"), ({"input": "a"}, "embeddings", "chat")])
+@pytest.mark.parametrize(
+    ("body", "kind", "dialect"), [(CHAT, "chat", "klingon"), ({"input": "a"}, "embeddings", "chat")]
+)
 def test_dialects_without_words_for_it_are_refused(body, kind, dialect):
     with pytest.raises(ValueError, match="unknown dialect"):
         translate_request(_view(body, kind), dialect, model="m")
@@ -100,7 +102,7 @@ def test_a_success_is_translated_and_anything_else_is_not():
 def test_a_success_that_is_no_answer_is_a_fault(body):
     reader = ResponseReader("messages", client="chat")
     assert _answer(reader, body) & FAULT
-    assert reader.fault[0] == "stream_error"
+    assert (reader.fault or ("",))[0] == "stream_error"
     assert reader.take() == b""
 
 

@@ -79,7 +79,10 @@ def _said(body: dict[str, Any], text: str) -> list[dict[str, Any]]:
         return [{"parts": None, "finish": "MALFORMED_FUNCTION_CALL"}]
     if body.get("tools") and config.get("mode") != "NONE" and "functionResponse" not in last[0]:
         name = body["tools"][0]["functionDeclarations"][0]["name"]
-        first = {"functionCall": {"name": name, "args": {"gate": "N\u00f6rd", "minutes": 5}}, "thoughtSignature": SIGNATURE}
+        first = {
+            "functionCall": {"name": name, "args": {"gate": "N\u00f6rd", "minutes": 5}},
+            "thoughtSignature": SIGNATURE,
+        }
         second = {"functionCall": {"name": name, "args": {"gate": "S", "minutes": 1}}}
         return [{"parts": [first, second]}, {"parts": [{"text": ""}], "finish": "STOP"}]
     said: list[dict[str, Any]] = []

@@ -20,7 +20,9 @@ pub(super) fn read(fields: &mut Fields, name: &str, rest: &mut Map<String, Value
                 let mut fields = Fields::new(value, &format!("{place}[{index}]"))?;
                 let read = block(&mut fields, rest)?;
                 if !matches!(read, Some(Part { content: Content::Foreign(_), .. })) {
-                    rest.extend(fields.rest().into_iter().map(|(name, _)| (format!("messages.content.{name}"), Value::Null)));
+                    rest.extend(
+                        fields.rest().into_iter().map(|(name, _)| (format!("messages.content.{name}"), Value::Null)),
+                    );
                 }
                 parts.extend(read.filter(|part| part.content != Content::Text(String::new())));
             }
