@@ -321,3 +321,17 @@ fn documents_and_images_by_address_are_told_both_ways() {
     asked["model"] = json!("m");
     assert!(refused("messages", "chat", &asked).contains("document by its URL"));
 }
+
+#[test]
+fn results_in_several_messages_follow_their_calls_at_once() {
+    let (body, _) = to_chat(&json!({"messages": [
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "A"}, {"type": "text", "text": "so"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "B"}]},
+    ]}));
+    let roles: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
+}
