@@ -58,9 +58,7 @@ def bedrock(model: str, given: Given, report: Report, environ: Mapping[str, str]
     api_key = given("api_key") or (None if secret_key else first(environ, "AWS_BEARER_TOKEN_BEDROCK"))
     if api_key is None and (key_id is None or secret is None):
         is_half = bool(secret_key or given("aws_access_key_id"))
-        message = (
-            "is needed with aws_secret_access_key, or a Bedrock API key as api_key; roles are not read"
-        )
+        message = "is needed with aws_secret_access_key, or a Bedrock API key as api_key; roles are not read"
         report("aws_access_key_id", message, warning=not is_half)
         return None
     region = given("aws_region_name") or first(environ, "AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")

@@ -9,7 +9,7 @@ from tollhouse.config.problems import ConfigError
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import AwsAccess, Deployment, Settings
 
-KEYS = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
+KEYS: dict[str, Any] = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
 
 
 def _settings(model: str, environ: dict[str, str] | None = None, **params: Any) -> Settings:
