@@ -1,7 +1,7 @@
 """What becomes of a rich request and of rich answers between the dialects of callers and those of upstreams.
 
-Golden files: `requests/` holds what callers send, `answers/` what upstreams answer, `CALLER_to_UPSTREAM.json` what each of
-them gets. `GOLDEN_UPDATE=1` writes the last kind anew; read the difference before it is committed.
+Golden files: `requests/` holds what callers send, `answers/` what upstreams answer, `CALLER_to_UPSTREAM.json` what each
+of them gets. `GOLDEN_UPDATE=1` writes the last kind anew; read the difference before it is committed.
 """
 
 from __future__ import annotations
