@@ -73,7 +73,7 @@ def told_status(status: int, body: bytes) -> int:
     if "API_KEY_INVALID" in str(fault.get("details")):
         return 401
     code = fault.get("code")
-    return code if status == _VAGUE and isinstance(code, int) and 400 <= code <= 599 else status  # noqa: PLR2004 - statuses
+    return code if status == _VAGUE and isinstance(code, int) and 400 <= code <= 599 else status
 
 
 def normalise(

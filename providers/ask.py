@@ -28,7 +28,8 @@ class Ask:
 
     model: what the upstream calls it. include_usage: the caller itself asked for the usage in its stream. max_output:
     so many tokens are reserved for each choice, None if that is not bounded. model_output: the most that the model
-    writes, where known. headers: the caller's, by lower-case name; an upstream picks those that it knows.
+    writes, where known. headers: the caller's, by lower-case name; an upstream picks those that it knows. query: the
+    caller's, likewise.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Ask:
     model_output: int | None = None
     request_id: str = ""
     headers: Mapping[bytes, bytes] | None = None
+    query: bytes = b""
 
     @property
     def strips_usage(self) -> bool:

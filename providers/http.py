@@ -9,7 +9,7 @@ from tollhouse._native import __version__
 from tollhouse.providers.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from tollhouse._native import ResponseReader
     from tollhouse.providers.ask import Ask
@@ -75,17 +75,24 @@ class HTTPUpstream:
 
         lines: whole header lines (each with its CRLF) to send along.
         """
+        call = self._call(reader, warnings)
+        call.opening = self._begin(call, ask, path, body, lines)
+        return call
+
+    def _call(self, reader: ResponseReader, warnings: tuple[str, ...]) -> Call:
         call = Call(reader, self._timeouts)
         call.hidden = self._key
         call.warnings = warnings
+        return call
+
+    def _begin(self, call: Call, ask: Ask, path: str, body: bytes, lines: bytes) -> Awaitable[None] | None:
         head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
             self._heads.get(path) or self._head(path),
             ask.request_id.encode("ascii"),
             lines,
             len(body),
         )
-        call.opening = self.origin.start(call, head, body, stream=ask.stream)
-        return call
+        return self.origin.start(call, head, body, stream=ask.stream)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.origin.name}, {self.origin.host}:{self.origin.port})"

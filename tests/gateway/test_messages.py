@@ -8,10 +8,11 @@ import orjson
 import pytest
 
 from tests.support import anthropic_scripts, hostile
-from tests.support.app import running_app
+from tests.support.app import ADMIN_KEY, running_app
+from tests.support.chunks import DONE, delta, finish, usage
 from tests.support.client import events_of, text_of
 from tests.support.gateway import KEY, model
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import Peer, ScriptedUpstream
 
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
@@ -19,9 +20,18 @@ HELLO = [{"role": "user", "content": "hello there"}]
 TOOLS = [{"name": "open_gate", "input_schema": {"type": "object", "properties": {"gate": {"type": "string"}}}}]
 
 
+async def _pausing(peer: Peer) -> None:
+    """`pausing@0.3`: so much silence between two events."""
+    await peer.stream_head()
+    await peer.chunk(delta("a"))
+    await peer.pause(float(peer.argument))
+    await peer.chunk(delta("b") + finish() + usage() + DONE)
+    await peer.end()
+
+
 @pytest.fixture
 def upstream():
-    with ScriptedUpstream(hostile.SCRIPTS | anthropic_scripts.SCRIPTS) as running:
+    with ScriptedUpstream(hostile.SCRIPTS | anthropic_scripts.SCRIPTS | {"pausing": _pausing}) as running:
         yield running
 
 
@@ -54,7 +64,7 @@ def _fault(response: Any, status: int, kind: str) -> str:
     assert body["type"] == "error"
     assert body["error"]["type"] == kind
     assert body["request_id"] == response.header("request-id") == response.header("x-request-id")
-    return body["error"]["message"]
+    return str(body["error"]["message"])
 
 
 # --- the same dialect on both sides
@@ -94,6 +104,14 @@ async def test_a_key_is_known_by_x_api_key(tmp_path):
         assert (await app.post(_body("tollhouse/echo"), path=MESSAGES, key=None, headers=headers)).status == 200
 
 
+async def test_the_query_of_anthropics_clients_goes_with_it(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_claude(upstream, "claude")) as app:
+        client = app.client(MESSAGES, body=_body())
+        client.scope["query_string"] = b"beta=true"
+        assert (await client.run()).status == 200
+    assert upstream.log.requests[0].path == "/v1/messages?beta=true"
+
+
 # --- messages to an upstream that speaks chat
 
 
@@ -123,7 +141,9 @@ async def test_what_a_chat_server_cannot_be_told_is_named(tmp_path, upstream):
     body = _body(system=system, context_management={"edits": []}, tools=TOOLS)
     async with running_app(tmp_path, model_list=_claude(upstream, "fine")) as app:
         response = await app.post(body, path=MESSAGES)
-        refused = await app.post(_body(messages=[{"role": "user", "content": [{"type": "container_upload"}]}]), path=MESSAGES)
+        refused = await app.post(
+            _body(messages=[{"role": "user", "content": [{"type": "container_upload"}]}]), path=MESSAGES
+        )
     assert response.json["content"] == [{"type": "text", "text": "fine"}]
     assert response.header("x-gateway-warnings") == "cache_control, context_management"
     sent = upstream.log.requests[0]
@@ -137,8 +157,7 @@ async def test_what_a_chat_server_cannot_be_told_is_named(tmp_path, upstream):
 
 
 async def test_chat_is_answered_by_anthropic(tmp_path, upstream):
-    prices = {"anthropic/claude": {"input": 1_000_000, "output": 2_000_000}}
-    async with running_app(tmp_path, model_list=_claude(upstream, "claude"), prices=prices) as app:
+    async with running_app(tmp_path, model_list=_claude(upstream, "claude")) as app:
         whole = await app.chat("m", seed=1)
         streamed = await app.chat("m", stream=True, stream_options={"include_usage": True})
         bare = await app.chat("m", stream=True)
@@ -150,12 +169,18 @@ async def test_chat_is_answered_by_anthropic(tmp_path, upstream):
     assert whole.header("x-gateway-warnings") == "seed"
     events = events_of(streamed.body)
     assert text_of(events) == message["content"]
-    usage = orjson.loads(events[-2].removeprefix(b"data: "))["usage"] if events[-2].startswith(b"data") else None
-    assert usage is None or usage["prompt_tokens"] == 37
+    assert orjson.loads(events[-2])["usage"]["prompt_tokens"] == 37
     assert b"usage" not in bare.body
     sent = upstream.log.requests[0]
     assert sent.json["max_tokens"] == 4096
     assert sent.headers["anthropic-version"] == "2023-06-01"
+
+
+async def test_the_models_own_limit_is_sent_where_the_caller_sets_none(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_claude(upstream, "claude-3-5-haiku-latest")) as app:
+        await app.chat("m")
+        await app.chat("m", max_completion_tokens=7)
+    assert [seen.json["max_tokens"] for seen in upstream.log.requests] == [8192, 7]
 
 
 async def test_embeddings_at_anthropic_are_refused_by_name(tmp_path, upstream):
@@ -239,8 +264,31 @@ async def test_an_error_as_the_first_event_falls_back(tmp_path, upstream):
     async with running_app(tmp_path, model_list=_claude(upstream, "claude-overloaded-at-once", "fine")) as app:
         events = _named((await app.post(_body(stream=True), path=MESSAGES)).body)
         assert text_of(events_of((await app.chat("m", stream=True)).body)) == "fine"
-    assert [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"][0]
+    assert any(event["type"] == "content_block_delta" for event in events)
     assert events[-1]["type"] == "message_stop"
+
+
+async def test_silence_is_filled_with_anthropics_pings(tmp_path, upstream):
+    models = _claude(upstream, "pausing@0.5")
+    async with running_app(tmp_path, model_list=models, upstream={"keepalive_s": 0.1}) as app:
+        body = (await app.post(_body(stream=True), path=MESSAGES)).body
+    assert any(event["type"] == "ping" for event in _named(body))
+    assert not any(line.startswith(b":") for line in body.splitlines())
+
+
+# --- what is scanned
+
+
+async def test_answers_are_scanned_in_the_callers_dialect(tmp_path):
+    scan = {"request": None, "response": {"pii": "redact"}}
+    messages = [{"role": "user", "content": "write to jane.roe@example.com today"}]
+    async with running_app(tmp_path, scan=scan) as app:
+        response = await app.post(_body("tollhouse/echo", stream=True, messages=messages), path=MESSAGES)
+    deltas = [event["delta"] for event in _named(response.body) if event["type"] == "content_block_delta"]
+    text = "".join(delta["text"] for delta in deltas)
+    assert "jane" not in text
+    assert text.startswith("write to ")
+    assert text.endswith(" today")
 
 
 # --- counting
@@ -269,11 +317,11 @@ async def test_counts_are_made_here_where_the_upstream_has_none(tmp_path, upstre
 async def test_costs_are_the_same_whichever_dialect_the_caller_speaks(tmp_path, upstream):
     prices = {
         "anthropic/claude": {
-            "input": 3_000_000_000,
-            "cached": 300_000_000,
-            "cache_write": 3_750_000_000,
-            "cache_write_1h": 6_000_000_000,
-            "output": 15_000_000_000,
+            "input": "3.00",
+            "cached": "0.30",
+            "cache_write": "3.75",
+            "cache_write_1h": "6.00",
+            "output": "15.00",
         }
     }
     budget = [{"name": "paid", "key": KEY, "budget": {"usd": "10", "window": "1d"}}]
@@ -285,6 +333,10 @@ async def test_costs_are_the_same_whichever_dialect_the_caller_speaks(tmp_path, 
             costs.append(response.header("x-gateway-cost-usd"))
         await app.post(_body(stream=True), path=MESSAGES)
         await app.chat("m", stream=True)
-        logged = [(line["prompt_tokens"], line["completion_tokens"], line["cached_tokens"]) for line in app.log]
-    assert len(set(costs)) == 1
-    assert logged == [(37, 42, 20)] * 4
+        logged = [(line["prompt_tokens"], line["completion_tokens"]) for line in app.log]
+        admin = [(b"x-admin-api-key", ADMIN_KEY.encode())]
+        spent = (await app.send("/admin/usage?by=model", key=None, headers=admin)).json
+    # 10 read anew, 20 from the cache, 3 and 4 written to it, 42 written.
+    assert costs == ["0.00070125"] * 2
+    assert [(row["requests"], row["cost_usd"]) for row in spent["data"]] == [(4, "0.002805")]
+    assert logged == [(37, 42)] * 4

@@ -26,7 +26,7 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 def start(model: str) -> bytes:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_01",
         "type": "message",
         "role": "assistant",
@@ -153,6 +153,7 @@ async def _cut(peer: Peer) -> None:
 
 SCRIPTS: dict[str, Script] = {
     "claude": _claude,
+    "claude-3-5-haiku-latest": _claude,
     "claude-error": _failing,
     "claude-overloaded": _overloaded,
     "claude-overloaded-at-once": _overloaded_at_once,

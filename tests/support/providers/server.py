@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,13 +80,13 @@ class Provider:
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                for piece in answer.pieces:
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                    self.wfile.flush()
-                if answer.is_cut:
-                    self.close_connection = True
-                else:
-                    self.wfile.write(b"0\r\n\r\n")
+                self.close_connection = answer.is_cut
+                with contextlib.suppress(ConnectionError):  # a gateway that has read enough
+                    for piece in answer.pieces:
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                        self.wfile.flush()
+                    if not answer.is_cut:
+                        self.wfile.write(b"0\r\n\r\n")
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""

@@ -86,7 +86,11 @@ fn write(conversation: &Conversation, warnings: &mut Warnings, flavour: Flavour)
         put("n", json!(count));
     }
     if let Some(effort) = conversation.reasoning.as_ref().and_then(effort) {
-        put("reasoning_effort", json!(effort));
+        if flavour == Flavour::Compatible || takes_effort(&conversation.model, effort) {
+            put("reasoning_effort", json!(effort));
+        } else if effort != "none" {
+            warnings.lost("reasoning_effort");
+        }
     }
     if let Some(format) = &conversation.format {
         put("response_format", write_format(format));
@@ -98,7 +102,9 @@ fn write(conversation: &Conversation, warnings: &mut Warnings, flavour: Flavour)
         None => {}
     }
     for (name, value) in &conversation.rest {
-        if KEPT.contains(&name.as_str()) {
+        if name == "service_tier" && value == "standard_only" {
+            put(name, json!("default"));
+        } else if KEPT.contains(&name.as_str()) {
             put(name, value.clone());
         } else {
             warnings.lost(name);
@@ -124,6 +130,14 @@ fn effort(reasoning: &Reasoning) -> Option<&str> {
     }
 }
 
+/// Whether the model knows that word: those that do not think refuse any, and not all that think can be told not to.
+fn takes_effort(model: &str, word: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let thinks = !["gpt-3", "gpt-4", "chatgpt"].iter().any(|family| name.starts_with(family));
+    let can_rest = !["o1", "o3", "o4", "gpt-5-"].iter().any(|family| name.starts_with(family)) && name != "gpt-5";
+    thinks && (word != "none" || can_rest)
+}
+
 fn write_format(format: &Format) -> Value {
     match format {
         Format::Json => json!({"type": "json_object"}),
@@ -142,7 +156,14 @@ fn write_tool(tool: &Tool, warnings: &mut Warnings) -> Value {
     if let Some(description) = &tool.description {
         function["description"] = json!(description);
     }
-    function["parameters"] = tool.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    let schema = tool.parameters.clone().filter(|schema| schema.get("type").is_some());
+    function["parameters"] = schema.unwrap_or_else(|| {
+        let mut schema = json!({"type": "object", "properties": {}});
+        for (name, value) in tool.parameters.iter().filter_map(Value::as_object).flatten() {
+            schema[name] = value.clone();
+        }
+        schema
+    });
     if let Some(strict) = tool.strict {
         function["strict"] = json!(strict);
     }
@@ -178,11 +199,17 @@ fn messages(
     if !instructions.is_empty() {
         messages.push(json!({"role": "system", "content": instructions.join("\n\n")}));
     }
-    for (index, turn) in conversation.turns.iter().enumerate() {
-        match turn.role {
-            Role::User => user(index, turn, warnings, &mut messages)?,
-            Role::Assistant => messages.push(assistant(index, turn, warnings, flavour)?),
+    let mut at = 0;
+    while let Some(turn) = conversation.turns.get(at) {
+        if turn.role == Role::Assistant {
+            messages.push(assistant(at, turn, warnings, flavour)?);
+            at += 1;
+            continue;
         }
+        let rest = &conversation.turns[at..];
+        let end = at + rest.iter().position(|turn| turn.role != Role::User).unwrap_or(rest.len());
+        users(at, &conversation.turns[at..end], warnings, &mut messages)?;
+        at = end;
     }
     Ok(messages)
 }
@@ -193,42 +220,57 @@ fn note_cache(part: &Part, warnings: &mut Warnings) {
     }
 }
 
-/// Results come first, each a message of its own; images that tools gave stand in the user's message behind them.
-fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<Value>) -> Result<(), RequestError> {
-    let mut said = Vec::new();
-    for part in &turn.parts {
-        note_cache(part, warnings);
-        let Content::CallResult { id, parts, is_error } = &part.content else { continue };
-        if *is_error {
-            warnings.lost("is_error");
-        }
-        let mut texts = Vec::new();
-        let before = said.len();
-        for inner in parts {
-            note_cache(inner, warnings);
-            match &inner.content {
-                Content::Text(text) => texts.push(text.as_str()),
-                _ => said.push(piece(index, inner)?),
+/// What the user says in one go. Results come first, each a message of its own; images that tools gave stand in front of
+/// the user's own message behind them.
+fn users(index: usize, turns: &[Turn], warnings: &mut Warnings, messages: &mut Vec<Value>) -> Result<(), RequestError> {
+    let mut said = vec![Vec::new(); turns.len()];
+    for (turn, said) in turns.iter().zip(&mut said) {
+        for part in &turn.parts {
+            note_cache(part, warnings);
+            if let Content::CallResult { id, parts, is_error } = &part.content {
+                if *is_error {
+                    warnings.lost("is_error");
+                }
+                messages.push(result(index, id, parts, warnings, said)?);
             }
         }
-        if texts.is_empty() && said.len() > before {
-            texts.push("(see what follows)");
-        }
-        messages.push(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}));
     }
-    for part in &turn.parts {
-        if !matches!(part.content, Content::CallResult { .. }) {
+    for (turn, mut said) in turns.iter().zip(said) {
+        for part in turn.parts.iter().filter(|part| !matches!(part.content, Content::CallResult { .. })) {
             said.push(piece(index, part)?);
         }
-    }
-    if let [only] = &said[..]
-        && let Some(text) = only.get("text")
-    {
-        messages.push(json!({"role": "user", "content": text}));
-    } else if !said.is_empty() {
-        messages.push(json!({"role": "user", "content": said}));
+        if let [only] = &said[..]
+            && let Some(text) = only.get("text")
+        {
+            messages.push(json!({"role": "user", "content": text}));
+        } else if !said.is_empty() {
+            messages.push(json!({"role": "user", "content": said}));
+        }
     }
     Ok(())
+}
+
+/// A result; what is no text in it goes to what is said behind it.
+fn result(
+    index: usize,
+    id: &str,
+    parts: &[Part],
+    warnings: &mut Warnings,
+    said: &mut Vec<Value>,
+) -> Result<Value, RequestError> {
+    let mut texts = Vec::new();
+    let before = said.len();
+    for inner in parts {
+        note_cache(inner, warnings);
+        match &inner.content {
+            Content::Text(text) => texts.push(text.as_str()),
+            _ => said.push(piece(index, inner)?),
+        }
+    }
+    if texts.is_empty() && said.len() > before {
+        texts.push("(see what follows)");
+    }
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}))
 }
 
 fn piece(index: usize, part: &Part) -> Result<Value, RequestError> {

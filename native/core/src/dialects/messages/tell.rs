@@ -100,9 +100,10 @@ fn write_tool(tool: &Tool) -> Value {
     written
 }
 
-/// A thinking model samples as it likes; temperatures end at 1.
+/// A thinking model samples as it likes, newer ones always do; temperatures end at 1.
 fn write_sampling(conversation: &Conversation, thinks: bool, body: &mut Map<String, Value>, warnings: &mut Warnings) {
     let Conversation { temperature, top_p, top_k, stop, .. } = conversation;
+    let thinks = thinks || !thinking::is_tunable(&conversation.model);
     if let Some(number) = temperature {
         let is_one = number.as_f64() == Some(1.0);
         if thinks && !is_one {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{events, streamed, whole};
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn chunk(delta: Value, finish: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
     format!("data: {}\n\n", json!({"id": "c1", "model": "gpt", "choices": [choice], "usage": null}))
@@ -86,6 +87,7 @@ fn thinking_text_and_tool_are_blocks_0_1_and_2() {
     assert_eq!(end["usage"]["input_tokens"], 6);
     assert_eq!(end["usage"]["cache_read_input_tokens"], 4);
     assert_eq!(end["usage"]["output_tokens"], 5);
+    assert_eq!(end["usage"]["output_tokens_details"]["thinking_tokens"], 2);
 }
 
 #[test]
@@ -231,7 +233,39 @@ fn a_whole_answer_has_the_same_blocks() {
             "usage": {
                 "input_tokens": 6, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4,
                 "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}, "output_tokens": 5,
+                "output_tokens_details": {"thinking_tokens": 0},
             },
         })
     );
+}
+
+#[test]
+fn halves_of_a_character_in_two_deltas_are_joined() {
+    let piece = |escape: &str| {
+        let delta = format!("{{\"content\":\"{escape}\"}}");
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]}}\n\n")
+    };
+    let events = stream(&[piece("a\\ud83d"), piece("\\ude00b"), chunk(json!({}), Some("stop"))]);
+    let text: String = events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
+    assert_eq!(text, "a😀b");
+}
+
+#[test]
+fn json_behind_the_stream_is_its_cause() {
+    let text = chunk(json!({"content": "x"}), None) + "{\"error\":{\"message\":\"out of memory\"}}\n\n";
+    let (_, response) = streamed("chat", "messages", &text);
+    assert_eq!(response.fault().unwrap().message, "out of memory");
+}
+
+#[test]
+fn a_usage_on_every_chunk_is_never_summed() {
+    let with_usage = |count: u64, finish: Option<&str>| {
+        let choice = json!({"index": 0, "delta": {"content": "x"}, "finish_reason": finish});
+        let usage = json!({"prompt_tokens": 10, "completion_tokens": count});
+        format!("data: {}\n\n", json!({"choices": [choice], "usage": usage}))
+    };
+    let text = format!("{}{}data: [DONE]\n\n", with_usage(1, None), with_usage(2, Some("stop")));
+    let events = events(&streamed("chat", "messages", &text).0);
+    assert_eq!(events[events.len() - 2]["usage"]["output_tokens"], 2);
+    assert_eq!(events[0]["message"]["usage"]["input_tokens"], 0);
 }

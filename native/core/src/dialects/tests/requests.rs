@@ -206,13 +206,42 @@ fn effort_is_a_budget_for_older_models_and_an_effort_for_newer_ones() {
 }
 
 #[test]
+fn newer_models_are_not_told_a_temperature() {
+    for (model, is_told) in [
+        ("claude-opus-4-6", true),
+        ("claude-opus-4-20250514", true),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", true),
+        ("deepseek-chat", true),
+        ("claude-opus-4-7", false),
+        ("claude-sonnet-5", false),
+        ("claude-mythos-preview", false),
+    ] {
+        let (body, warnings) = to_messages(&json!({"model": model, "temperature": 0.5, "top_k": 3}));
+        assert_eq!(body.get("temperature").is_some(), is_told, "{model}");
+        assert_eq!(warnings.len(), if is_told { 0 } else { 2 }, "{model}");
+    }
+}
+
+#[test]
 fn a_budget_is_an_effort_for_openai() {
     for (budget, effort) in [(1024, "low"), (8000, "medium"), (32_000, "high")] {
-        let (body, _) = to_chat(&json!({"thinking": {"type": "enabled", "budget_tokens": budget}}));
+        let (body, _) = to_chat(&json!({
+            "model": "gpt-5.2", "thinking": {"type": "enabled", "budget_tokens": budget},
+        }));
         assert_eq!(body["reasoning_effort"], effort);
     }
-    let (body, _) = to_chat(&json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}));
-    assert_eq!(body["reasoning_effort"], "xhigh");
+    let max = json!({"model": "o3", "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}});
+    assert_eq!(to_chat(&max).0["reasoning_effort"], "xhigh");
+}
+
+#[test]
+fn models_that_do_not_think_are_not_told_how_much() {
+    let (body, warnings) = to_chat(&json!({"output_config": {"effort": "high"}}));
+    assert_eq!((body.get("reasoning_effort"), warnings), (None, vec!["reasoning_effort".to_owned()]));
+    for (model, told) in [("gpt-4o", None), ("gpt-5", None), ("o3-mini", None), ("gpt-5.1", Some(json!("none")))] {
+        let (body, warnings) = to_chat(&json!({"model": model, "thinking": {"type": "disabled"}}));
+        assert_eq!((body.get("reasoning_effort").cloned(), warnings.len()), (told, 0), "{model}");
+    }
 }
 
 #[test]
@@ -257,4 +286,52 @@ fn a_conversation_of_anthropics_is_one_of_openais() {
         })
     );
     assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn documents_and_images_by_address_are_told_both_ways() {
+    let (body, warnings) = to_messages(&json!({"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "high"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="}},
+        {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,aMOpbGxv"}},
+    ]}]}));
+    assert_eq!(
+        body["messages"][0]["content"],
+        json!([
+            {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+            {"type": "document", "title": "a.pdf",
+             "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}},
+            {"type": "document", "title": "a.txt",
+             "source": {"type": "text", "media_type": "text/plain", "data": "héllo"}},
+        ])
+    );
+    assert_eq!(warnings, ["messages.content.image_url.detail"]);
+    let document = |source: Value| {
+        json!({"messages": [{"role": "user", "content": [
+            {"type": "document", "source": source, "title": "T", "citations": {"enabled": true}},
+        ]}]})
+    };
+    let pdf = json!({"type": "base64", "media_type": "application/pdf", "data": "aGk="});
+    let (body, warnings) = to_chat(&document(pdf));
+    assert_eq!(body["messages"][0]["content"][0]["file"]["file_data"], "data:application/pdf;base64,aGk=");
+    assert_eq!(warnings, ["messages.content.citations"]);
+    let (body, _) = to_chat(&document(json!({"type": "text", "media_type": "text/plain", "data": "words"})));
+    assert_eq!(body["messages"], json!([{"role": "user", "content": "T\n\nwords"}]));
+    let mut asked = document(json!({"type": "url", "url": "https://example.com/a.pdf"}));
+    asked["model"] = json!("m");
+    assert!(refused("messages", "chat", &asked).contains("document by its URL"));
+}
+
+#[test]
+fn results_in_several_messages_follow_their_calls_at_once() {
+    let (body, _) = to_chat(&json!({"messages": [
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "A"}, {"type": "text", "text": "so"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "B"}]},
+    ]}));
+    let roles: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
 }
