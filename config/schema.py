@@ -156,6 +156,7 @@ class RedisSection(Part):
 
 class BodySection(Part):
     max_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024 * 1024
     read_timeout_s: Seconds = 30.0
     min_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
     max_depth: Annotated[int, Field(ge=1, le=1024)] = 64

@@ -111,6 +111,7 @@ class BodyLimits:
     """Caps that are enforced while a request body is read."""
 
     max_bytes: int = 10 * 1024 * 1024
+    max_upload_bytes: int = 50 * 1024 * 1024  # of what is passed through: images, sound, files
     read_timeout_s: float = 30.0
     min_bytes_per_s: int = 1024
     max_depth: int = 64

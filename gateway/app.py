@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, multiprocess
@@ -21,6 +22,9 @@ from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
+from tollhouse.gateway.passthrough import Owners, PassThrough
+from tollhouse.gateway.passthrough.reading import Uploads
+from tollhouse.gateway.passthrough.routing import Ways
 from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
@@ -63,19 +67,21 @@ def create_app(
     lifecycle = Lifecycle()
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
-    router = Router(_targets(settings, factory))
+    targets = _targets(settings, factory)
+    router = Router(targets)
     pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
+    upstream_errors = Counter(
+        "gateway_upstream_errors",
+        "Failures of upstreams by model, provider and kind.",
+        ("model", "provider", "kind"),
+        registry=registry,
+    )
     handler = Forwarder(
         lifecycle=lifecycle,
         watch=lifecycle.watch,
-        upstream_errors=Counter(
-            "gateway_upstream_errors",
-            "Failures of upstreams by model, provider and kind.",
-            ("model", "provider", "kind"),
-            registry=registry,
-        ),
+        upstream_errors=upstream_errors,
         malformed_events=Counter(
             "gateway_upstream_malformed_events",
             "Stream events that were no JSON and were skipped.",
@@ -90,7 +96,29 @@ def create_app(
     endpoints = routes.Endpoints(
         router=router, keys=keys, quota=quota, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
     )
-    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler)
+    found = Counter(
+        "gateway_scan_findings",
+        "What the scan found, by type, direction (request, response) and action.",
+        ("type", "direction", "action"),
+        registry=registry,
+    )
+    guard = chain.guard(
+        settings,
+        count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
+    )
+    owners = Owners(Path(settings.state_dir) / "owners.db")
+    passing = PassThrough(
+        uploads=Uploads(settings.body, guard),
+        ways=Ways(router, targets, owners, default_provider=settings.default_provider),
+        quota=quota.stage,
+        owners=owners,
+        price=pricing.of,
+        free=pricing.free,
+        lifecycle=lifecycle,
+        upstream_errors=upstream_errors,
+        headers=chain.guard_headers(settings),
+    )
+    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler, passing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -102,15 +130,10 @@ def create_app(
         finally:
             factory.close()
             await quota.close()
+            await owners.close()
             await keys.close()
             metrics.flush()
 
-    found = Counter(
-        "gateway_scan_findings",
-        "What the scan found, by type, direction (request, response) and action.",
-        ("type", "direction", "action"),
-        registry=registry,
-    )
     lane = Middleware(
         Lane,
         stages=chain.stages(
@@ -122,10 +145,7 @@ def create_app(
             write_log=write_log,
             route=RouteStage(router, default_model=settings.default_model),
             quota=quota.stage,
-            guard=chain.guard(
-                settings,
-                count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
-            ),
+            guard=guard,
         ),
         hot=routes.HOT,
         handler=handler,
@@ -144,6 +164,7 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.started = asyncio.Event()
     app.state.settings = settings
+    app.state.owners = owners
     return app
 
 

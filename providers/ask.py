@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestView
 
 TRACED = (b"traceparent", b"tracestate")
-CONVERSATIONS = frozenset({"chat", "messages", "responses"})  # kinds that can be told in every dialect of conversations
+# Kinds that can be told in every dialect of conversations; of completions those with one prompt.
+CONVERSATIONS = frozenset({"chat", "completions", "messages", "responses"})
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to
@@ -87,13 +88,12 @@ class Ask:
 
     def lines(self, names: Iterable[bytes]) -> bytes:
         """Header lines of the caller's to send along. A list of what may, not of what may not."""
-        headers = self.headers
-        lines = b""
-        if headers:
-            for name in names:
-                if name in headers:
-                    lines += b"%b: %b\r\n" % (name, headers[name])
-        return lines
+        return lines_of(self.headers or {}, names)
 
     def __repr__(self) -> str:
         return f"Ask({self.kind}, {self.model!r})"
+
+
+def lines_of(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
+    """Whole header lines of those that are there."""
+    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names if name in headers])

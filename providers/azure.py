@@ -21,6 +21,8 @@ class AzureUpstream(OpenAIUpstream):
     base_path: "/openai". api_version: "2024-10-21". key_header: "api-key", or "authorization" for a token of Entra.
     """
 
+    passes = False  # its paths name a deployment, which a file has none of
+
     def __init__(
         self,
         *,
@@ -38,6 +40,7 @@ class AzureUpstream(OpenAIUpstream):
             timeouts=timeouts,
             api_key=api_key,
             key_header=key_header,
+            provider="azure",
             max_body=max_body,
         )
         self._base_path = base_path

@@ -95,6 +95,7 @@ class UpstreamFactory:
             timeouts=timeouts,
             api_key=api_key,
             key_header=key_header,
+            provider=provider,
             query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
         )
 

@@ -52,10 +52,10 @@ class HTTPUpstream:
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
-        self._fields = (
+        self._common = (
             f"host: {self.host}\r\n{credential}user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
-            f"content-type: application/json\r\n{lines}"
         ).encode("ascii")
+        self._fields = self._common + f"content-type: application/json\r\n{lines}".encode("ascii")
         self._heads = {name: self._head(path) for name, path in paths.items()}
 
     def _head(self, path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class App:
 
 
 def checked(response: Response, path: str, body: Any = b"") -> Response:
-    """Complete, with one request id, an error only in OpenAI's shape, a stream in its dialect's grammar."""
+    """Complete, with one request id, an error in the shape of its route, a stream in its dialect's grammar."""
     assert response.complete, response
     assert response.header("x-request-id"), (path, response)
     if response.status >= 400 and "ready" not in path and "readiness" not in path:
@@ -103,3 +104,4 @@ async def running_app(folder: Path, **sections: Any) -> AsyncIterator[App]:
     asgi = create_app(settings(folder, **sections), write_log=lines.append)
     async with Lifespan(asgi):
         yield App(asgi, lines)
+    await asyncio.sleep(0)  # connections that were closed at the end need a turn of the loop for it

@@ -67,13 +67,12 @@ def checked_error(body: bytes, code: str | None = None, *, param: str | None = N
 
 
 def checked_messages_error(body: bytes) -> dict[str, Any]:
-    """`body` as `{"type": "error", "error": {...}, "request_id"}`, as Anthropic's clients expect it."""
+    """`body` as Anthropic's clients expect an error: `{"type": "error", "error": {...}, "request_id"}`."""
     value = orjson.loads(body)
-    assert set(value) == {"type", "error", "request_id"}, value
+    assert list(value) == ["type", "error", "request_id"], value
     assert value["type"] == "error", value
     fault: dict[str, Any] = value["error"]
-    assert set(fault) == {"type", "message"}, fault
-    assert fault["message"], fault
+    assert all(isinstance(fault[name], str) and fault[name] for name in ("type", "message")), fault
     return fault
 
 
