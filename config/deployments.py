@@ -105,7 +105,9 @@ def _from_entry(
         api_key=Secret(key) if key else None,
         # Azure's v1 surface knows no dated versions; those of LiteLLM's files belong to the classic one.
         api_version=params.api_version if params.api_version in {"preview", "latest", "v1"} else None,
-        weight=params.weight,
+        weight=params.weight or 1,
+        rpm=params.rpm,
+        tpm=params.tpm,
         timeouts=_timeouts(params, timeouts),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, multiprocess
 from starlette.applications import Starlette
@@ -17,17 +17,27 @@ from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
 from tollhouse.gateway import chain, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
+from tollhouse.gateway.escalation import Escalations
 from tollhouse.gateway.forward import Forwarder
+from tollhouse.gateway.health import HealthWatch
+from tollhouse.gateway.hedge import Hedging
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
+from tollhouse.gateway.metrics_port import MetricsPort
 from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
+from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.gateway.routing import RouteStage
+from tollhouse.gateway.sessions import Sessions
 from tollhouse.middlewares.errors import error_body
 from tollhouse.middlewares.metrics import MetricsStage
+from tollhouse.providers import strategies
+from tollhouse.providers.affinity import Remembered
+from tollhouse.providers.breaker import Breaker
 from tollhouse.providers.factory import UpstreamFactory
+from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
 
@@ -61,8 +71,10 @@ def create_app(
     lifecycle = Lifecycle()
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
-    router = Router(_targets(settings, factory))
     pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
+    router = _router(settings, factory, pricing)
+    health = HealthWatch(router, settings.health_checks) if settings.health_checks is not None else None
+    route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
     handler = Forwarder(
@@ -80,13 +92,22 @@ def create_app(
             ("model", "provider"),
             registry=registry,
         ),
+        metrics=route_metrics,
         headers=chain.guard_headers(settings),
         price=pricing.of,
+        **_resilience(settings),
     )
-    metrics.before_flush.append(QuotaMetrics(quota, registry=registry).flush)
+    metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
     endpoints = routes.Endpoints(
-        router=router, keys=keys, quota=quota, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
+        router=router,
+        keys=keys,
+        quota=quota,
+        lifecycle=lifecycle,
+        registry=lambda: _scraped(registry, metrics),
+        health=health,
     )
+    address = settings.metrics_address
+    metrics_port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
     table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler)
 
     @asynccontextmanager
@@ -94,9 +115,17 @@ def create_app(
         await keys.open()
         try:
             await quota.open()
+            if metrics_port is not None:
+                await metrics_port.open()
+            if health is not None:
+                health.start()
             app.state.started.set()
             yield
         finally:
+            if health is not None:
+                await health.close()
+            if metrics_port is not None:
+                await metrics_port.close()
             factory.close()
             await quota.close()
             await keys.close()
@@ -117,7 +146,7 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
-            route=RouteStage(router, default_model=settings.default_model),
+            route=_route_stage(settings, router),
             quota=quota.stage,
             guard=chain.guard(
                 settings,
@@ -165,7 +194,57 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     return load_mapping(config, os.environ)
 
 
+def _router(settings: Settings, factory: UpstreamFactory, pricing: Pricing) -> Router:
+    rules = settings.routing
+
+    def cost(target: Target) -> int | None:
+        return pricing.typical(target.provider, target.model)
+
+    return Router(
+        _targets(settings, factory),
+        aliases=rules.aliases,
+        hidden=rules.hidden,
+        strategy=strategies.make(rules.strategy, cost=cost),
+    )
+
+
+def _route_stage(settings: Settings, router: Router) -> RouteStage:
+    rules = settings.routing
+    escalations = Escalations(rules.escalations, encoding=lambda model: encodings.reading(model).encoding)
+    return RouteStage(
+        router,
+        default_model=settings.default_model,
+        fallbacks=rules.fallbacks,
+        header_routes=rules.header_routes,
+        escalations=escalations if rules.escalations else None,
+        completion_params=rules.completion_params,
+    )
+
+
+def _resilience(settings: Settings) -> dict[str, Any]:
+    """What the forwarder goes by when an upstream fails, or may."""
+    rules = settings.routing
+    hedge = rules.hedge
+    return {
+        "policy": Policy(
+            max_attempts=rules.max_attempts,
+            retries=rules.retries,
+            is_eager=rules.retries_first,
+            min_wait_s=rules.min_wait_s,
+            max_wait_s=rules.max_wait_s,
+        ),
+        "budget": RetryBudget(share=rules.retry_share),
+        "sessions": Sessions(mode=rules.affinity, header=rules.session_header),
+        "remembered": Remembered(),
+        "hedging": None
+        if hedge is None
+        else Hedging(after_s=hedge.after_s, percentile=hedge.percentile, models=hedge.models),
+        "observes": rules.strategy == "lowest-latency" or (hedge is not None and hedge.percentile is not None),
+    }
+
+
 def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
+    rules = settings.routing
     return [
         Target(
             name=deployment.model_name,
@@ -185,6 +264,12 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
                 ),
             ),
             weight=deployment.weight,
+            breaker=Breaker(
+                allowed_fails=rules.allowed_fails,
+                window_s=rules.window_s,
+                cooldown_s=rules.cooldown_s,
+                is_off=not rules.has_cooldowns,
+            ),
         )
         for deployment in settings.deployments
     ]

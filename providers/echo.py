@@ -48,6 +48,9 @@ class EchoUpstream:
     def max_tokens_member(self, kind: str) -> str:
         return "max_completion_tokens" if kind == "chat" else "max_tokens"
 
+    def check(self, path: str | None, timeout_s: float) -> None:
+        """It is always well."""
+
     def start(
         self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
     ) -> Call:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import ResponseReader, __version__
 from tollhouse.providers.call import Call
+from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from tollhouse.providers.timeouts import Timeouts
+    from collections.abc import Callable
+
     from tollhouse.providers.transport import Origin
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+MAX_CHECK = 4 * 1024 * 1024  # bytes of an answer to a health check
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 
 
@@ -47,6 +50,10 @@ class OpenAIUpstream:
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
+        self._check = (
+            f"{base_path}/models{query}",
+            f" HTTP/1.1\r\nhost: {host}{port}\r\n{credential}user-agent: tollhouse/{__version__}\r\n\r\n",
+        )
         self._heads = {
             kind: (
                 f"POST {base_path}{path}{query} HTTP/1.1\r\nhost: {host}{port}\r\n{credential}"
@@ -75,6 +82,19 @@ class OpenAIUpstream:
         )
         call.opening = self.origin.start(call, head, body, stream=stream)
         return call
+
+    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]]:
+        """A GET of `path`, or of the list of models."""
+        models, rest = self._check
+        head = f"GET {path or models}{rest}".encode("ascii")
+        timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
+
+        def start() -> Call:
+            call = Call(ResponseReader("chat", max_body=MAX_CHECK), timeouts)
+            call.opening = self.origin.start(call, head, b"", stream=False)
+            return call
+
+        return (id(self.origin), head), start
 
     def max_tokens_member(self, kind: str) -> str:
         """What bounds the length of an answer; newer models of OpenAI's take nothing else."""

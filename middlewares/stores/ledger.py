@@ -49,8 +49,9 @@ _INSERT = f"""
     INSERT INTO ledger ({", ".join(_COLUMNS)}) SELECT {", ".join(f"?{i + 1}" for i in range(len(_COLUMNS)))}
     WHERE ?{len(_COLUMNS) + 1} OR NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)
 """  # noqa: S608
-# A correction changes what a request has cost, but is no request.
-_REQUESTS = "sum(status != 'late')"
+# A correction changes what a request has cost, and so does an attempt whose answer did not come; neither is a request.
+_REQUESTS = "sum(status NOT IN ('late', 'attempt'))"
+_UNPRICED = "sum(NOT priced AND status NOT IN ('late', 'attempt'))"
 
 
 class Charge(NamedTuple):
@@ -117,7 +118,7 @@ class LedgerFile:
         sums = ", ".join(f"sum({name})" for name in TOKENS)
         group = f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}" if names else ""
         rows = self._db.execute(
-            f"SELECT {', '.join([*names, _REQUESTS])}, sum(amount), sum(NOT priced AND status != 'late'), {sums} "  # noqa: S608 - names from the list above
+            f"SELECT {', '.join([*names, _REQUESTS])}, sum(amount), {_UNPRICED}, {sums} "  # noqa: S608 - names from the list above
             f"FROM ledger WHERE at_ms >= ? AND at_ms < ? {group}",
             (since_ms or 0, until_ms if until_ms is not None else 1 << 62),
         )
