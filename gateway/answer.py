@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, upstream_status
-from tollhouse.gateway.sinks import PING, ScannedStream, sink_of
+from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import AnswerStopped
 from tollhouse.middlewares.quota_errors import usd
@@ -25,6 +25,7 @@ END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, a
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
 _RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
 _JSON = (b"content-type", b"application/json")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _FIRST = READY | END | FAULT
 
@@ -57,10 +58,11 @@ class Answer:
         exchange = self._exchange
         reader = self._call.reader
         status = reader.status
-        headers = reader.pick(_RETURNED)
+        headers = _returned(self._call)
         if status < 200 or status >= 300:
             exchange.error_code = f"http_{status}"
-            body = normalise(status, body, self._attempt.target.provider)
+            provider = self._attempt.target.provider
+            body = normalise(status, body, provider, kind=exchange.kind, request_id=exchange.request_id)
             headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
         guard = exchange.answer_guard
         if guard is not None:
@@ -102,7 +104,7 @@ class Answer:
         guard = exchange.answer_guard
         stream = guard.stream(exchange) if guard is not None else None
         if not self._is_started:
-            headers = self._headers(reader.pick(_RETURNED))
+            headers = self._headers(_returned(self._call))
             headers.extend(_EVENT_STREAM)
             await exchange.start(200, headers)
         send = exchange.raw_send
@@ -129,7 +131,7 @@ class Answer:
         reader = call.reader
         send = exchange.raw_send
         sink = sink_of(send)
-        scan = ScannedStream(stream, call.timeouts.keepalive_s) if stream is not None else None
+        scan = ScannedStream(stream, call.timeouts.keepalive_s, ping_of(exchange.kind)) if stream is not None else None
         if scan is not None and sink is not None:
             sink = scan.before(sink)
         is_first = exchange.kind == "responses"
@@ -172,7 +174,8 @@ class Answer:
             await call.blocked
             call.blocked = None
         elif not alive:
-            await self._exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+            exchange = self._exchange
+            await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 
     async def _end_of_body(self) -> int:
         """All is said: the client's answer is complete, whatever happens to the connection now."""
@@ -207,14 +210,24 @@ class Answer:
 def early_headers(attempt: Attempt, headers: Headers) -> Headers:
     """Of a stream that starts before it is known who will answer."""
     decision = (b"x-gateway-decision", attempt.exchange.decision)
-    event_stream = (b"content-type", b"text/event-stream; charset=utf-8")
-    return [event_stream, *_EVENT_STREAM, decision, *headers]
+    return [_EVENTS, *_EVENT_STREAM, decision, *headers]
 
 
 def shown(attempt: Attempt, message: str) -> str:
     """What an upstream says of its failure may hold what its answers must not."""
     guard = attempt.exchange.answer_guard
     return message if guard is None else guard.text(message)
+
+
+def _returned(call: Call) -> Headers:
+    """Headers of an upstream's answer that go to the caller, and what the gateway has to say of its request."""
+    headers: Headers = call.reader.pick(_RETURNED)
+    if call.reader.translated:
+        kind = _JSON if not call.reader.is_event_stream else _EVENTS
+        headers = [kind, *(header for header in headers if header[0] != b"content-type")]
+    if call.warnings:
+        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings))))
+    return headers
 
 
 def _header_value(model: str) -> bytes:

@@ -96,6 +96,7 @@ def create_app(
         headers=chain.guard_headers(settings),
         price=pricing.of,
         **_resilience(settings),
+        encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
     endpoints = routes.Endpoints(

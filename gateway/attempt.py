@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import stream_error_status
+from tollhouse.gateway.routing import shown as quoted
 from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers import causes
+from tollhouse.providers.ask import Ask
 from tollhouse.providers.attempts import blame
 from tollhouse.providers.call import HIDDEN, SETTLED
 from tollhouse.providers.causes import Failure
-from tollhouse.providers.errors import UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.counting import counted
+from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.timeouts import Timeouts
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from tollhouse.providers.call import Call
 
 _FIRST = READY | END | FAULT
-_FORWARDED = (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate")
 
 
 class Attempt:
@@ -134,24 +137,23 @@ class Attempt:
         assert view is not None
         if self.call is not None:
             self._forwarder.drop(self.call)
-        upstream = self.target.upstream
         name = self.model
-        include_usage = view.stream and not view.include_usage
         most = exchange.charge.output if exchange.charge is not None else None
-        self.call = call = upstream.start(
-            exchange.kind or "",
-            view.rewrite(
-                model=None if name == view.model else name,
-                include_usage=include_usage,
-                max_tokens=None if most is None else (most, upstream.max_tokens_member(exchange.kind or "")),
-            ),
-            stream=view.stream,
-            strip_usage=include_usage,
-            request_id=exchange.request_id,
-            headers=_forwarded(exchange),
-        )
         outcome = self.outcome
         outcome.price = price = self._forwarder.price(self.target.provider, name, view.service_tier)
+        self.call = call = self._start(
+            Ask(
+                kind=exchange.kind or "",
+                view=view,
+                model=name,
+                stream=view.stream,
+                include_usage=view.include_usage,
+                max_output=most,
+                model_output=price.max_output if price is not None else None,
+                request_id=exchange.request_id,
+                headers=exchange.headers,
+            )
+        )
         outcome.provider = self.target.provider
         outcome.upstream_model = name
         if view.include_usage and price is not None:
@@ -160,6 +162,15 @@ class Attempt:
             call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)
         return call
+
+    def _start(self, ask: Ask) -> Call:
+        upstream = self.target.upstream
+        if ask.kind in upstream.kinds:
+            return upstream.start(ask)
+        if ask.kind == "count_tokens":
+            return counted(ask, Timeouts(), encoding=self._forwarder.encoding(ask.model))
+        msg = f"the model {quoted(self.leg.model)} is not served at {self.exchange.route}"
+        raise UpstreamCannot(msg, code="unsupported_endpoint", param="model")
 
     def _is_well(self, took_ns: int) -> None:
         target = self.target
@@ -179,6 +190,8 @@ class Attempt:
     def _failure(self, error: UpstreamError) -> Failure:
         if not error.retryable:
             return Failure(causes.REQUEST)
+        if isinstance(error, UpstreamCannot):
+            return Failure(causes.UNSUPPORTED)
         cause = causes.of_error(error)
         call = self.call
         if isinstance(error, UpstreamStreamError) and call is not None:
@@ -216,13 +229,3 @@ def _whole(call: Call) -> bytes | None:
         msg = f"the upstream answered {status} without a JSON object"
         raise UpstreamProtocolError(msg, code="upstream_protocol")
     return body
-
-
-def _forwarded(exchange: Exchange) -> bytes:
-    """Header lines that go upstream. A list of what may, not of what may not."""
-    headers = exchange.headers
-    lines = b""
-    for name in _FORWARDED:
-        if name in headers:
-            lines += b"%b: %b\r\n" % (name, headers[name])
-    return lines

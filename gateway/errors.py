@@ -6,8 +6,14 @@ from typing import Any
 
 import orjson
 
-from tollhouse.middlewares.errors import Refusal, error_body
-from tollhouse.providers.errors import UpstreamBusy, UpstreamError, UpstreamShutdown, UpstreamStreamError
+from tollhouse.middlewares.errors import MESSAGES_KINDS, BadRequest, Refusal, error_body, messages_error_body
+from tollhouse.providers.errors import (
+    UpstreamBusy,
+    UpstreamCannot,
+    UpstreamError,
+    UpstreamShutdown,
+    UpstreamStreamError,
+)
 
 _BAD_CREDENTIALS = frozenset({401, 403})
 
@@ -17,6 +23,8 @@ def refusal_of(error: UpstreamError, error_event: bytes | None = None) -> Refusa
     status = error.status
     if isinstance(error, UpstreamStreamError) and error_event is not None:
         status = stream_error_status(error_event)
+    if isinstance(error, UpstreamCannot):
+        return BadRequest(error.message, status=status, code=error.code, param=error.param, retry=False)
     refusal = Refusal(error.message, status=status, type="upstream_error", code=error.code)
     if isinstance(error, (UpstreamBusy, UpstreamShutdown)):
         refusal.headers.append((b"retry-after", b"1"))
@@ -51,8 +59,15 @@ def upstream_status(status: int) -> int:
     return 502 if status in _BAD_CREDENTIALS or status < 200 or 300 <= status < 400 else status
 
 
-def normalise(status: int, body: bytes, provider: str) -> bytes:
-    """An upstream's error body in OpenAI's shape, all four keys present, `code` a string or null."""
+def normalise(status: int, body: bytes, provider: str, *, kind: str | None = None, request_id: str = "") -> bytes:
+    """An upstream's error body in the caller's dialect: OpenAI's shape with all four keys, or Anthropic's."""
+    told = _in_openais_shape(status, body, provider)
+    if kind not in MESSAGES_KINDS:
+        return told
+    return messages_error_body(error_of(told)[0], upstream_status(status), request_id)
+
+
+def _in_openais_shape(status: int, body: bytes, provider: str) -> bytes:
     if status in _BAD_CREDENTIALS:
         return error_body(
             f"{provider} refused the gateway's credentials ({status})", "upstream_error", code="upstream_auth"
@@ -84,4 +99,4 @@ def normalise(status: int, body: bytes, provider: str) -> bytes:
 def error_of(body: bytes) -> tuple[str, str]:
     """Message and code of an error body that `normalise` has made."""
     fault = orjson.loads(body)["error"]
-    return fault["message"], fault["code"] or fault["type"]
+    return fault["message"], fault.get("code") or fault["type"]

@@ -12,7 +12,7 @@ from tollhouse.gateway.answer import Answer, early_headers, shown
 from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.hedge import race
-from tollhouse.gateway.sinks import PING
+from tollhouse.gateway.sinks import ping_of
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.providers.attempts import Attempts, Try, cooling
 
@@ -54,6 +54,7 @@ class Forwarder:
         metrics: RouteMetrics,
         headers: Headers,
         price: Callable[[str, str, str | None], Price | None],
+        encoding: Callable[[str], str | None] = lambda _: None,
         policy: Policy,
         budget: RetryBudget,
         sessions: Sessions,
@@ -63,6 +64,7 @@ class Forwarder:
     ) -> None:
         self.headers = headers
         self.price = price
+        self.encoding = encoding
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.policy = policy
@@ -115,7 +117,7 @@ class Forwarder:
 class Request:
     """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
 
-    __slots__ = ("_attempt", "_attempts", "_exchange", "_forwarder", "_is_started", "_loop", "_watch")
+    __slots__ = ("_attempt", "_attempts", "_call", "_exchange", "_forwarder", "_is_started", "_loop", "_watch")
 
     def __init__(self, forwarder: Forwarder, exchange: Exchange, watch: DisconnectWatch) -> None:
         self._forwarder = forwarder
@@ -124,6 +126,7 @@ class Request:
         self._watch = watch
         self._attempt: Attempt | None = None
         self._attempts: Attempts | None = None
+        self._call: Call | None = None  # that of an earlier attempt
         self._is_started = False  # a stream's head has been sent, because of a keepalive
 
     async def run(self) -> None:
@@ -173,6 +176,7 @@ class Request:
                 forwarder.budget,
                 in_flight=lambda: forwarder.lifecycle.in_flight,
                 stream=exchange.stream,
+                kind=exchange.kind or "",
                 session=None if exchange.plan.is_alone else forwarder.sessions.of(exchange),
             )
         return self._attempts
@@ -214,6 +218,7 @@ class Request:
                 self._forwarder.budget.give_back()
             return None
         attempt.leave()
+        self._call = attempt.call or self._call
         metrics = self._forwarder.metrics
         if step.is_retry:
             metrics.retried(step.leg.group.label, failure.cause)
@@ -259,12 +264,12 @@ class Request:
         if not self._is_started:
             self._is_started = True
             await exchange.start(200, early_headers(attempt, self._forwarder.headers))
-        await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+        await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 
     async def _give_up(self, attempt: Attempt, error: UpstreamError) -> None:
         exchange = self._exchange
         exchange.provider = attempt.target.provider
-        call = attempt.call
+        call = attempt.call or self._call
         refusal = refusal_of(error, call.reader.error_event if call is not None else None)
         refusal.message = shown(attempt, refusal.message)
         if not self._is_started:

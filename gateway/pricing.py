@@ -65,7 +65,8 @@ class Pricing:
     def quote(self, exchange: Exchange) -> Quote | None:
         """At most so much, whichever target of its plan answers."""
         view = exchange.view
-        if view is None:
+        # Anthropic counts for nothing, and so does the gateway.
+        if view is None or exchange.kind == "count_tokens":
             return None
         if time() >= self._day + _DAY_S:
             self._begin_day()

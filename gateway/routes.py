@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from tollhouse.providers.router import Router
 
 # Path -> kind of body. These skip Starlette's router (20 us a request).
-HOT = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/embeddings": "embeddings"}
+HOT = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
+}
 LIVE = ("/health", "/health/liveliness", "/_health/live")
 READY = ("/health/ready", "/health/readiness", "/_health/ready")
 PUBLIC = frozenset({*LIVE, *READY, "/metrics"})

@@ -102,10 +102,10 @@ class RouteStage(Stage):
             return plan
         group = self._router.resolve(name)
         if group is None:
-            msg = f"the model {_shown(asked)} does not exist"
+            msg = f"the model {shown(asked)} does not exist"
             raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
         if principal is not None and not principal.allows(name):
-            msg = f"this API key may not use the model {_shown(asked)}"
+            msg = f"this API key may not use the model {shown(asked)}"
             raise Forbidden(msg, param="model", code="model_not_allowed")
         if len(self._plans) >= _KEPT:
             self._plans.clear()
@@ -127,6 +127,6 @@ class RouteStage(Stage):
         return list(legs.values())
 
 
-def _shown(model: str) -> str:
+def shown(model: str) -> str:
     """A model's name in a message: quoted, and cut where somebody sent an essay."""
     return repr(model if len(model) <= 100 else model[:100] + "...")

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from tollhouse.providers.call import Sink
 
 PING = b": ping\n\n"
+_MESSAGES_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+def ping_of(kind: str | None) -> bytes:
+    """A sign of life between the events of a stream: Anthropic's dialect has an event for it, the others a comment."""
+    return _MESSAGES_PING if kind == "messages" else PING
 
 
 class ScannedStream:
     """Scans the chunks of a stream. Where much is held back, the client gets a sign of life in its place."""
 
-    __slots__ = ("_quiet_s", "_sent_at", "_stream")
+    __slots__ = ("_ping", "_quiet_s", "_sent_at", "_stream")
 
-    def __init__(self, stream: AnswerStream, keepalive_s: float) -> None:
+    def __init__(self, stream: AnswerStream, keepalive_s: float, ping: bytes = PING) -> None:
+        self._ping = ping
         self._stream = stream
         self._quiet_s = keepalive_s or inf
         self._sent_at = monotonic()
@@ -34,7 +41,7 @@ class ScannedStream:
         if not passed:
             if now - self._sent_at < self._quiet_s:
                 return b""
-            passed = PING
+            passed = self._ping
         self._sent_at = now
         return passed
 

@@ -73,7 +73,18 @@ class Unavailable(Refusal):
     code = "service_unavailable"
 
 
-_MESSAGES_TYPES = {"server_error": "api_error", "upstream_error": "api_error"}
+MESSAGES_KINDS = frozenset({"messages", "count_tokens"})
+# Anthropic's type for each status: https://docs.anthropic.com/en/api/errors
+_MESSAGES_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 def error_body(message: str, type_: str, *, code: str | None = None, param: str | None = None) -> bytes:
@@ -81,11 +92,11 @@ def error_body(message: str, type_: str, *, code: str | None = None, param: str 
     return orjson.dumps({"error": {"message": message, "type": type_, "param": param, "code": code}})
 
 
-def messages_error_body(message: str, type_: str, request_id: str) -> bytes:
-    """An error object as Anthropic's clients expect it: https://docs.anthropic.com/en/api/errors"""
-    known = _MESSAGES_TYPES.get(type_, type_)
+def messages_error_body(message: str, status: int, request_id: str) -> bytes:
+    """An error object as Anthropic's clients expect it."""
+    type_ = _MESSAGES_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     return orjson.dumps(
-        {"type": "error", "error": {"type": known, "message": message}, "request_id": request_id or None}
+        {"type": "error", "error": {"type": type_, "message": message}, "request_id": request_id or None}
     )
 
 
@@ -94,8 +105,8 @@ def render(refusal: Refusal, kind: str | None = None, request_id: str = "") -> t
     headers: Headers = [(b"content-type", b"application/json"), *refusal.headers]
     if refusal.retry is not None:
         headers.append((b"x-should-retry", b"true" if refusal.retry else b"false"))
-    if kind == "messages":
-        body = messages_error_body(refusal.message, refusal.type, request_id)
+    if kind in MESSAGES_KINDS:
+        body = messages_error_body(refusal.message, refusal.status, request_id)
     else:
         body = error_body(refusal.message, refusal.type, code=refusal.code, param=refusal.param)
     return refusal.status, headers, body

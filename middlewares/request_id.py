@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tollhouse.middlewares.errors import MESSAGES_KINDS
 from tollhouse.middlewares.ids import new_id
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
@@ -28,6 +29,9 @@ class RequestIdStage(Stage):
         else:
             exchange.request_id = given.decode()
             exchange.response_headers.append((self._header, given))
+        if exchange.kind in MESSAGES_KINDS:
+            # Where Anthropic's clients look for it.
+            exchange.response_headers.append((b"request-id", exchange.request_id.encode()))
 
 
 class RequestIdMiddleware(StageMiddleware):

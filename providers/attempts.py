@@ -5,7 +5,17 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from tollhouse.providers.causes import AUTH, BUSY, CONNECTION, OF_MODEL, RATE_LIMIT, REQUEST, SERVER_ERROR, Failure
+from tollhouse.providers.causes import (
+    AUTH,
+    BUSY,
+    CONNECTION,
+    OF_MODEL,
+    RATE_LIMIT,
+    REQUEST,
+    SERVER_ERROR,
+    UNSUPPORTED,
+    Failure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +51,7 @@ class Attempts:
         budget: RetryBudget,
         *,
         in_flight: Callable[[], int],
+        kind: str = "",
         stream: bool = False,
         session: bytes | None = None,
         chance: Callable[[], float] = random.random,
@@ -49,6 +60,7 @@ class Attempts:
         self._policy = policy
         self._budget = budget
         self._in_flight = in_flight
+        self._kind = kind
         self._stream = stream
         self._session = session
         self._chance = chance
@@ -64,7 +76,7 @@ class Attempts:
     def first(self, now: float, *, prefer: str | None = None) -> Try | None:
         """Whom to ask; None: all of them are cooling. prefer: the id of a target that knows this request's past."""
         plan = self._plan
-        order = plan.first.group.order(now, stream=self._stream, session=self._session)
+        order = self._order(plan.first, now)
         if not order and plan.is_alone:
             order = plan.first.group.targets  # nobody is better off if it is not asked
         if not order:
@@ -84,6 +96,8 @@ class Attempts:
         """Whom to ask once the last one has failed; None: nobody."""
         if failure.cause == REQUEST or len(self._tried) >= self._policy.max_attempts:
             return None
+        if failure.cause == UNSUPPORTED:
+            return self._sibling(failure.cause, now)
         if failure.cause in OF_MODEL:
             return self._elsewhere(failure.cause, now)
         steps = [self._sibling, self._elsewhere, self._again_if]
@@ -101,7 +115,7 @@ class Attempts:
         return None if target is None else self._go(target, self._leg)
 
     def _untried(self, now: float) -> Target | None:
-        order = self._leg.group.order(now, stream=self._stream, session=self._session)
+        order = self._order(self._leg, now)
         return next((target for target in order if target not in self._tried), None)
 
     def _elsewhere(self, cause: str | None, now: float) -> Try | None:
@@ -109,7 +123,7 @@ class Attempts:
         for leg in self._plan.backups:
             if cause is not None and cause not in leg.causes:
                 continue
-            order = leg.group.order(now, stream=self._stream, session=self._session)
+            order = self._order(leg, now)
             target = next((target for target in order if target not in self._tried), None)
             if target is not None:
                 return self._go(target, leg)
@@ -130,6 +144,12 @@ class Attempts:
         self._tried.append(target)
         return Try(target, self._leg, wait_s, is_retry=True)
 
+    def _order(self, leg: Leg, now: float) -> list[Target]:
+        """Those that can be asked this at all, as far as there are any."""
+        order = leg.group.order(now, stream=self._stream, session=self._session)
+        fitting = [target for target in order if self._kind in target.upstream.kinds]
+        return fitting or order
+
     def _go(self, target: Target, leg: Leg) -> Try:
         self._tried.append(target)
         self._leg = leg
@@ -145,7 +165,7 @@ def blame(target: Target, failure: Failure, now: float) -> None:
     cause = failure.cause
     if cause in _ALIVE:
         target.breaker.succeed(now)
-    elif cause == BUSY:
+    elif cause in {BUSY, UNSUPPORTED}:
         return
     elif cause == AUTH:
         target.breaker.cool(now, None, cause)

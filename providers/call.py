@@ -45,6 +45,7 @@ class Call:
         "sink",
         "timeouts",
         "total_at",
+        "warnings",
     )
 
     def __init__(self, reader: ResponseReader, timeouts: Timeouts) -> None:
@@ -52,6 +53,7 @@ class Call:
         self.timeouts = timeouts
         self.flags = 0
         self.hidden = b""  # the upstream's key, which its errors must not tell the caller
+        self.warnings: tuple[str, ...] = ()  # names of what the upstream could not be told
         self.error: UpstreamError | None = None
         self.on_abort: Callable[[], None] | None = None
         self.on_drain: Callable[[], None] | None = None

@@ -25,11 +25,12 @@ CONTEXT_WINDOW = "context_window"  # the prompt is too long for this model
 CONTENT_POLICY = "content_policy"  # the provider will not answer this
 BUSY = "busy"  # the gateway's own limit of requests to this upstream
 REQUEST = "request"  # the caller's own mistake
+UNSUPPORTED = "unsupported"  # the deployment has no words for what was asked
 
 GENERAL = frozenset({TIMEOUT, RATE_LIMIT, SERVER_ERROR, CONNECTION, AUTH, BUSY})
 EVERY = GENERAL | {CONTEXT_WINDOW, CONTENT_POLICY}
 OF_MODEL = frozenset({CONTEXT_WINDOW, CONTENT_POLICY})  # another deployment of the same model would say the same
-HARMLESS = OF_MODEL | {REQUEST, BUSY}  # they say nothing against the deployment
+HARMLESS = OF_MODEL | {REQUEST, BUSY, UNSUPPORTED}  # they say nothing against the deployment
 RETRY_AFTER = (b"retry-after-ms", b"retry-after")
 _LOST = frozenset({"upstream_lost", "upstream_truncated"})
 _MISCONFIGURED = frozenset({401, 403, 404})

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tollhouse._native import ResponseReader
 from tollhouse.providers.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tollhouse.providers.ask import Ask
     from tollhouse.providers.timeouts import Timeouts
 
 CREATED = 1_700_000_000  # a fixed time: the same request has the same answer
@@ -36,28 +36,34 @@ MAX_TOOLS = 128
 MAX_SEARCHED = 10_000  # characters of the message in which tools may be named
 MAX_ARGUMENT = 200  # characters of the message in a string of a tool's arguments
 MAX_NUMBERS = 1_000_000  # in all vectors of an answer
+_NONE: tuple[str, ...] = ()
+_OWN = frozenset({"chat", "completions", "embeddings"})
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 
 
 class EchoUpstream:
-    """Answers chat, completions and embeddings by itself."""
+    """Answers chat, completions and embeddings by itself; what else there is is translated to chat."""
+
+    kinds = frozenset({"chat", "completions", "embeddings", "messages"})
 
     def __init__(self, *, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
 
-    def max_tokens_member(self, kind: str) -> str:
-        return "max_completion_tokens" if kind == "chat" else "max_tokens"
-
     def check(self, path: str | None, timeout_s: float) -> None:
         """It is always well."""
 
-    def start(
-        self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
-    ) -> Call:
-        call = Call(
-            ResponseReader("chat" if kind == "chat" else "completions", strip_usage=strip_usage), self._timeouts
-        )
-        status, content_type, payload = _answer(kind, body, stream=stream)
+    def start(self, ask: Ask) -> Call:
+        kind, warnings = ask.kind, _NONE
+        if kind in _OWN:
+            body = ask.body("max_completion_tokens" if kind == "chat" else None)
+            reader = ask.reader(kind)
+        else:
+            kind = "chat"
+            body, warnings = ask.translated(kind)
+            reader = ask.reader(kind)
+        call = Call(reader, self._timeouts)
+        call.warnings = warnings
+        status, content_type, payload = _answer(kind, body, stream=ask.stream)
         head = b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (status, content_type, len(payload))
         call.raise_flags(call.reader.feed(head + payload))
         return call

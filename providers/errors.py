@@ -6,6 +6,7 @@ UpstreamError
 ├── UpstreamTimeout        connect, first event, idle or total time is over                        504
 ├── UpstreamProtocolError  malformed, truncated, too large or encoded against our wish             502
 ├── UpstreamStreamError    the upstream reported an error in its stream                            502 or its own
+├── UpstreamCannot         it has no words for what was asked, or no such endpoint                 400
 ├── UpstreamSpent          its stream went beyond what was reserved for it, and was ended          429
 └── UpstreamShutdown       the gateway itself is stopping                                          503
 
@@ -50,6 +51,17 @@ class UpstreamProtocolError(UpstreamError):
 
 class UpstreamStreamError(UpstreamError):
     code = "upstream_stream_error"
+
+
+class UpstreamCannot(UpstreamError):
+    """`param` names the member of the body at fault, if there is one."""
+
+    status = 400
+    code = "unsupported_by_model"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.param = param
 
 
 class UpstreamSpent(UpstreamError):

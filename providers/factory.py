@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tollhouse.providers.anthropic import AnthropicUpstream
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.echo import EchoUpstream
 from tollhouse.providers.openai import OpenAIUpstream
@@ -52,8 +53,11 @@ class UpstreamFactory:
         if url.scheme not in _DEFAULT_PORT or not url.hostname:
             msg = f"the base URL of {provider} is not an http or https URL"
             raise ValueError(msg)
+        origin = self._origin(provider, url.scheme, url.hostname, url.port or _DEFAULT_PORT[url.scheme])
+        if provider == "anthropic":
+            return AnthropicUpstream(origin=origin, base_path=url.path.rstrip("/"), timeouts=timeouts, api_key=api_key)
         return OpenAIUpstream(
-            origin=self._origin(provider, url.scheme, url.hostname, url.port or _DEFAULT_PORT[url.scheme]),
+            origin=origin,
             base_path=url.path.rstrip("/"),
             timeouts=timeouts,
             api_key=api_key,

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from tollhouse._native import ResponseReader, __version__
-from tollhouse.providers.call import Call
-from tollhouse.providers.timeouts import Timeouts
+from tollhouse.providers.ask import TRACED
+from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from tollhouse.providers.ask import Ask
+    from tollhouse.providers.call import Call
+    from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
-PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
-MAX_CHECK = 4 * 1024 * 1024  # bytes of an answer to a health check
-_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
+PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "responses": "/responses",
+}
+_FORWARDED = (b"openai-beta", b"idempotency-key", *TRACED)
 
 
-class OpenAIUpstream:
-    """One deployment's credentials and paths at an origin.
-
-    The head of a request is the same for every call but for the id and the length, so it is written once, here.
-    """
+class OpenAIUpstream(HTTPUpstream):
+    """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat."""
 
     def __init__(
         self,
@@ -36,69 +36,31 @@ class OpenAIUpstream:
         query: str = "",
         max_body: int = 64 * 1024 * 1024,
     ) -> None:
-        if api_key is not None and _HEADER_VALUE(api_key) is None:
-            msg = f"the API key of {origin.name} holds characters that no header can carry"
-            raise ValueError(msg)
-        self.origin = origin
-        self._key = (api_key or "").encode()
-        self._is_openai = origin.name in {"openai", "azure"}
-        self._timeouts = timeouts
-        self._max_body = max_body
-        port = "" if origin.port in {80, 443} else f":{origin.port}"
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        credential = ""
-        if api_key is not None:
-            value = f"Bearer {api_key}" if key_header == "authorization" else api_key
-            credential = f"{key_header}: {value}\r\n"
-        self._check = (
-            f"{base_path}/models{query}",
-            f" HTTP/1.1\r\nhost: {host}{port}\r\n{credential}user-agent: tollhouse/{__version__}\r\n\r\n",
+        super().__init__(
+            origin=origin,
+            paths={kind: f"{base_path}{path}{query}" for kind, path in PATHS.items()},
+            timeouts=timeouts,
+            api_key=api_key,
+            key_header=key_header,
+            models=f"{base_path}/models{query}",
+            max_body=max_body,
         )
-        self._heads = {
-            kind: (
-                f"POST {base_path}{path}{query} HTTP/1.1\r\nhost: {host}{port}\r\n{credential}"
-                f"user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
-                "content-type: application/json\r\n"
-            ).encode("ascii")
-            for kind, path in PATHS.items()
-        }
+        is_openai = origin.name in {"openai", "azure"}
+        self._dialect = "openai" if is_openai else "chat"
+        # Newer models of OpenAI's take nothing else.
+        self._chat_limit = "max_completion_tokens" if is_openai else None
+        native = {"chat", "completions", "embeddings"}
+        self._native = frozenset(native | {"responses"} if is_openai else native)
+        self.kinds = self._native | {"messages"}
 
-    def start(
-        self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
-    ) -> Call:
-        """Send a body of `kind` ("chat", "completions", "embeddings"). Await the call's `opening`, if it has one.
-
-        `headers` are whole header lines (each with its CRLF) to send along.
-        """
-        # An embeddings answer has the usage object of a completion.
-        dialect = "chat" if kind == "chat" else "completions"
-        call = Call(ResponseReader(dialect, strip_usage=strip_usage, max_body=self._max_body), self._timeouts)
-        call.hidden = self._key
-        head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-            self._heads[kind],
-            request_id.encode("ascii"),
-            headers,
-            len(body),
+    def start(self, ask: Ask) -> Call:
+        """Raises UpstreamCannot for what chat cannot say."""
+        kind = ask.kind
+        lines = ask.lines(_FORWARDED)
+        if kind in self._native:
+            body = ask.body(self._chat_limit if kind == "chat" else None)
+            return self.send(ask, kind, body, ask.reader(kind, max_body=self.max_body), lines=lines)
+        body, warnings = ask.translated(self._dialect)
+        return self.send(
+            ask, "chat", body, ask.reader(self._dialect, max_body=self.max_body), lines=lines, warnings=warnings
         )
-        call.opening = self.origin.start(call, head, body, stream=stream)
-        return call
-
-    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]]:
-        """A GET of `path`, or of the list of models."""
-        models, rest = self._check
-        head = f"GET {path or models}{rest}".encode("ascii")
-        timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
-
-        def start() -> Call:
-            call = Call(ResponseReader("chat", max_body=MAX_CHECK), timeouts)
-            call.opening = self.origin.start(call, head, b"", stream=False)
-            return call
-
-        return (id(self.origin), head), start
-
-    def max_tokens_member(self, kind: str) -> str:
-        """What bounds the length of an answer; newer models of OpenAI's take nothing else."""
-        return "max_completion_tokens" if kind == "chat" and self._is_openai else "max_tokens"
-
-    def __repr__(self) -> str:
-        return f"OpenAIUpstream({self.origin.name}, {self.origin.host}:{self.origin.port})"

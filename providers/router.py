@@ -14,19 +14,20 @@ from tollhouse.providers.strategies import Strategy, Weighted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from tollhouse.providers.ask import Ask
     from tollhouse.providers.call import Call
 
 
 class Upstream(Protocol):
-    """What a provider's dialect offers to the gateway."""
+    """What a provider's dialect offers to the gateway. `kinds`: of body that it can be asked, translated or not."""
 
-    def start(
-        self, kind: str, body: bytes, *, stream: bool, strip_usage: bool, request_id: str, headers: bytes
-    ) -> Call:
-        """Send a request; the answer is in the call, whose `opening` is to be awaited first if there is one."""
+    kinds: frozenset[str]
 
-    def max_tokens_member(self, kind: str) -> str:
-        """The member of a body of `kind` that bounds the length of an answer."""
+    def start(self, ask: Ask) -> Call:
+        """Send a request; the answer is in the call, whose `opening` is to be awaited first if there is one.
+
+        Raises UpstreamCannot for what this upstream cannot be told.
+        """
 
     def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
         """What a health check asks, and what makes the call; None: there is nothing to be asked.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import pytest
 
-from tollhouse._native import END, FAULT
+from tollhouse._native import END, FAULT, RequestView
+from tollhouse.providers.ask import Ask
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.openai import OpenAIUpstream
 from tollhouse.providers.timeouts import Timeouts
@@ -47,8 +49,17 @@ def _upstream(port: int, *, host: str = "127.0.0.1", base_path: str = "/v1", **o
     return OpenAIUpstream(origin=origin, base_path=base_path, timeouts=Timeouts(), **options)
 
 
-async def _send(upstream: OpenAIUpstream, kind: str = "chat", *, headers: bytes = b"") -> None:
-    call = upstream.start(kind, b'{"a":1}', stream=False, strip_usage=False, request_id="r-1", headers=headers)
+BODIES = {
+    "chat": b'{"model":"m","messages":[{"role":"user","content":"a"}]}',
+    "completions": b'{"model":"m","prompt":"a"}',
+    "embeddings": b'{"model":"m","input":"a"}',
+    "responses": b'{"model":"m","input":"a"}',
+}
+
+
+async def _send(upstream: OpenAIUpstream, kind: str = "chat", *, headers: Mapping[bytes, bytes] | None = None) -> None:
+    view = RequestView.parse(BODIES[kind], kind)
+    call = upstream.start(Ask(kind=kind, view=view, model="m", request_id="r-1", headers=headers))
     if call.opening is not None:
         await call.opening
     assert await asyncio.wait_for(call.wait(END | FAULT, asyncio.get_running_loop()), 5)
@@ -57,12 +68,17 @@ async def _send(upstream: OpenAIUpstream, kind: str = "chat", *, headers: bytes 
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [("chat", "/v1/chat/completions"), ("completions", "/v1/completions"), ("embeddings", "/v1/embeddings")],
+    [
+        ("chat", "/v1/chat/completions"),
+        ("completions", "/v1/completions"),
+        ("embeddings", "/v1/embeddings"),
+        ("responses", "/v1/responses"),
+    ],
 )
 async def test_the_head_says_what_it_must_and_no_more(kind, path):
     async with _listening() as (port, got):
         upstream = _upstream(port, api_key=KEY)
-        await _send(upstream, kind, headers=b"traceparent: 00-a\r\n")
+        await _send(upstream, kind, headers={b"traceparent": b"00-a", b"cookie": b"c"})
         head, _, body = got[0].partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         assert first == f"POST {path} HTTP/1.1"
@@ -77,9 +93,9 @@ async def test_the_head_says_what_it_must_and_no_more(kind, path):
             "accept-encoding": "identity",
             "x-request-id": "r-1",
             "traceparent": "00-a",
-            "content-length": "7",
+            "content-length": str(len(BODIES[kind])),
         }
-        assert body == b'{"a":1}'
+        assert body == BODIES[kind]
         upstream.origin.close()
 
 

@@ -31,6 +31,8 @@ mod _native {
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]
+    use super::request::translate_request;
+    #[pymodule_export]
     use super::response::PyResponseReader;
     #[pymodule_export]
     use super::scan::{PyBodyResult, PyEventRedactor, PyFinding, PyScanResult, PyScanStream, PyScanner, PyVault};

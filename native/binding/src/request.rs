@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use tollhouse_core::dialects::{self, Warnings};
 use tollhouse_core::json::Limits;
 use tollhouse_core::request::{self, Changes, Kind, View};
 
@@ -116,6 +117,38 @@ impl PyRequestView {
         let rewritten = self.view.rewrite(self.body.as_bytes(py), changes);
         rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
     }
+}
+
+/// A request in the dialect of an upstream, and what could not be told to it.
+#[pyfunction]
+#[pyo3(signature = (view, dialect, /, *, model, max_tokens=None, default_tokens=None))]
+pub(crate) fn translate_request<'py>(
+    py: Python<'py>,
+    view: &PyRequestView,
+    dialect: &str,
+    model: &str,
+    max_tokens: Option<u64>,
+    default_tokens: Option<u64>,
+) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
+    let read = dialects::request_reader(view.kind.name());
+    let write = dialects::request_writer(dialect);
+    let (Some(read), Some(write)) = (read, write) else {
+        return Err(PyValueError::new_err("unknown dialect"));
+    };
+    let bytes = view.body.as_bytes(py);
+    let translate = || {
+        let mut conversation = read(bytes)?;
+        model.clone_into(&mut conversation.model);
+        conversation.max_tokens = match (conversation.max_tokens, max_tokens) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most).or(default_tokens),
+        };
+        let mut warnings = Warnings::default();
+        write(&conversation, &mut warnings).map(|body| (body, warnings))
+    };
+    let translated = if bytes.len() < DETACH_FROM { translate() } else { py.detach(translate) };
+    let (body, warnings) = translated.map_err(|error| raise(py, &error))?;
+    Ok((PyBytes::new(py, &body), warnings.names().to_vec()))
 }
 
 impl PyRequestView {

@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use tollhouse_core::cost::Kind;
+use tollhouse_core::dialects::{self, Setting};
 use tollhouse_core::http1;
-use tollhouse_core::response::{Limits, Response};
+use tollhouse_core::response::{Limits, Response, Translation};
 use tollhouse_core::tap::Dialect;
 
 use crate::cost::{PyPrice, PyTokens};
@@ -22,19 +23,40 @@ pub(crate) struct PyResponseReader {
 impl PyResponseReader {
     #[new]
     #[pyo3(signature = (
-        dialect, /, *, strip_usage=false, max_head=65_536, max_headers=100, max_body=67_108_864, max_event=1_048_576
+        dialect, /, *, client=None, strip_usage=false, request_id="", model="", created=0, max_head=65_536,
+        max_headers=100, max_body=67_108_864, max_event=1_048_576
     ))]
+    #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
     fn new(
         dialect: &str,
+        client: Option<&str>,
         strip_usage: bool,
+        request_id: &str,
+        model: &str,
+        created: u64,
         max_head: usize,
         max_headers: usize,
         max_body: usize,
         max_event: usize,
     ) -> PyResult<Self> {
-        let dialect = Dialect::from_name(dialect).ok_or_else(|| PyValueError::new_err("unknown dialect"))?;
         let limits = Limits { http: http1::Limits { max_head, max_headers }, max_body, max_event };
-        Ok(Self { response: Response::new(dialect, strip_usage, limits) })
+        let unknown = || PyValueError::new_err("unknown dialect");
+        let Some(client) = client.filter(|client| *client != dialect) else {
+            let dialect = Dialect::from_name(dialect).ok_or_else(unknown)?;
+            return Ok(Self { response: Response::new(dialect, strip_usage, limits) });
+        };
+        let setting = Setting {
+            request_id: request_id.to_owned(),
+            model: model.to_owned(),
+            created,
+            include_usage: !strip_usage,
+        };
+        let reader = dialects::answer_reader(dialect, &setting).ok_or_else(unknown)?;
+        let writer = dialects::answer_writer(client, &setting).ok_or_else(unknown)?;
+        let client = Dialect::from_name(client).ok_or_else(unknown)?;
+        let mut response = Response::new(client, strip_usage, limits);
+        response.translate(Translation::new(reader, writer), client);
+        Ok(Self { response })
     }
 
     #[pyo3(signature = (tokens, /))]
@@ -95,6 +117,11 @@ impl PyResponseReader {
     #[getter]
     fn is_event_stream(&self) -> bool {
         self.response.is_event_stream()
+    }
+
+    #[getter]
+    fn translated(&self) -> bool {
+        self.response.is_translated()
     }
 
     #[getter]

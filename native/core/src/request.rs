@@ -37,9 +37,22 @@ impl Kind {
             "completions" => Self::Completions,
             "embeddings" => Self::Embeddings,
             "responses" => Self::Responses,
-            "messages" => Self::Messages,
+            // A count is asked for with the very body that would be sent.
+            "messages" | "count_tokens" => Self::Messages,
             _ => return None,
         })
+    }
+
+    /// That name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+        }
     }
 }
 

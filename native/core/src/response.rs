@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
+mod translation;
+
+use translation::Step as Told;
+pub use translation::Translation;
+
 use crate::cost::Price;
+use crate::dialects::Malformed;
+use crate::dialects::reply::ReplyError;
 use crate::http1::response::Decoder;
 use crate::http1::{self, Step};
 use crate::sse::{Framed, Framer};
@@ -77,6 +84,7 @@ struct Stream {
     passed: bool,
     failed: Option<(&'static str, String)>,
     error_event: Option<Vec<u8>>,
+    translation: Option<Box<Translation>>,
 }
 
 impl Response {
@@ -95,6 +103,7 @@ impl Response {
             passed: false,
             failed: None,
             error_event: None,
+            translation: None,
         };
         Self {
             decoder: Decoder::new(limits.http),
@@ -107,6 +116,18 @@ impl Response {
             framer: None,
             stream,
         }
+    }
+
+    /// Tell the answer in the dialect of the caller, `client`; an answer without success stays as it is.
+    pub fn translate(&mut self, translation: Translation, client: Dialect) {
+        self.dialect = client;
+        self.stream.translation = Some(Box::new(translation));
+    }
+
+    /// The caller does not get what the upstream sends, but what that says.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.stream.translation.is_some()
     }
 
     /// End the stream in front of the event with which it surely has more generated tokens.
@@ -256,7 +277,7 @@ impl Response {
     /// Tokens by kind; None if the upstream told nothing.
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens> {
-        self.stream.tap.usage.tokens()
+        self.stream.tokens()
     }
 
     /// Decoded bytes of generated text.
@@ -305,13 +326,17 @@ impl Response {
         }
         let Some(framer) = &mut self.framer else {
             if (200..300).contains(&self.decoder.status()) {
-                self.stream.tap.body(&self.out);
+                self.stream.body(&mut self.out);
             }
-            self.flags |= END;
+            self.take_failure();
+            if self.fault.is_none() {
+                self.flags |= END;
+            }
             return;
         };
         let (stream, out) = (&mut self.stream, &mut self.out);
         framer.finish(&mut |framed| stream.block(&framed, out, true));
+        stream.finish(out);
         if self.stream.failed.is_none() && !self.is_done() {
             let message = if self.stream.events == 0 {
                 "the upstream's stream held no event"
@@ -405,6 +430,10 @@ impl Stream {
             }
             return;
         };
+        if self.translation.is_some() {
+            self.translate(block.event(), &data, out);
+            return;
+        }
         let before = self.tap.text_bytes;
         match self.tap.event(&data, block.event()) {
             Verdict::UsageOnly if self.strip_usage => self.events += 1,
@@ -414,7 +443,7 @@ impl Stream {
             Verdict::UsageOnly => {
                 let start = out.len();
                 self.pass(block.raw(), out, is_last);
-                self.add_cost(start, out);
+                self.add_cost(self.tap.usage.tokens(), start, out);
             }
             Verdict::Pass => self.pass(block.raw(), out, is_last),
             Verdict::Done => {
@@ -434,6 +463,81 @@ impl Stream {
         }
     }
 
+    /// Tell one event in the caller's dialect.
+    fn translate(&mut self, name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {
+        let Some(mut translation) = self.translation.take() else { return };
+        match translation.read(name, data) {
+            Ok(told) => {
+                self.events += 1;
+                self.tell(&told, &mut translation, out);
+            }
+            Err(Malformed { in_call }) => {
+                self.malformed += 1;
+                if in_call {
+                    let message = "an event of the upstream is malformed inside a tool call";
+                    self.failed = Some(("malformed_event", message.into()));
+                }
+            }
+        }
+        self.translation = Some(translation);
+    }
+
+    /// Keep the books of what was read, and write it.
+    fn tell(&mut self, told: &Told, translation: &mut Translation, out: &mut Vec<u8>) {
+        let before = self.tap.text_bytes;
+        self.tap.note(told.text_bytes, told.seen, told.finished);
+        if let Some(error) = &told.error {
+            self.fail(error);
+        } else if self.is_beyond(before) {
+            self.failed = Some(("spent", "what was reserved for this answer is used up".into()));
+        } else {
+            let start = out.len();
+            translation.write(out);
+            if told.is_end {
+                self.done = true;
+                self.add_cost(translation.tokens(), start, out);
+            }
+        }
+    }
+
+    /// The framing has ended, and with it the answer, as far as its reader can tell.
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        let Some(mut translation) = self.translation.take() else { return };
+        if self.failed.is_none() && !self.done {
+            let (told, is_complete) = translation.finish();
+            if is_complete {
+                self.tell(&told, &mut translation, out);
+            } else if self.events > 0 {
+                self.failed = Some(("truncated", "the upstream's stream ended before it was complete".into()));
+            }
+        }
+        self.translation = Some(translation);
+    }
+
+    /// A whole answer with a status of success.
+    fn body(&mut self, body: &mut Vec<u8>) {
+        let Some(mut translation) = self.translation.take() else {
+            self.tap.body(body);
+            return;
+        };
+        let told = translation.read_body(body);
+        self.tap.note(told.text_bytes, told.seen, told.finished);
+        match &told.error {
+            Some(error) => self.fail(error),
+            None => *body = translation.body(),
+        }
+        self.translation = Some(translation);
+    }
+
+    fn fail(&mut self, error: &ReplyError) {
+        self.error_event = Some(error.object());
+        self.failed = Some(("stream_error", error.message.clone()));
+    }
+
+    fn tokens(&self) -> Option<Tokens> {
+        self.translation.as_ref().map_or_else(|| self.tap.usage.tokens(), |translation| translation.tokens())
+    }
+
     /// Whether the event behind which there is more than `before` bytes of text is surely one too many.
     fn is_beyond(&mut self, before: u64) -> bool {
         let bytes = self.tap.text_bytes;
@@ -442,8 +546,8 @@ impl Stream {
     }
 
     /// The last member of the object that stands in `out` from `start` on.
-    fn add_cost(&self, start: usize, out: &mut Vec<u8>) {
-        let (Some(price), Some(tokens)) = (&self.price, self.tap.usage.tokens()) else { return };
+    fn add_cost(&self, tokens: Option<Tokens>, start: usize, out: &mut Vec<u8>) {
+        let (Some(price), Some(tokens)) = (&self.price, tokens) else { return };
         let Some(end) = memchr::memrchr(b'}', &out[start..]) else { return };
         let member = format!(",\"x_gateway_cost_usd\":\"{}\"", dollars(price.cost(&tokens)));
         out.splice(start + end..start + end, member.into_bytes());

@@ -133,6 +133,13 @@ impl Tap {
         self.seen != 0 && self.seen == self.finished
     }
 
+    /// What others have found: bytes of text, choices that have begun and those that are complete, a bit each.
+    pub(crate) fn note(&mut self, text_bytes: u64, seen: u128, finished: u128) {
+        self.text_bytes += text_bytes;
+        self.seen |= seen;
+        self.finished |= finished;
+    }
+
     /// Look at the data of one event.
     pub fn event(&mut self, data: &[u8], name: Option<&[u8]>) -> Verdict {
         if data.trim_ascii() == b"[DONE]" {

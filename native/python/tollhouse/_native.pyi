@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "count_tokens",
     "encode_headers",
+    "translate_request",
 ]
 
 _Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
@@ -109,6 +110,25 @@ class RequestView:
         Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
         """
 
+def translate_request(
+    view: RequestView,
+    dialect: str,
+    /,
+    *,
+    model: str,
+    max_tokens: int | None = None,
+    default_tokens: int | None = None,
+) -> tuple[bytes, list[str]]:
+    """A request in the dialect of an upstream, and the names of what it cannot be told (for `x-gateway-warnings`).
+
+    dialect: "chat" (any server that speaks like OpenAI), "openai" (OpenAI itself, which refuses what it does not know),
+    "messages". A stream is asked for with its usage. max_tokens: no more are to be generated; default_tokens: where
+    neither that nor the caller says how many.
+
+    Raises RequestError for what would be missed and cannot be told, ValueError for an unknown dialect or one that this
+    kind of request has no meaning in. From 64 KB on the interpreter is not held.
+    """
+
 def count_tokens(text: str, encoding: str, /) -> int:
     """Tokens of a text as tiktoken counts them; names of special tokens are text. encoding: "cl100k_base", "o200k_base".
 
@@ -170,13 +190,21 @@ class ResponseReader:
         dialect: str,
         /,
         *,
+        client: str | None = None,
         strip_usage: bool = False,
+        request_id: str = "",
+        model: str = "",
+        created: int = 0,
         max_head: int = 65536,
         max_headers: int = 100,
         max_body: int = 67108864,
         max_event: int = 1048576,
     ) -> ResponseReader:
         """dialect: "chat", "completions", "messages", "responses" or "raw" (never tapped).
+
+        client: the dialect of the caller, where it is another: "chat" or "messages". Then `dialect` is that of the
+        upstream ("openai" is "chat"), and a success is handed out translated, whole or event by event; anything else
+        stays as it is. request_id, model, created (seconds since the epoch): for answers that do not say.
 
         strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.
         """
@@ -199,6 +227,9 @@ class ResponseReader:
         """Those of `headers` whose (lower-case) name is among `names`."""
     @property
     def is_event_stream(self) -> bool: ...
+    @property
+    def translated(self) -> bool:
+        """Whether the caller speaks another dialect; then the upstream's content type is not the answer's."""
     @property
     def reusable(self) -> bool:
         """After END: the connection may carry another request."""

@@ -4,8 +4,14 @@
 //! answers into [`Event`]s or writes those as its answer. A pair of dialects never meets: what one of them adds, all the
 //! others have. Where caller and upstream speak the same dialect none of this runs; bytes pass.
 
+pub mod chat;
 pub mod conversation;
+mod fields;
+pub mod messages;
 pub mod reply;
+mod write;
+
+use std::fmt::Debug;
 
 use conversation::Conversation;
 use reply::Event;
@@ -38,8 +44,62 @@ pub type ReadRequest = fn(&[u8]) -> Result<Conversation, RequestError>;
 /// is asked (a tool result without its call, several choices where only one is to be had).
 pub type WriteRequest = fn(&Conversation, &mut Warnings) -> Result<Vec<u8>, RequestError>;
 
+/// What an answer cannot say of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// The gateway's id of the request: the answer's own id, and a part of its calls', where the upstream gives none.
+    pub request_id: String,
+    /// What the upstream calls the model, where its answer does not say.
+    pub model: String,
+    /// Seconds since the epoch.
+    pub created: u64,
+    /// The caller wants the usage in the stream, where its dialect leaves that open.
+    pub include_usage: bool,
+}
+
+/// The dialects of callers.
+#[must_use]
+pub fn request_reader(dialect: &str) -> Option<ReadRequest> {
+    Some(match dialect {
+        "chat" => chat::read_request,
+        "messages" => messages::read_request,
+        _ => return None,
+    })
+}
+
+/// The dialects of upstreams. "openai" is "chat" as `OpenAI`'s own models want it, which refuse what they do not know.
+#[must_use]
+pub fn request_writer(dialect: &str) -> Option<WriteRequest> {
+    Some(match dialect {
+        "chat" => chat::write_request,
+        "openai" => chat::write_openai_request,
+        "messages" => messages::write_request,
+        _ => return None,
+    })
+}
+
+/// Reads what an upstream of this dialect answers.
+#[must_use]
+pub fn answer_reader(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerReader>> {
+    Some(match dialect {
+        "chat" | "openai" => Box::new(chat::Reader::new(setting)),
+        "messages" => Box::new(messages::Reader::new(setting)),
+        _ => return None,
+    })
+}
+
+/// Writes what a caller of this dialect reads.
+#[must_use]
+pub fn answer_writer(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerWriter>> {
+    Some(match dialect {
+        "chat" => Box::new(chat::Writer::new(setting)),
+        "messages" => Box::new(messages::Writer::new(setting)),
+        _ => return None,
+    })
+}
+
 /// Reads the answer of an upstream.
-pub trait AnswerReader {
+pub trait AnswerReader: Debug + Send + Sync {
     /// A whole answer with a status of success: all events, the last of which is `End` or `Error`.
     fn body(&mut self, json: &[u8], events: &mut Vec<Event>);
 
@@ -61,7 +121,7 @@ pub struct Malformed {
 }
 
 /// Writes an answer for the caller.
-pub trait AnswerWriter {
+pub trait AnswerWriter: Debug + Send + Sync {
     /// All of a whole answer.
     fn body(&mut self, events: &[Event]) -> Vec<u8>;
 

@@ -126,3 +126,24 @@ pub struct ReplyError {
     /// The provider's own words.
     pub message: String,
 }
+
+impl ReplyError {
+    /// As an error object of `OpenAI`'s shape, with the status.
+    #[must_use]
+    pub fn object(&self) -> Vec<u8> {
+        let object = serde_json::json!({
+            "message": self.message, "type": self.code, "code": self.code, "status": self.status,
+        });
+        object.to_string().into_bytes()
+    }
+
+    /// The answer is none of its dialect.
+    #[must_use]
+    pub fn unreadable() -> Self {
+        Self {
+            status: 502,
+            code: "upstream_protocol".to_owned(),
+            message: "the upstream's answer cannot be read".to_owned(),
+        }
+    }
+}

@@ -13,7 +13,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    pub(super) fn new(message: impl Into<String>, param: impl Into<String>, code: &'static str) -> Self {
+    pub(crate) fn new(message: impl Into<String>, param: impl Into<String>, code: &'static str) -> Self {
         Self { message: message.into(), param: Some(param.into()), code }
     }
 
@@ -21,12 +21,12 @@ impl RequestError {
         Self { message: message.into(), param: None, code: "invalid_type" }
     }
 
-    pub(super) fn wrong_type(param: impl Into<String>, wanted: &str) -> Self {
+    pub(crate) fn wrong_type(param: impl Into<String>, wanted: &str) -> Self {
         let param = param.into();
         Self::new(format!("{param} must be {wanted}"), param, "invalid_type")
     }
 
-    pub(super) fn missing(param: &str) -> Self {
+    pub(crate) fn missing(param: &str) -> Self {
         Self::new(format!("{param} is required"), param, "missing_required_parameter")
     }
 

@@ -1,0 +1,332 @@
+//! The answer of an upstream that speaks chat, read.
+
+use serde_json::{Map, Value};
+
+use crate::dialects::reply::{Event, ReplyError, StopReason};
+use crate::dialects::{AnswerReader, Malformed, Setting};
+use crate::json::{Limits, Mode, Reader as JsonReader};
+use crate::usage::Usage;
+
+const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
+
+/// Reads chunks and whole completions.
+#[derive(Debug)]
+pub struct Reader {
+    setting: Setting,
+    started: bool,
+    ended: bool,
+    usage: Usage,
+    choices: Vec<Choice>,
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    index: u32,
+    calls: Vec<Call>,
+    stopped: bool,
+}
+
+/// A call of the model's, which is told once its name is known.
+#[derive(Debug, Default)]
+struct Call {
+    /// What the server numbers it.
+    index: Option<u64>,
+    id: String,
+    name: String,
+    /// Arguments that came before the name.
+    early: String,
+    told: bool,
+}
+
+impl Reader {
+    /// For one answer.
+    #[must_use]
+    pub fn new(setting: &Setting) -> Self {
+        Self { setting: setting.clone(), started: false, ended: false, usage: Usage::default(), choices: Vec::new() }
+    }
+
+    fn read(&mut self, value: Value, data: &[u8], events: &mut Vec<Event>) {
+        let Value::Object(mut answer) = value else { return };
+        if let Some(error) = answer.get("error").filter(|error| is_said(error)) {
+            events.push(Event::Error(failure(error)));
+            self.ended = true;
+            return;
+        }
+        if !self.started {
+            self.started = true;
+            let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            events.push(Event::Start { id: text("id"), model: text("model") });
+        }
+        if answer.get("usage").is_some_and(Value::is_object) {
+            self.read_usage(data);
+        }
+        if let Some(Value::Array(choices)) = answer.remove("choices") {
+            for choice in choices {
+                if let Value::Object(choice) = choice {
+                    self.choice(choice, events);
+                }
+            }
+        }
+        if answer.get("usage").is_some_and(Value::is_object)
+            && let Some(tokens) = self.usage.tokens()
+        {
+            events.push(Event::Usage(tokens));
+        }
+    }
+
+    /// The report is read from the bytes, by the reader that all dialects share.
+    fn read_usage(&mut self, data: &[u8]) {
+        let mut reader = JsonReader::new(data, LIMITS, Mode::Lenient);
+        let mut read = || -> Result<(), crate::json::Error> {
+            reader.next()?;
+            while let crate::json::Event::Key(key) = reader.next()? {
+                if reader.raw(key) == b"usage" {
+                    self.usage.read(&mut reader)?;
+                } else {
+                    reader.skip_value()?;
+                }
+            }
+            Ok(())
+        };
+        // It was JSON a moment ago.
+        let _ = read();
+    }
+
+    fn choice(&mut self, mut choice: Map<String, Value>, events: &mut Vec<Event>) {
+        let index =
+            choice.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+        let place = self.choices.iter().position(|known| known.index == index).unwrap_or_else(|| {
+            self.choices.push(Choice { index, ..Choice::default() });
+            self.choices.len() - 1
+        });
+        let known = &mut self.choices[place];
+        let delta = choice.remove("delta").or_else(|| choice.remove("message"));
+        if let Some(Value::Object(delta)) = delta {
+            known.delta(delta, &self.setting, events);
+        }
+        let reason = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default();
+        if reason.is_empty() || known.stopped {
+            return;
+        }
+        known.stopped = true;
+        // vLLM says which text ended the answer.
+        let sequence = choice.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
+        let reason = match reason {
+            "stop" | "tool_calls" | "function_call" if !known.calls.is_empty() => StopReason::Calls,
+            "stop" if sequence.is_some() => StopReason::Sequence,
+            // Some say so although there is no call.
+            "stop" | "tool_calls" | "function_call" => StopReason::End,
+            "length" => StopReason::Length,
+            "content_filter" => StopReason::Refused,
+            _ => {
+                self.ended = true;
+                events.push(Event::Error(ReplyError {
+                    status: 502,
+                    code: "unknown_finish_reason".to_owned(),
+                    message: "the upstream ended its answer for a reason that it does not explain".to_owned(),
+                }));
+                return;
+            }
+        };
+        events.push(Event::Stop { choice: index, reason, sequence });
+    }
+
+    fn end(&mut self, events: &mut Vec<Event>) -> bool {
+        if self.ended {
+            return true;
+        }
+        self.ended = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.stopped);
+        if self.ended {
+            events.push(Event::End);
+        }
+        self.ended
+    }
+}
+
+impl Choice {
+    fn delta(&mut self, mut delta: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
+        let choice = self.index;
+        for name in ["reasoning_content", "reasoning"] {
+            if let Some(Value::String(text)) = delta.remove(name)
+                && !text.is_empty()
+            {
+                events.push(Event::Thinking { choice, text });
+                break;
+            }
+        }
+        match delta.remove("content") {
+            Some(Value::String(text)) if !text.is_empty() => events.push(Event::Text { choice, text }),
+            Some(Value::Array(parts)) => parts.into_iter().for_each(|part| self.part(part, events)),
+            _ => {}
+        }
+        if let Some(Value::String(text)) = delta.remove("refusal")
+            && !text.is_empty()
+        {
+            events.push(Event::Refusal { choice, text });
+        }
+        if let Some(Value::Array(calls)) = delta.remove("tool_calls") {
+            for call in calls {
+                if let Value::Object(call) = call {
+                    self.call(call, setting, events);
+                }
+            }
+        }
+        if let Some(function) = delta.remove("function_call").filter(Value::is_object) {
+            let mut call = Map::new();
+            call.insert("index".to_owned(), 0.into());
+            call.insert("function".to_owned(), function);
+            self.call(call, setting, events);
+        }
+    }
+
+    /// Mistral's reasoning models answer in parts: `{"type": "thinking", "thinking": [{"text"}]}`.
+    fn part(&self, part: Value, events: &mut Vec<Event>) {
+        let choice = self.index;
+        let Value::Object(mut part) = part else { return };
+        match part.remove("thinking") {
+            Some(Value::String(text)) if !text.is_empty() => events.push(Event::Thinking { choice, text }),
+            Some(Value::Array(pieces)) => {
+                for piece in pieces {
+                    if let Some(text) = piece.get("text").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+                        events.push(Event::Thinking { choice, text: text.to_owned() });
+                    }
+                }
+            }
+            _ => {
+                if let Some(Value::String(text)) = part.remove("text")
+                    && !text.is_empty()
+                {
+                    events.push(Event::Text { choice, text });
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, mut call: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
+        let index = call.get("index").and_then(Value::as_u64);
+        let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
+        let place = self.place(index, id);
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        let taken = !id.is_empty() && self.calls.iter().enumerate().any(|(n, known)| n != place && known.id == id);
+        let known = &mut self.calls[place];
+        if known.id.is_empty() && !id.is_empty() && !taken {
+            id.clone_into(&mut known.id);
+        }
+        let signature = call.get("extra_content").and_then(|extra| extra["google"]["thought_signature"].as_str());
+        let signature = signature.map(str::to_owned);
+        let mut function = match call.remove("function") {
+            Some(Value::Object(function)) => function,
+            _ => Map::new(),
+        };
+        if let Some(name) = function.get("name").and_then(Value::as_str)
+            && !known.told
+        {
+            // Whole in one piece everywhere; said again with every piece by some.
+            name.clone_into(&mut known.name);
+        }
+        match function.remove("arguments") {
+            Some(Value::String(text)) => known.early.push_str(&text),
+            Some(value @ (Value::Object(_) | Value::Array(_))) => known.early.push_str(&value.to_string()),
+            _ => {}
+        }
+        if known.name.is_empty() {
+            return;
+        }
+        if !known.told {
+            known.told = true;
+            if known.id.is_empty() {
+                known.id = format!("call_{}_{}_{number}", setting.request_id, self.index);
+            }
+            let (id, name) = (known.id.clone(), known.name.clone());
+            events.push(Event::Call { choice: self.index, call: number, id, name, signature });
+        }
+        if !known.early.is_empty() {
+            let json = std::mem::take(&mut known.early);
+            events.push(Event::Arguments { choice: self.index, call: number, json });
+        }
+    }
+
+    /// Which call a piece belongs to: by its number; without one, an unknown id begins another.
+    fn place(&mut self, index: Option<u64>, id: &str) -> usize {
+        let found = match index {
+            // Some servers number every call 0 and tell them apart by their ids.
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|known| known.index == index && (id.is_empty() || known.id.is_empty() || known.id == id)),
+            None if id.is_empty() => self.calls.len().checked_sub(1),
+            None => self.calls.iter().position(|known| known.id == id),
+        };
+        found.unwrap_or_else(|| {
+            self.calls.push(Call { index, ..Call::default() });
+            self.calls.len() - 1
+        })
+    }
+}
+
+/// Whether an `error` member is one: some servers write null, false or an empty object where there is none.
+fn is_said(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => true,
+    }
+}
+
+/// An error object of `OpenAI`'s shape or near it; `code` may be a status.
+fn failure(error: &Value) -> ReplyError {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+    let code = text("code").or_else(|| text("type")).unwrap_or_default();
+    let number = ["status", "code"].iter().find_map(|name| error.get(name).and_then(Value::as_u64));
+    let status = number.and_then(|number| u16::try_from(number).ok()).filter(|status| (400..600).contains(status));
+    let message = text("message").or_else(|| error.as_str().map(str::to_owned));
+    ReplyError {
+        status: status.unwrap_or_else(|| status_of(&code)),
+        code,
+        message: message.unwrap_or_else(|| "the upstream reported an error".to_owned()),
+    }
+}
+
+fn status_of(code: &str) -> u16 {
+    if code.contains("rate_limit") || code.contains("insufficient_quota") {
+        429
+    } else if code.contains("overloaded") {
+        503
+    } else if code.contains("invalid_request") {
+        400
+    } else {
+        502
+    }
+}
+
+impl AnswerReader for Reader {
+    fn body(&mut self, json: &[u8], events: &mut Vec<Event>) {
+        let Ok(value @ Value::Object(_)) = serde_json::from_slice(json) else {
+            events.push(Event::Error(ReplyError::unreadable()));
+            return;
+        };
+        self.read(value, json, events);
+        if !self.end(events) {
+            events.push(Event::Error(ReplyError::unreadable()));
+        }
+    }
+
+    fn event(&mut self, _: Option<&[u8]>, data: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
+        if data.trim_ascii() == b"[DONE]" {
+            if !self.ended {
+                self.ended = true;
+                events.push(Event::End);
+            }
+            return Ok(());
+        }
+        let value = serde_json::from_slice(data)
+            .map_err(|_| Malformed { in_call: memchr::memmem::find(data, b"tool_calls").is_some() })?;
+        self.read(value, data, events);
+        Ok(())
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) -> bool {
+        self.end(events)
+    }
+}

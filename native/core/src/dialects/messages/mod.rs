@@ -1,0 +1,18 @@
+//! Messages: Anthropic's dialect.
+
+mod ask;
+mod blocks;
+mod json_end;
+mod reader;
+mod tell;
+mod thinking;
+mod turns;
+mod writer;
+
+pub use ask::read_request;
+pub use reader::Reader;
+pub use tell::write_request;
+pub use writer::Writer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! An answer told in another dialect than the upstream's, event by event, with the same books kept.
+
+use crate::dialects::reply::{Event, ReplyError};
+use crate::dialects::{AnswerReader, AnswerWriter, Malformed};
+use crate::usage::Tokens;
+
+/// Between the dialect of an upstream and that of a caller.
+#[derive(Debug)]
+pub struct Translation {
+    reader: Box<dyn AnswerReader>,
+    writer: Box<dyn AnswerWriter>,
+    /// Room for the events of one read.
+    events: Vec<Event>,
+    tokens: Option<Tokens>,
+}
+
+/// What a translated event was, besides its text.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// Bytes of generated text.
+    pub(super) text_bytes: u64,
+    /// Choices that have begun, and those that told why they ended.
+    pub(super) seen: u128,
+    pub(super) finished: u128,
+    pub(super) is_end: bool,
+    pub(super) error: Option<ReplyError>,
+}
+
+impl Translation {
+    /// What `reader` reads is written by `writer`.
+    #[must_use]
+    pub fn new(reader: Box<dyn AnswerReader>, writer: Box<dyn AnswerWriter>) -> Self {
+        Self { reader, writer, events: Vec::new(), tokens: None }
+    }
+
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        self.tokens
+    }
+
+    /// Read one event; what it says can then be written.
+    pub(super) fn read(&mut self, name: Option<&[u8]>, data: &[u8]) -> Result<Step, Malformed> {
+        self.events.clear();
+        self.reader.event(name, data, &mut self.events)?;
+        Ok(self.step())
+    }
+
+    /// The stream has ended. False if the answer is not complete.
+    pub(super) fn finish(&mut self) -> (Step, bool) {
+        self.events.clear();
+        let is_complete = self.reader.finish(&mut self.events);
+        (self.step(), is_complete)
+    }
+
+    /// Write what was read last.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>) {
+        for event in &self.events {
+            self.writer.event(event, out);
+        }
+    }
+
+    /// Read a whole answer; what it says can then be written.
+    pub(super) fn read_body(&mut self, json: &[u8]) -> Step {
+        self.events.clear();
+        self.reader.body(json, &mut self.events);
+        self.step()
+    }
+
+    /// The whole answer that was read.
+    pub(super) fn body(&mut self) -> Vec<u8> {
+        self.writer.body(&self.events)
+    }
+
+    fn step(&mut self) -> Step {
+        let mut step = Step::default();
+        let bit = |choice: &u32| 1_u128.checked_shl(*choice).unwrap_or(0);
+        for event in &self.events {
+            match event {
+                Event::Text { choice, text } | Event::Thinking { choice, text } | Event::Refusal { choice, text } => {
+                    step.seen |= bit(choice);
+                    step.text_bytes += text.len() as u64;
+                }
+                Event::Call { choice, name, .. } => {
+                    step.seen |= bit(choice);
+                    step.text_bytes += name.len() as u64;
+                }
+                Event::Arguments { json, .. } => step.text_bytes += json.len() as u64,
+                Event::Stop { choice, .. } => {
+                    step.seen |= bit(choice);
+                    step.finished |= bit(choice);
+                }
+                Event::Usage(tokens) => self.tokens = Some(*tokens),
+                Event::End => step.is_end = true,
+                Event::Error(error) => step.error = Some(error.clone()),
+                _ => {}
+            }
+        }
+        step
+    }
+}

@@ -1,0 +1,56 @@
+"""Anthropic's dialect over HTTP: messages and their counts as they are, everything else translated to messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tollhouse.providers.ask import TRACED
+from tollhouse.providers.http import HTTPUpstream
+
+if TYPE_CHECKING:
+    from tollhouse.providers.ask import Ask
+    from tollhouse.providers.call import Call
+    from tollhouse.providers.timeouts import Timeouts
+    from tollhouse.providers.transport import Origin
+
+VERSION = b"2023-06-01"  # of the API, where the caller names none
+_PATHS = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
+_FORWARDED = (b"anthropic-beta", *TRACED)
+
+
+class AnthropicUpstream(HTTPUpstream):
+    """One deployment of a server that speaks like Anthropic."""
+
+    kinds = frozenset({"messages", "count_tokens", "chat"})
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        base_path: str,
+        timeouts: Timeouts,
+        api_key: str | None = None,
+        max_body: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__(
+            origin=origin,
+            paths={kind: f"{base_path}{path}" for kind, path in _PATHS.items()},
+            timeouts=timeouts,
+            api_key=api_key,
+            key_header="x-api-key",
+            models=f"{base_path}/models",
+            max_body=max_body,
+        )
+
+    def start(self, ask: Ask) -> Call:
+        """Raises UpstreamCannot for what messages cannot say."""
+        headers = ask.headers or {}
+        version = headers.get(b"anthropic-version", VERSION)
+        lines = b"anthropic-version: %b\r\n%b" % (version, ask.lines(_FORWARDED))
+        if ask.kind == "messages":
+            return self.send(ask, "messages", ask.body(), ask.reader("messages", max_body=self.max_body), lines=lines)
+        if ask.kind == "count_tokens":
+            return self.send(ask, "count_tokens", ask.body(), ask.reader("raw"), lines=lines)
+        body, warnings = ask.translated("messages")
+        reader = ask.reader("messages", max_body=self.max_body)
+        return self.send(ask, "messages", body, reader, lines=lines, warnings=warnings)
