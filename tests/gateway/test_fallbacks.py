@@ -34,7 +34,7 @@ async def _said(peer):
 
 async def _later(peer):
     """`later@SECONDS`: 429 with that as retry-after, then all is well."""
-    if len(peer.wire.upstream.log.of(peer.seen.model)) == 1:
+    if len(peer.log.of(peer.seen.model)) == 1:
         body = b'{"error":{"message":"slow down","type":"x","code":"rate_limit_exceeded"}}'
         await peer.answer(body, f"retry-after: {peer.argument}", status="429 Slow")
     else:
@@ -43,7 +43,7 @@ async def _later(peer):
 
 async def _once(peer):
     """`once@500`: that status at first, then all is well."""
-    if len(peer.wire.upstream.log.of(peer.seen.model)) == 1:
+    if len(peer.log.of(peer.seen.model)) == 1:
         await peer.answer(b'{"error":{"message":"oops"}}', status=f"{peer.argument} Oops")
     else:
         await hostile.fine(peer)
