@@ -3,11 +3,14 @@
 CPU is this process' (user and system, uvloop), per pair of admit and settle; latency is of the pair. redis-py sends the
 same scripts with the same arguments, on as many connections as it likes. Redis' own CPU is beside it, because its one
 thread is what all nodes share. `--local`: only what is decided in this process, leased from Redis or embedded.
+`--added`: only what one caller waits for, which is the admission alone (nobody waits for a settlement), beside a bare
+round trip; with Redis on the caller's core, and on the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -191,6 +194,74 @@ async def compare(server: Running) -> dict[tuple[str, str, int], Cell]:
     return dict(sorted(medians.items(), key=lambda item: item[0][1:]))
 
 
+class Added(NamedTuple):
+    """What one caller waits for, the median in us."""
+
+    ping_us: float
+    admission_us: float
+
+
+class Ping(asyncio.Protocol):
+    """Asks for nothing, and tells when the answer is there."""
+
+    transport: asyncio.Transport
+    answered: asyncio.Future[None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.answered.set_result(None)
+
+    async def ask(self) -> None:
+        self.answered = asyncio.get_running_loop().create_future()
+        self.transport.write(b"PING\r\n")
+        await self.answered
+
+
+async def measure_added(meters: list[Meter], port: int) -> Added:
+    _, ping = await asyncio.get_running_loop().create_connection(Ping, "127.0.0.1", port)
+    store = RedisQuota(f"redis://127.0.0.1:{port}", op_timeout_s=5)
+    await store.open()
+    plan = store.plan(meters)
+    pings: list[float] = []
+    admissions: list[float] = []
+    for _ in range(PAIRS // 4):
+        started = time.perf_counter()
+        await ping.ask()
+        pings.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        found = await store.admit(plan, tokens=500, want=4000, minimum=1, expires_in_ms=HOUR, meta=META)
+        admissions.append(time.perf_counter() - started)
+        assert isinstance(found, Admitted)
+        await store.settle(found.hold, amount=3000, tokens=400, entry=META)
+    await store.close()
+    ping.transport.close()
+    return Added(statistics.median(pings) * 1e6, statistics.median(admissions) * 1e6)
+
+
+async def compare_added(server: Running) -> dict[tuple[str, str], Added]:
+    """By where Redis runs and plan."""
+    cores = sorted(os.sched_getaffinity(0))
+    places = {"the same core": cores[0], "another core": cores[-1]}
+    found: dict[tuple[str, str], list[Added]] = {}
+    os.sched_setaffinity(0, {cores[0]})
+    for _ in range(ROUNDS):
+        for place, core in places.items():
+            os.sched_setaffinity(server.process.pid, {core})
+            for name, meters in PLANS.items():
+                one = await measure_added(meters, server.port)
+                found.setdefault((place, name), []).append(one)
+    return {key: Added(*map(statistics.median, zip(*cells, strict=True))) for key, cells in found.items()}
+
+
+def added_table(found: dict[tuple[str, str], Added]) -> str:
+    lines = ["| Redis is on | plan | PING p50 us | admission p50 us |", "|---|---|--:|--:|"]
+    for (place, plan), cell in found.items():
+        lines.append(f"| {place} | {plan} | {cell.ping_us:.0f} | {cell.admission_us:.0f} |")
+    return "\n".join(lines)
+
+
 def table(found: dict[tuple[str, str, int], Cell]) -> str:
     lines = [
         "| client | plan | at once | CPU us / pair | Redis CPU us / pair | p50 us | p99 us |",
@@ -209,8 +280,11 @@ def main() -> None:
     ):
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         with running("redis", command, port, log=Path(folder) / "redis.log") as server:
-            print(local_table(runner.run(compare_local(server))), end="\n\n")
+            if "--added" not in sys.argv:
+                print(local_table(runner.run(compare_local(server))), end="\n\n")
             if "--local" not in sys.argv:
+                print(added_table(runner.run(compare_added(server))), end="\n\n")
+            if "--local" not in sys.argv and "--added" not in sys.argv:
                 print(table(runner.run(compare(server))))
 
 

@@ -161,6 +161,9 @@ class _EmbeddedSource:
     def __init__(self, store: EmbeddedQuota) -> None:
         self._store = store
 
+    def may_have_more(self) -> bool:
+        return bool(self._store.charges(1))
+
     async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
         if after is not None:
             # Between the look at the ledger's file and the opening of the store, a predecessor may have stored more.
@@ -178,6 +181,9 @@ class _RedisSource:
         self._ledger = store.ledger(reader)
         self._lock = lock.open("a")
         self._is_ours = False
+
+    def may_have_more(self) -> bool:
+        return True
 
     async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
         if not self._is_ours:

@@ -56,7 +56,8 @@ class Charge:
         self.charged, self.plan, self.store = found
         self.quote = quote
         key, user, team, model = who
-        self.meta: dict[str, Any] = {"request": request_id, "key": key, "team": team, "user": user, "model": model}
+        # As the detail of a ledger's record begins.
+        self.meta = (request_id, key, team, user, model)
         self.hold: Any = None
         self.granted = 0
         self.output: int | None = None
@@ -214,21 +215,16 @@ class QuotaStage(Stage):
         where = (model, outcome.provider)
         sums = self.tally.cost if priced else self.tally.unpriced
         sums[where] = sums.get(where, 0) + (amount if priced else 1)
-        entry = charge.meta | {
-            "provider": outcome.provider,
-            "upstream_model": outcome.upstream_model,
-            "status": status or found_status,
-            "prices": self._price_version,
-        }
-        if not priced:
-            entry["priced"] = False
         found = outcome.tokens
+        counts: tuple[int, ...]
         if found is not None:
-            entry |= _kinds(found)
-        elif tokens:
-            entry |= {"input": min(tokens, charge.quote.estimate), "output": max(0, tokens - charge.quote.estimate)}
-        line = orjson.dumps(entry)
-        self._end(lambda: charge.store.settle(hold, amount=amount, tokens=tokens, entry=line))
+            counts = found.summary
+        else:
+            counts = (min(tokens, charge.quote.estimate), 0, 0, max(0, tokens - charge.quote.estimate))
+        provider, upstream_model, prices = outcome.provider, outcome.upstream_model, self._price_version
+        status = status or found_status
+        entry = orjson.dumps((*charge.meta, provider, upstream_model, prices, status, priced, *counts))
+        self._end(lambda: charge.store.settle(hold, amount=amount, tokens=tokens, entry=entry))
         return amount
 
     async def settled(self) -> None:
@@ -361,15 +357,3 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     if charge.charged.has_budget:
         amount = min(amount, charge.granted)
     return amount, quote.estimate + -(-outcome.text_bytes // quote.bytes_per_token), "incomplete"
-
-
-def _kinds(tokens: Tokens) -> dict[str, int]:
-    return {
-        "input": tokens.prompt,
-        "cached": tokens["cached"] + tokens["audio_cached"],
-        "cache_write": tokens["cache_write"] + tokens["cache_write_1h"],
-        "output": tokens.completion,
-        "reasoning": tokens["reasoning"],
-        "audio_input": tokens["audio_input"],
-        "audio_output": tokens["audio_output"],
-    }

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from tollhouse.middlewares.stores import sqlite
+from tollhouse.middlewares.stores.ledger_schema import DETAIL, MIGRATIONS, SERIES, TOKENS
 from tollhouse.middlewares.stores.sqlite import BUSY_S
 
 if TYPE_CHECKING:
@@ -20,42 +21,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUPS = ("day", "key", "team", "user", "model", "provider", "status")
-TOKENS = ("input", "cached", "cache_write", "output", "reasoning", "audio_input", "audio_output")
-_TEXTS = ("request", "key", "team", "user", "model", "provider", "upstream_model", "prices")
-# Each entry takes the schema one version further; never edit one that has been released.
-_MIGRATIONS = (
-    f"""
-    CREATE TABLE ledger (
-        id INTEGER PRIMARY KEY,
-        at_ms INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        hold TEXT NOT NULL,
-        amount INTEGER NOT NULL,
-        priced INTEGER NOT NULL,
-        expired INTEGER NOT NULL,
-        {", ".join(f"{name} TEXT" for name in _TEXTS)},
-        {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
-    ) STRICT;
-    CREATE INDEX ledger_by_time ON ledger (at_ms);
-    CREATE INDEX ledger_by_hold ON ledger (hold);
-    CREATE TABLE positions (source TEXT PRIMARY KEY, last TEXT NOT NULL) STRICT, WITHOUT ROWID
-    """,
-)
-_COLUMNS = ("at_ms", "status", "hold", "amount", "priced", "expired", *_TEXTS, *TOKENS)
+_COLUMNS = ("series", "at_ms", "shared", "hold", "expired", "amount", "request", *TOKENS)
+# Between two statements other threads have their turn, and taking turns costs more than a row does.
+_ROWS = 64
+_VALUES = f"({', '.join('?' * len(_COLUMNS))})"
 # A shared store that has lost its latest records in a failover may tell them again under new positions. Of one hold
 # there is at most one record that it has expired, and one of its end. An embedded store numbers its records without a
 # gap, and its holds by itself: others may have the same numbers.
-_INSERT = f"""
-    INSERT INTO ledger ({", ".join(_COLUMNS)}) SELECT {", ".join(f"?{i + 1}" for i in range(len(_COLUMNS)))}
-    WHERE ?{len(_COLUMNS) + 1} OR NOT EXISTS (SELECT 1 FROM ledger WHERE hold = ?3 AND expired = ?6)
-"""  # noqa: S608
+_INSERT = f"INSERT INTO ledger ({', '.join(_COLUMNS)}) VALUES {{}} ON CONFLICT DO NOTHING"  # noqa: S608
+_STATUS, _PRICED, _TOKENS = (DETAIL.index(name) for name in ("status", "priced", TOKENS[0]))
+_NO_TOKENS = (0,) * len(TOKENS)
+_UNKNOWN: tuple[Any, ...] = (*(None,) * _STATUS, "complete", True, *_NO_TOKENS)
+_KEPT = 100_000
 # A correction changes what a request has cost, and so does an attempt whose answer did not come; neither is a request.
 _REQUESTS = "sum(status NOT IN ('late', 'attempt'))"
 _UNPRICED = "sum(NOT priced AND status NOT IN ('late', 'attempt'))"
 
 
 class Charge(NamedTuple):
-    """A record of the ledger: `amount` nano-USD were added to what is posted. `detail` is the gateway's own.
+    """A record of the ledger: `amount` nano-USD were added to what is posted. `detail` is the gateway's own: a JSON
+    list in the order of `DETAIL`.
 
     `status` is settled, late (after the hold had been charged in full: the difference), estimated (it expired) or
     unknown (the store had lost the hold).
@@ -86,11 +71,13 @@ class LedgerFile:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._series: dict[tuple[Any, ...], int] = {}
         if read_only:
             self._db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S)
+            sqlite.expect(self._db, MIGRATIONS, "the ledger")
             return
         self._db = sqlite.connect(path)
-        sqlite.migrate(self._db, _MIGRATIONS, "the ledger")
+        sqlite.migrate(self._db, MIGRATIONS, "the ledger")
 
     def last(self, source: str) -> str | None:
         """The position of the last record of `source`; None if there is none."""
@@ -101,12 +88,21 @@ class LedgerFile:
         """Write records that follow on `last(source)`. All or none."""
         if not charges:
             return
-        with sqlite.transaction(self._db):
-            self._db.executemany(_INSERT, ((*_row(one), isinstance(one.position, int)) for one in charges))
-            self._db.execute(
-                "INSERT INTO positions VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
-                (source, str(charges[-1].position)),
-            )
+        try:
+            with sqlite.transaction(self._db):
+                for at in range(0, len(charges), _ROWS):
+                    some = charges[at : at + _ROWS]
+                    values: list[Any] = []
+                    for one in some:
+                        values += self._row(one)
+                    self._db.execute(_INSERT.format(", ".join([_VALUES] * len(some))), values)
+                self._db.execute(
+                    "INSERT INTO positions VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last",
+                    (source, str(charges[-1].position)),
+                )
+        except BaseException:
+            self._series.clear()  # some of them have gone with the transaction
+            raise
 
     def usage(self, by: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None) -> list[UsageRow]:
         """Sums by some of `GROUPS`, in their order. Days are UTC. Raises ValueError for another group."""
@@ -119,7 +115,7 @@ class LedgerFile:
         group = f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}" if names else ""
         rows = self._db.execute(
             f"SELECT {', '.join([*names, _REQUESTS])}, sum(amount), {_UNPRICED}, {sums} "  # noqa: S608 - names from the list above
-            f"FROM ledger WHERE at_ms >= ? AND at_ms < ? {group}",
+            f"FROM ledger JOIN series ON series.id = series WHERE at_ms >= ? AND at_ms < ? {group}",
             (since_ms or 0, until_ms if until_ms is not None else 1 << 62),
         )
         return [_usage(groups, row) for row in rows if row[len(groups)] is not None]
@@ -130,30 +126,52 @@ class LedgerFile:
 
     def records(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The latest rows, newest first."""
+        names = [*_COLUMNS[1:], *SERIES]
         rows = self._db.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM ledger ORDER BY id DESC LIMIT ?",  # noqa: S608
+            f"SELECT {', '.join(names)} FROM ledger JOIN series ON series.id = series ORDER BY ledger.id DESC LIMIT ?",  # noqa: S608
             (limit,),
         )
-        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def close(self) -> None:
         self._db.close()
 
+    def _row(self, charge: Charge) -> tuple[Any, ...]:
+        """Values of `_COLUMNS`."""
+        detail = orjson.loads(charge.detail) if charge.detail else []
+        if len(detail) != len(DETAIL):
+            detail = _completed(detail)
+        # The store's word on holds that nobody ended comes before the gateway's.
+        status = detail[_STATUS] if charge.status == "settled" else charge.status
+        what = (status, detail[_PRICED], *detail[1:_STATUS])
+        series = self._series.get(what)
+        if series is None:
+            series = self._find(what)
+        position, _, hold, amount, at_ms, _ = charge
+        tokens = _NO_TOKENS if charge.status == "late" else detail[_TOKENS:]
+        is_shared = not isinstance(position, int)
+        return (series, at_ms, is_shared, hold, charge.status == "estimated", amount, detail[0], *tokens)
 
-def _row(charge: Charge) -> tuple[Any, ...]:
-    detail: dict[str, Any] = orjson.loads(charge.detail) if charge.detail else {}
-    # The store's word on holds that nobody ended comes before the gateway's.
-    status = charge.status if charge.status != "settled" else detail.get("status", "complete")
-    return (
-        charge.at_ms,
-        status,
-        charge.hold,
-        charge.amount,
-        int(detail.get("priced", True)),
-        int(charge.status == "estimated"),
-        *(detail.get(name) for name in _TEXTS),
-        *(0 if charge.status == "late" else detail.get(name, 0) for name in TOKENS),
-    )
+    def _find(self, what: tuple[Any, ...]) -> int:
+        if len(self._series) >= _KEPT:
+            self._series.clear()
+        same = " AND ".join(f"{name} IS ?" for name in SERIES)
+        found = self._db.execute(f"SELECT id FROM series WHERE {same}", what).fetchone()  # noqa: S608
+        if found is None:
+            places = ", ".join("?" * len(SERIES))
+            found = self._db.execute(
+                f"INSERT INTO series ({', '.join(SERIES)}) VALUES ({places}) RETURNING id",  # noqa: S608
+                what,
+            ).fetchone()
+        self._series[what] = found[0]
+        return int(found[0])
+
+
+def _completed(detail: list[Any] | dict[str, Any]) -> list[Any]:
+    """With everything that is missing. A store that an earlier version wrote has members by name."""
+    if isinstance(detail, dict):
+        detail = [detail.get(name, _UNKNOWN[i]) for i, name in enumerate(DETAIL)]
+    return [*detail, *_UNKNOWN[len(detail) :]]
 
 
 def _usage(groups: list[str], row: tuple[Any, ...]) -> UsageRow:

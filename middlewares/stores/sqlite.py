@@ -45,12 +45,25 @@ def migrate(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
         # Somebody else may have been first.
         known = _schema(db)
         if known > len(steps):
-            msg = f"{what} was written by a newer version (schema {known})"
-            raise sqlite3.DatabaseError(msg)
+            raise _newer(what, known)
         for step in steps[known:]:
             for statement in step.split(";"):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def expect(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
+    """Raises sqlite3.DatabaseError unless the schema is the last of `steps`: whoever only reads changes nothing."""
+    known = _schema(db)
+    if known > len(steps):
+        raise _newer(what, known)
+    if known < len(steps):
+        msg = f"{what} is of an older version (schema {known}): the gateway brings it up to date when it starts"
+        raise sqlite3.DatabaseError(msg)
+
+
+def _newer(what: str, known: int) -> sqlite3.DatabaseError:
+    return sqlite3.DatabaseError(f"{what} was written by a newer version (schema {known})")
 
 
 def _schema(db: sqlite3.Connection) -> int:

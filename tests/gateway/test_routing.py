@@ -88,13 +88,13 @@ async def test_a_header_opens_nothing_that_the_key_may_not_use(tmp_path, upstrea
 
 async def test_parameters_are_filled_in_where_the_caller_says_nothing(tmp_path, upstream):
     async with running_app(tmp_path, model_list=_models(upstream, "mini", "llama"), **ROUTES) as app:
-        await app.post(b'{"model":"mini","messages":[{"role":"user","content":"x"}]} ')
-        await app.post(b'{"model":"mini","messages":[{"role":"user","content":"x"}],"max_completion_tokens":5,"temperature":1}')
-        await app.post(b'{"model":"llama","messages":[{"role":"user","content":"x"}]}')
+        await app.post(b'{"model":"mini","messages":[{"role":"user"}]} ')
+        await app.post(b'{"model":"mini","messages":[{"role":"user"}],"max_completion_tokens":5,"temperature":1}')
+        await app.post(b'{"model":"llama","messages":[{"role":"user"}]}')
     sent = [seen.body for seen in upstream.log.requests]
-    assert sent[0] == b'{"model":"fine","messages":[{"role":"user","content":"x"}],"temperature":0.1,"max_tokens":800} '
-    assert sent[1] == b'{"model":"fine","messages":[{"role":"user","content":"x"}],"max_completion_tokens":5,"temperature":1}'
-    assert sent[2] == b'{"model":"fine","messages":[{"role":"user","content":"x"}]}'
+    assert sent[0] == b'{"model":"fine","messages":[{"role":"user"}],"temperature":0.1,"max_tokens":800} '
+    assert sent[1] == b'{"model":"fine","messages":[{"role":"user"}],"max_completion_tokens":5,"temperature":1}'
+    assert sent[2] == b'{"model":"fine","messages":[{"role":"user"}]}'
 
 
 # --- the length of prompts

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use tollhouse_core::cost::{CostError, Entry, Kind, Price, Table};
 use tollhouse_core::usage::{MOST_TOKENS, Tokens, Usage};
 
@@ -60,6 +60,21 @@ impl PyTokens {
     #[getter]
     fn completion(&self) -> u64 {
         self.tokens.completion()
+    }
+
+    #[getter]
+    fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let get = |kind| self.tokens.get(kind);
+        let counts = [
+            self.tokens.prompt(),
+            self.tokens.cached(),
+            get(Kind::CacheWrite) + get(Kind::CacheWriteHour),
+            self.tokens.completion(),
+            get(Kind::Reasoning),
+            get(Kind::AudioInput),
+            get(Kind::AudioOutput),
+        ];
+        PyTuple::new(py, counts)
     }
 
     fn __repr__(&self) -> String {

@@ -295,6 +295,12 @@ class Tokens:
     @property
     def completion(self) -> int:
         """All kinds that were written."""
+    @property
+    def summary(self) -> tuple[int, int, int, int, int, int, int]:
+        """As a ledger has them: `prompt`, all cached, all written to the cache, `completion`, reasoning, audio in and out.
+
+        The second, third and sixth are part of the first, the fifth and the last part of the fourth.
+        """
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from tollhouse.middlewares.stores.ledger import Charge, LedgerFile
+from tollhouse.middlewares.stores.ledger_schema import DETAIL, MIGRATIONS, TOKENS
 
 DAY = 86_400_000
 START = 20_000 * DAY  # 2024-10-04
@@ -11,7 +12,12 @@ START = 20_000 * DAY  # 2024-10-04
 
 def charge(position: int, amount: int, *, status: str = "settled", at: int = START, **detail: object) -> Charge:
     given = {"request": f"r{position}", "key": "alice", "model": "m", "status": "complete", "input": 10, "output": 5}
-    return Charge(position, status, str(position), amount, at, orjson.dumps(given | detail))
+    return Charge(position, status, str(position), amount, at, orjson.dumps(listed(given | detail)))
+
+
+def listed(detail: dict[str, object]) -> list[object]:
+    unknown = {"status": "complete", "priced": True} | dict.fromkeys(TOKENS, 0)
+    return [detail.get(name, unknown.get(name)) for name in DETAIL]
 
 
 @pytest.fixture
@@ -78,10 +84,11 @@ def test_the_position_is_kept_with_the_rows_all_or_none(ledger):
 
 
 def test_a_store_that_tells_again_what_it_has_told_is_not_believed(ledger):
-    ledger.append("s", [charge(1, 5), charge(2, 9, status="estimated")])
+    expired = charge(2, 9, status="estimated")._replace(position="2-0")
+    ledger.append("s", [charge(1, 5)._replace(position="1-0"), expired])
     told_again = charge(1, 5)._replace(position="7-0")
     expired_again = charge(2, 9, status="estimated")._replace(position="8-0")
-    ledger.append("s", [told_again, expired_again, charge(2, -4, status="late")])
+    ledger.append("s", [told_again, expired_again, charge(2, -4, status="late")._replace(position="8-1")])
     ledger.append("s", [charge(2, -4, status="late")._replace(position="9-0")])
     assert (ledger.total(), ledger.last("s")) == (10, "9-0")
 
@@ -115,3 +122,58 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path, ledger):
     db.close()
     with pytest.raises(sqlite3.DatabaseError, match="ledger was written by a newer version"):
         LedgerFile(tmp_path / "state" / "ledger.db")
+
+
+def test_more_rows_than_one_statement_takes_are_all_there(ledger):
+    ledger.append("s", [charge(i, 1, key=f"k{i % 3}") for i in range(1, 200)])
+    assert (ledger.total(), ledger.last("s"), len(ledger.records())) == (199, "199", 199)
+    assert [(r.group["key"], r.requests) for r in ledger.usage(["key"])] == [("k0", 66), ("k1", 67), ("k2", 66)]
+
+
+def test_what_rows_have_in_common_is_written_again_after_a_batch_that_failed(ledger):
+    with pytest.raises(orjson.JSONDecodeError):
+        ledger.append("s", [charge(1, 1, key="new"), charge(2, 1)._replace(detail=b"{")])
+    ledger.append("s", [charge(1, 1, key="new")])
+    assert [row.group["key"] for row in ledger.usage(["key"])] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        pytest.param(["r1", "alice", "t"], id="list that ends early"),
+        pytest.param({"request": "r1", "key": "alice", "team": "t"}, id="members by name"),
+    ],
+)
+def test_what_a_detail_does_not_say_is_not_known(ledger, detail):
+    ledger.append("s", [Charge(1, "settled", "1", 5, START, orjson.dumps(detail))])
+    row = ledger.records()[0]
+    assert (row["request"], row["key"], row["team"], row["model"]) == ("r1", "alice", "t", None)
+    assert (row["status"], row["priced"], row["input"]) == ("complete", 1, 0)
+
+
+def test_a_file_of_the_version_before_is_taken_over_whole(tmp_path):
+    path = tmp_path / "ledger.db"
+    old = sqlite3.connect(path)
+    for statement in MIGRATIONS[0].split(";"):
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 1")
+    names = "at_ms, status, hold, amount, priced, expired, request, key, team, model, " + ", ".join(TOKENS)
+    for hold, expired, team in (("1", 0, None), ("2", 1, "t"), ("n-1", 0, "t"), ("n-1", 1, "t")):
+        old.execute(
+            f"INSERT INTO ledger ({names}) "
+            "VALUES (?, 'complete', ?, 7, 1, ?, 'r', 'alice', ?, 'm', 10, 0, 0, 5, 0, 0, 0)",
+            (START, hold, expired, team),
+        )
+    old.commit()
+    old.close()
+    with pytest.raises(sqlite3.DatabaseError, match="older version"):
+        LedgerFile(path, read_only=True)
+    ledger = LedgerFile(path)
+    assert [(r.group["team"], r.requests, r.cost, r.tokens["input"]) for r in ledger.usage(["team"])] == [
+        (None, 1, 7, 10),
+        ("t", 3, 21, 30),
+    ]
+    ledger.append("redis:t", [Charge("9-0", "settled", "n-1", 7, START, b"")])
+    assert ledger.total() == 28
+    assert ledger.records()[-1]["hold"] == "1"
+    ledger.close()

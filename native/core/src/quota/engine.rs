@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 
-use super::bucket::Level;
-use super::meter::{Key, Kind, Meter, Plan};
+use super::meter::{Kind, Meter, Plan};
+use super::slots::{Account, Slots, Value};
 
 /// What somebody wants to be admitted for.
 #[derive(Clone, Debug)]
@@ -83,31 +83,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// Nano-USD of a budget's window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Account {
-    /// Spent. Negative for a moment if a correction comes before what it corrects.
-    pub posted: i64,
-    /// Reserved by open holds.
-    pub reserved: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Value {
-    Bucket(Level),
-    Parallel(u64),
-    Budget(Account),
-}
-
-#[derive(Clone, Debug)]
-struct Slot {
-    name: Arc<str>,
-    start: u64,
-    /// Of a budget's window; 0: it stays.
-    end: u64,
-    value: Value,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Open,
@@ -138,9 +113,7 @@ pub struct Memory {
 /// All meters and holds.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    slots: Vec<Option<Slot>>,
-    free: Vec<usize>,
-    by_key: HashMap<Key, usize>,
+    slots: Slots,
     holds: HashMap<u64, Hold>,
     due: BTreeSet<(u64, u64)>,
     /// (when, id) of ended holds, oldest first; those that expired apart, as they are remembered longer.
@@ -154,9 +127,7 @@ impl Engine {
     #[must_use]
     pub fn new(memory: Memory) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_key: HashMap::new(),
+            slots: Slots::default(),
             holds: HashMap::new(),
             due: BTreeSet::new(),
             finished: VecDeque::new(),
@@ -168,12 +139,9 @@ impl Engine {
     /// A plan of these meters, which finds their state quickly.
     pub fn plan(&mut self, meters: Vec<Meter>) -> Plan {
         let known = meters.into_iter().map(|meter| {
-            let name = match self.by_key.get(&meter.key()).and_then(|&at| self.slots[at].as_ref()) {
-                Some(slot) => Arc::clone(&slot.name),
-                None => Arc::clone(meter.shared_name()),
-            };
+            let name = self.slots.name_of(&meter);
             let meter = meter.named(name);
-            self.slot(&meter);
+            self.slots.of(&meter);
             meter
         });
         known.collect()
@@ -204,7 +172,7 @@ impl Engine {
 
     /// The most money that a meter lets have, or how long to wait and what it has left.
     fn granted(&mut self, meter: &Meter, request: &Request<'_>) -> Result<u64, (Option<u64>, i64)> {
-        let slot = self.slot(meter);
+        let slot = self.slots.of(meter);
         match (meter.kind(), slot) {
             (Kind::Bucket(bucket), Value::Bucket(level)) => {
                 let level = bucket.refilled(*level, request.now);
@@ -233,7 +201,7 @@ impl Engine {
     /// What an admission does, once decided. Also how it is done again from a journal.
     pub(super) fn take(&mut self, plan: &Plan, request: &Request<'_>, grant: u64) {
         for meter in plan.iter() {
-            match (meter.kind(), self.slot(meter)) {
+            match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Bucket(bucket), Value::Bucket(level)) => {
                     let cost = signed(bucket.cost(request.tokens));
                     *level = bucket.changed(bucket.refilled(*level, request.now), -cost);
@@ -264,7 +232,7 @@ impl Engine {
             Phase::Open => {
                 let refund = signed(hold.tokens).saturating_sub(signed(tokens));
                 for meter in plan.iter() {
-                    match (meter.kind(), self.slot(meter)) {
+                    match (meter.kind(), self.slots.of(meter)) {
                         (Kind::Bucket(bucket), Value::Bucket(level)) if bucket.counts_tokens() => {
                             *level = bucket.changed(bucket.refilled(*level, now), refund);
                         }
@@ -297,7 +265,7 @@ impl Engine {
         }
         let (plan, grant, tokens) = (Arc::clone(&hold.plan), hold.grant, hold.tokens);
         for meter in plan.iter() {
-            match (meter.kind(), self.slot(meter)) {
+            match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Bucket(bucket), Value::Bucket(level)) => {
                     *level = bucket.changed(bucket.refilled(*level, now), signed(bucket.cost(tokens)));
                 }
@@ -321,7 +289,7 @@ impl Engine {
         }
         let (plan, grant) = (Arc::clone(&hold.plan), hold.grant);
         for meter in plan.iter() {
-            match (meter.kind(), self.slot(meter)) {
+            match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Parallel(_), Value::Parallel(used)) => *used = used.saturating_sub(1),
                 (Kind::Budget(_), Value::Budget(account)) => {
                     account.reserved = account.reserved.saturating_sub(grant);
@@ -343,7 +311,7 @@ impl Engine {
     /// What each meter of a plan has left.
     pub fn standings(&mut self, plan: &Plan, now: u64, wall: u64, mut each: impl FnMut(&Meter, Standing)) {
         for meter in plan.iter() {
-            let standing = match (meter.kind(), self.slot(meter)) {
+            let standing = match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Bucket(bucket), Value::Bucket(level)) => {
                     let level = bucket.refilled(*level, now);
                     Standing { remaining: level.tokens, reset: bucket.reset(level, now) }
@@ -360,14 +328,6 @@ impl Engine {
         }
     }
 
-    /// Money of every budget's window: name, start, account.
-    pub fn accounts(&self) -> impl Iterator<Item = (&str, u64, Account)> {
-        self.slots.iter().flatten().filter_map(|slot| match slot.value {
-            Value::Budget(account) => Some((&*slot.name, slot.start, account)),
-            _ => None,
-        })
-    }
-
     /// Grants of all open holds.
     pub fn open(&self) -> impl Iterator<Item = (u64, u64)> {
         self.holds.iter().filter(|(_, hold)| hold.phase == Phase::Open).map(|(id, hold)| (*id, hold.grant))
@@ -381,14 +341,30 @@ impl Engine {
 
     /// All that decides what happens next, in an order of its own: equal states hash alike.
     pub fn hash_state(&self, hasher: &mut impl Hasher) {
-        for slot in self.slots.iter().flatten() {
-            slot.value.hash(hasher);
-        }
+        self.slots.hash(hasher);
         let mut holds: Vec<_> = self.holds.iter().collect();
         holds.sort_unstable_by_key(|(id, _)| **id);
         for (id, hold) in holds {
             (id, hold.phase, hold.grant, hold.tokens, hold.expires_at).hash(hasher);
         }
+    }
+
+    /// Money of every budget's window: name, start, account.
+    pub fn accounts(&self) -> impl Iterator<Item = (&str, u64, Account)> {
+        self.slots.accounts()
+    }
+
+    /// Drop the budgets whose window ended before `wall`, unless something is reserved there.
+    pub fn sweep(&mut self, wall: u64) {
+        self.slots.sweep(wall);
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn slots_mut(&mut self) -> &mut Slots {
+        &mut self.slots
     }
 
     pub(super) fn hold(&self, id: u64) -> Option<&Hold> {
@@ -397,11 +373,6 @@ impl Engine {
 
     pub(super) fn holds(&self) -> impl Iterator<Item = (u64, &Hold)> {
         self.holds.iter().map(|(id, hold)| (*id, hold))
-    }
-
-    /// State that a snapshot has to keep: name, start, end, value.
-    pub(super) fn values(&self) -> impl Iterator<Item = (&str, u64, u64, Value)> {
-        self.slots.iter().flatten().map(|slot| (&*slot.name, slot.start, slot.end, slot.value))
     }
 
     /// Put a hold back, as it was or as it becomes now.
@@ -416,32 +387,9 @@ impl Engine {
         self.holds.insert(id, hold);
     }
 
-    /// Put a meter's state back.
-    pub(super) fn set(&mut self, name: Arc<str>, start: u64, end: u64, value: Value) {
-        match self.by_key.get(&(Arc::clone(&name), start)) {
-            Some(&at) => self.slots[at] = Some(Slot { name, start, end, value }),
-            None => {
-                self.insert(Slot { name, start, end, value });
-            }
-        }
-    }
-
-    /// Drop the budgets whose window ended before `wall`, unless something is reserved there.
-    pub fn sweep(&mut self, wall: u64) {
-        for at in 0..self.slots.len() {
-            let Some(slot) = &self.slots[at] else { continue };
-            let is_over = slot.end != 0 && slot.end < wall;
-            if is_over && matches!(slot.value, Value::Budget(Account { reserved: 0, .. })) {
-                self.by_key.remove(&(Arc::clone(&slot.name), slot.start));
-                self.slots[at] = None;
-                self.free.push(at);
-            }
-        }
-    }
-
     fn post(&mut self, plan: &Plan, amount: i64) {
         for meter in plan.iter() {
-            if let (Kind::Budget(_), Value::Budget(account)) = (meter.kind(), self.slot(meter)) {
+            if let (Kind::Budget(_), Value::Budget(account)) = (meter.kind(), self.slots.of(meter)) {
                 account.posted += amount;
             }
         }
@@ -475,57 +423,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// The state of a meter, made if it has none yet.
-    fn slot(&mut self, meter: &Meter) -> &mut Value {
-        let hint = meter.slot();
-        let known = self.slots.get(hint).and_then(Option::as_ref);
-        let at =
-            if known.is_some_and(|slot| slot.start == meter.start() && Arc::ptr_eq(&slot.name, meter.shared_name())) {
-                hint
-            } else {
-                let at = match self.by_key.get(&meter.key()) {
-                    Some(&at) => at,
-                    None => self.insert(Slot {
-                        name: Arc::clone(meter.shared_name()),
-                        start: meter.start(),
-                        end: if let Kind::Budget(budget) = meter.kind() { budget.end } else { 0 },
-                        value: match meter.kind() {
-                            Kind::Bucket(bucket) => Value::Bucket(bucket.full(0)),
-                            Kind::Parallel(_) => Value::Parallel(0),
-                            Kind::Budget(_) => Value::Budget(Account::default()),
-                        },
-                    }),
-                };
-                meter.found_at(at);
-                at
-            };
-        match &mut self.slots[at] {
-            Some(slot) => &mut slot.value,
-            None => unreachable!("the index has only slots that are there"),
-        }
-    }
-
-    fn insert(&mut self, slot: Slot) -> usize {
-        let key = (Arc::clone(&slot.name), slot.start);
-        let at = if let Some(at) = self.free.pop() {
-            self.slots[at] = Some(slot);
-            at
-        } else {
-            self.slots.push(Some(slot));
-            self.slots.len() - 1
-        };
-        self.by_key.insert(key, at);
-        at
-    }
-}
-
-impl Account {
-    /// What a cap leaves.
-    #[must_use]
-    pub fn left(&self, cap: u64) -> i64 {
-        signed(cap) - self.posted - signed(self.reserved)
     }
 }
 

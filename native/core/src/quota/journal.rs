@@ -100,7 +100,7 @@ impl State {
                 self.next_seq = self.next_seq.max(seq + 1);
                 self.now = self.now.max(now);
             }
-            Record::Value { name, start, end, value } => self.engine.set(owned(name), start, end, value),
+            Record::Value { name, start, end, value } => self.engine.slots_mut().set(owned(name), start, end, value),
             Record::Hold { id, plan, is_open, expires_at, grant, tokens, meta } => {
                 let phase = if is_open { Phase::Open } else { Phase::Expired };
                 let plan = Arc::clone(plans.get(&plan)?);
@@ -121,7 +121,7 @@ impl State {
             out.write_all(&framed)
         };
         put(&Record::Head { next_id: self.next_id, next_seq: self.next_seq, now: self.now })?;
-        for (name, start, end, value) in self.engine.values() {
+        for (name, start, end, value) in self.engine.slots().values() {
             put(&Record::Value { name, start, end, value })?;
         }
         let mut numbers = Numbers::default();

@@ -11,6 +11,7 @@ mod ledger;
 mod meter;
 mod record;
 mod segment;
+mod slots;
 mod store;
 
 #[cfg(test)]
@@ -18,9 +19,10 @@ mod tests;
 
 pub use bucket::{Bucket, Refill};
 pub use clock::{Clock, Times};
-pub use engine::{Account, Decision, Denial, Engine, Memory, Outcome, Request, Standing};
+pub use engine::{Decision, Denial, Engine, Memory, Outcome, Request, Standing};
 pub use ledger::{Entry, Verb};
 pub use meter::{Budget, EXACT, Kind, Meter, MeterError, Plan};
+pub use slots::Account;
 pub use store::{Admission, Store, StoreError};
 
 /// How many cases a property is tried on: `QUOTA_CASES` for a longer run.

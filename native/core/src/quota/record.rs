@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::bucket::{Bucket, Level, Refill};
-use super::engine::{Account, Phase, Value};
+use super::engine::Phase;
 use super::meter::{Budget, Kind, Meter};
+use super::slots::{Account, Value};
 
 /// One entry of a journal or a snapshot. Plans are known by the number under which this file has introduced them.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,12 +9,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clock::{Clock, Times};
-use super::engine::{Account, Decision, Denial, Engine, Memory, Outcome, Request, Standing};
+use super::engine::{Decision, Denial, Engine, Memory, Outcome, Request, Standing};
 use super::journal::{self, Journal, KEPT, RESERVE, State};
 use super::ledger::{Entry, Queue, Verb};
 use super::meter::{Meter, Plan};
 use super::record::Record;
 use super::segment::Segment;
+use super::slots::Account;
 
 /// Appended records reach the disk within this time; what ends the process, but not the machine, loses none.
 const SYNC_EVERY: Duration = Duration::from_millis(40);

@@ -109,17 +109,7 @@ class LeasingMachine(Machine):
         if not hasattr(self, "calls"):
             return
         side, model = self.side, self.model
-        model.check()
-        for name, bucket in model.buckets.items():
-            found = side.numbers(name)
-            assert found.pop("expires") > self.now
-            assert found.pop("leased", 0) == model.leased(name)
-            assert found == vars(bucket), name
-        for name, used in model.used.items():
-            assert side.numbers(name).get("used", 0) == used
-        for (name, start), posted in model.posted.items():
-            expected = {"posted": posted, "reserved": model.reserved.get((name, start), 0)}
-            assert {"posted": 0, "reserved": 0} | side.numbers(f"{name}:{start}") == expected
+        self.same_meters(model.leased)
         for name, lease in model.leases.items():
             found = side.client.hgetall("{tollhouse}:l:" + name)
             assert int(found.pop(b"number", 0)) == lease.number

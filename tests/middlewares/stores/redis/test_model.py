@@ -188,21 +188,27 @@ class Machine(RuleBasedStateMachine):
     def pick(self, data):
         return self.holds[data.draw(st.sampled_from(sorted(self.holds)))]
 
-    @invariant()
-    def the_same_state(self):
-        if not hasattr(self, "model"):
-            return
+    def same_meters(self, leased=lambda name: 0):
+        """`leased`: how much of a bucket nodes have, by its name."""
         side, model = self.side, self.model
         model.check()
         for name, bucket in model.buckets.items():
             found = side.numbers(name)
             assert found.pop("expires") > self.now
+            assert found.pop("leased", 0) == leased(name)
             assert found == vars(bucket), name
         for name, used in model.used.items():
             assert side.numbers(name).get("used", 0) == used
         for (name, start), posted in model.posted.items():
             expected = {"posted": posted, "reserved": model.reserved.get((name, start), 0)}
             assert {"posted": 0, "reserved": 0} | side.numbers(f"{name}:{start}") == expected
+
+    @invariant()
+    def the_same_state(self):
+        if not hasattr(self, "model"):
+            return
+        side, model = self.side, self.model
+        self.same_meters()
         open_ = {f"{{tollhouse}}:h:{hold}" for hold, known in model.holds.items() if known.state == "open"}
         assert {key.decode() for key in side.client.zrange("{tollhouse}:x", 0, -1)} == open_
         assert side.run(_charges(side.store)) == model.ledger

@@ -1,0 +1,58 @@
+"""The tables of the ledger's file, and the names of what is in them."""
+
+from __future__ import annotations
+
+TOKENS = ("input", "cached", "cache_write", "output", "reasoning", "audio_input", "audio_output")
+WHO = ("key", "team", "user", "model", "provider", "upstream_model", "prices")
+# The order of a charge's detail, a JSON list; what is missing at its end is not known.
+DETAIL = ("request", *WHO, "status", "priced", *TOKENS)
+# What a great many rows have in common is written once, as a row of `series`.
+SERIES = ("status", "priced", *WHO)
+# Each entry takes the schema one version further; never edit one that has been released.
+MIGRATIONS = (
+    f"""
+    CREATE TABLE ledger (
+        id INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        hold TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        priced INTEGER NOT NULL,
+        expired INTEGER NOT NULL,
+        {", ".join(f"{name} TEXT" for name in ("request", "key", "team", "user", *WHO[3:]))},
+        {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
+    ) STRICT;
+    CREATE INDEX ledger_by_time ON ledger (at_ms);
+    CREATE INDEX ledger_by_hold ON ledger (hold);
+    CREATE TABLE positions (source TEXT PRIMARY KEY, last TEXT NOT NULL) STRICT, WITHOUT ROWID
+    """,
+    f"""
+    DROP INDEX ledger_by_time;
+    DROP INDEX ledger_by_hold;
+    ALTER TABLE ledger RENAME TO ledger_1;
+    CREATE TABLE series (
+        id INTEGER PRIMARY KEY,
+        status TEXT NOT NULL,
+        priced INTEGER NOT NULL,
+        {", ".join(f"{name} TEXT" for name in WHO)}
+    ) STRICT;
+    CREATE TABLE ledger (
+        id INTEGER PRIMARY KEY,
+        series INTEGER NOT NULL REFERENCES series,
+        at_ms INTEGER NOT NULL,
+        shared INTEGER NOT NULL,
+        hold TEXT NOT NULL,
+        expired INTEGER NOT NULL,
+        amount INTEGER NOT NULL,
+        request TEXT,
+        {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
+    ) STRICT;
+    INSERT INTO series ({", ".join(SERIES)}) SELECT DISTINCT {", ".join(SERIES)} FROM ledger_1;
+    INSERT INTO ledger SELECT one.id, series.id, at_ms, hold GLOB '*[^0-9]*', hold, expired, amount, request,
+        {", ".join(TOKENS)}
+    FROM ledger_1 one JOIN series ON {" AND ".join(f"series.{name} IS one.{name}" for name in SERIES)};
+    DROP TABLE ledger_1;
+    CREATE INDEX ledger_by_time ON ledger (at_ms);
+    CREATE UNIQUE INDEX ledger_by_hold ON ledger (hold, expired) WHERE shared
+    """,  # noqa: S608 - names from the lists above
+)
