@@ -13,7 +13,7 @@ from tests.support.client import CHAT, chat_body
 from tests.support.gateway import KEY, MASTER_KEY, NARROW_KEY, model
 from tests.support.upstream import ScriptedUpstream
 
-LABELS = {"route", "status", "model", "provider", "kind", "le", "deployment"}
+LABELS = {"route", "status", "model", "provider", "kind", "le", "deployment", "cause", "from", "to", "won"}
 
 
 @pytest.fixture

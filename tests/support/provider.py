@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.upstream import Peer
 
 TOKENS = 8  # of every answer, if the gateway lets it
-PAUSE_S = 0.001  # between the tokens of a stream
+PAUSE_S = 0.004  # between the tokens of a stream
 
 
 class _Provider(ScriptedUpstream):
