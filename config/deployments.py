@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from tollhouse.config.clouds import CLOUDS, Access
 from tollhouse.config.environment import first
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import Deployment, Timeouts
@@ -22,20 +23,27 @@ if TYPE_CHECKING:
     from tollhouse.config.schema import LiteLLMParams, ModelEntry
 
 ECHO = Deployment(model_name="tollhouse/echo", provider="tollhouse", model="tollhouse/echo", api_base="")
-_ALIASES = {"ollama_chat": "ollama", "text-completion-openai": "openai"}  # LiteLLM's second names
+# LiteLLM's second names.
+_ALIASES = {
+    "bedrock_converse": "bedrock",
+    "ollama_chat": "ollama",
+    "text-completion-openai": "openai",
+    "vertex_ai_beta": "vertex_ai",
+}
 # Names in LiteLLM's files that this version does not know how to reach: such a model is left out, with a warning.
 _NOT_YET = frozenset(
     """
-    ai21 ai21_chat aiml aiohttp_openai aleph_alpha anyscale assemblyai azure_ai azure_text baseten bedrock
-    bedrock_converse cerebras clarifai cloudflare codestral cohere cohere_chat cometapi dashscope databricks datarobot
+    ai21 ai21_chat aiml aiohttp_openai aleph_alpha anyscale assemblyai azure_ai azure_text baseten
+    cerebras clarifai cloudflare codestral cohere cohere_chat cometapi dashscope databricks datarobot
     deepgram deepinfra elevenlabs empower fal_ai featherless_ai friendliai galadriel github github_copilot gigachat
     gradient_ai heroku huggingface hyperbolic inception infinity jina_ai lambda_ai maritalk meta_llama moonshot morph
     nebius nlp_cloud novita nscale nvidia_nim oci oobabooga ovhcloud palm petals predibase recraft replicate sagemaker
-    sagemaker_chat sambanova snowflake text-completion-codestral topaz triton v0 vercel_ai_gateway vertex_ai
-    vertex_ai_beta volcengine voyage wandb watsonx watsonx_text xinference zai
+    sagemaker_chat sambanova snowflake text-completion-codestral topaz triton v0 vercel_ai_gateway
+    volcengine voyage wandb watsonx watsonx_text xinference zai
     """.split()  # noqa: SIM905 - a paragraph of words reads best
 )
 
+_GOOGLES_OWN = ("gemini-", "gemma-", "*")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-")
 
@@ -90,21 +98,26 @@ def _from_entry(
         return None
     if provider == "tollhouse":
         return Deployment(model_name=entry.model_name, provider=provider, model=params.model, api_base="")
-    base = _base(provider, params, place, document, environ)
-    if base is None:
+    if provider == "vertex_ai" and not model.startswith(_GOOGLES_OWN):
+        message = f"of Vertex AI this version reaches Google's own models: {entry.model_name} is left out"
+        document.report((*place, "model"), message, warning=True)
         return None
-    key = params.api_key or first(environ, *providers()[provider]["keys"])
+    access = _access(provider, model, params, place, document, environ)
+    if access is None or access.base is None:
+        return None
+    key = access.api_key
     if key and _HEADER_VALUE(key) is None:
         document.report((*place, "api_key"), "holds characters that no header can carry")
         return None
     return Deployment(
         model_name=entry.model_name,
         provider=provider,
-        model=model,
-        api_base=base,
+        model=access.model,
+        api_base=access.base,
         api_key=Secret(key) if key else None,
-        # Azure's v1 surface knows no dated versions; those of LiteLLM's files belong to the classic one.
-        api_version=params.api_version if params.api_version in {"preview", "latest", "v1"} else None,
+        api_version=access.api_version,
+        bearer=access.bearer,
+        aws=access.aws,
         weight=params.weight or 1,
         rpm=params.rpm,
         tpm=params.tpm,
@@ -112,19 +125,38 @@ def _from_entry(
     )
 
 
-def _base(
-    provider: str, params: LiteLLMParams, place: Place, document: Document, environ: Mapping[str, str]
-) -> str | None:
+def _access(
+    provider: str,
+    model: str,
+    params: LiteLLMParams,
+    place: Place,
+    document: Document,
+    environ: Mapping[str, str],
+) -> Access | None:
+    """Where the deployment is and who the gateway is there; None if it was reported as unusable."""
     row = providers()[provider]
-    base = params.api_base or first(environ, row.get("base_from", "")) or row.get("base")
+    cloud = CLOUDS.get(provider)
+    access: Access | None = Access(model, params.api_base)
+    if cloud is not None:
+
+        def report(name: str, message: str, *, warning: bool = False) -> None:
+            document.report((*place, name), message, warning=warning)
+
+        access = cloud(model, lambda name: getattr(params, name), report, environ)
+    if access is None:
+        return None
+    base = access.base or first(environ, row.get("base_from", "")) or row.get("base")
     where = (*place, "api_base")
     if base is None:
         document.report(where, f"the provider {provider} needs an api_base")
         return None
-    return _completed(provider, base, where, document)
+    key = access.api_key or params.api_key
+    if key is None and access.aws is None:
+        key = first(environ, *row["keys"])
+    return access._replace(base=_completed(provider, base, where, document, access), api_key=key)
 
 
-def _completed(provider: str, base: str, where: Place, document: Document) -> str | None:
+def _completed(provider: str, base: str, where: Place, document: Document, access: Access | None = None) -> str | None:
     """The base with what the provider's paths begin with, or None if it was reported as unusable."""
     row = providers()[provider]
     if "://" not in base and provider == "ollama":
@@ -142,9 +174,14 @@ def _completed(provider: str, base: str, where: Place, document: Document) -> st
         document.report(where, "must hold no credentials, query or fragment")
         return None
     base = base.rstrip("/")
-    if provider == "azure" and not url.path.rstrip("/").endswith("/openai/v1"):
-        return f"{base}{row['path']}"
+    if provider == "azure":
+        is_complete = url.path.rstrip("/").endswith("/openai/v1") or (access is not None and _is_classic(access))
+        return base if is_complete else f"{base}{row['path']}"
     return f"{base}{row['path']}" if row.get("path") and not url.path.strip("/") else base
+
+
+def _is_classic(access: Access) -> bool:
+    return access.api_version is not None and access.api_version[0].isdigit()
 
 
 def _timeouts(params: LiteLLMParams, timeouts: Timeouts) -> Timeouts:
@@ -163,26 +200,47 @@ def from_environment(environ: Mapping[str, str], document: Document, timeouts: T
     """A deployment `provider/*` for each provider whose key, or address if it needs no key, is in the environment."""
     made = []
     for name, row in providers().items():
-        key = first(environ, *row["keys"])
-        variable = row.get("base_from", "")
-        own = first(environ, variable)
-        base = own or row.get("base")
-        if base and (key or (own and not row["keys"])):
-            base = _completed(name, base, (variable,), document)
-        else:
+        access = _ambient(name, row, environ, document)
+        if access is None or access.base is None:
             continue
+        key = access.api_key
         if key and _HEADER_VALUE(key) is None:
             named = next(name for name in row["keys"] if environ.get(name))
             document.report((named,), "holds characters that no header can carry")
-        elif base is not None:
-            made.append(
-                Deployment(
-                    model_name=f"{name}/*",
-                    provider=name,
-                    model="*",
-                    api_base=base,
-                    api_key=Secret(key) if key else None,
-                    timeouts=timeouts,
-                )
+            continue
+        made.append(
+            Deployment(
+                model_name=f"{name}/*",
+                provider=name,
+                model="*",
+                api_base=access.base,
+                api_key=Secret(key) if key else None,
+                api_version=access.api_version,
+                bearer=access.bearer,
+                aws=access.aws,
+                timeouts=timeouts,
             )
+        )
     return made
+
+
+def _ignore(name: str, message: str, *, warning: bool = False) -> None:
+    """Nobody has asked for it."""
+
+
+def _ambient(provider: str, row: dict[str, Any], environ: Mapping[str, str], document: Document) -> Access | None:
+    variable = row.get("base_from", "")
+    own = first(environ, variable)
+    key = first(environ, *row["keys"])
+    access = Access("*", own or row.get("base"), key)
+    cloud = CLOUDS.get(provider)
+    if cloud is not None:
+        found = cloud("*", lambda _: None, _ignore, environ)
+        # Half of what a cloud needs is in many an environment, for reasons of its own.
+        if found is None:
+            return None
+        access = found._replace(api_key=found.api_key or key)
+    has_access = access.api_key or access.aws or (own and not row["keys"])
+    if access.base is None or not has_access:
+        return None
+    return access._replace(base=_completed(provider, access.base, (variable,), document, access))

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import Override
 
 # The built-in model costs nobody anything.
-BUILT_IN: dict[str, Override] = {"tollhouse/*": {"input": 0, "output": 0}}
+# The built-in model, and what OpenAI asks nothing for.
+BUILT_IN: dict[str, Override] = {
+    "tollhouse/*": {"input": 0, "output": 0},
+    "openai/omni-moderation-*": {"input": 0, "output": 0},
+    "openai/text-moderation-*": {"input": 0, "output": 0},
+}
 
 
 def table() -> bytes:

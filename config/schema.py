@@ -32,6 +32,14 @@ class LiteLLMParams(Part):
     api_key: str | None = None
     api_base: str | None = None
     api_version: str | None = None
+    azure_ad_token: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_session_token: str | None = None
+    aws_region_name: str | None = None
+    aws_bedrock_runtime_endpoint: str | None = None
+    vertex_project: str | None = None
+    vertex_location: str | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
     rpm: Count | None = None
@@ -143,6 +151,7 @@ class RedisSection(Part):
 
 class BodySection(Part):
     max_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024 * 1024
     read_timeout_s: Seconds = 30.0
     min_bytes_per_s: Annotated[int, Field(ge=0)] = 1024
     max_depth: Annotated[int, Field(ge=1, le=1024)] = 64

@@ -27,6 +27,16 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsAccess:
+    """Keys that sign requests to AWS."""
+
+    access_key_id: str
+    secret_access_key: Secret
+    region: str  # "eu-west-1"
+    session_token: Secret | None = None  # of temporary keys
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream that serves `model_name`; several may share a name."""
 
@@ -36,6 +46,8 @@ class Deployment:
     api_base: str  # "https://api.openai.com/v1"; "" for the built-in model
     api_key: Secret | None = None
     api_version: str | None = None
+    bearer: bool = False  # api_key is an access token, of Entra or of Google Cloud
+    aws: AwsAccess | None = None
     weight: int = 1  # share of what its name is asked
     rpm: int | None = None
     tpm: int | None = None
@@ -162,6 +174,7 @@ class BodyLimits:
     """Caps that are enforced while a request body is read."""
 
     max_bytes: int = 10 * 1024 * 1024
+    max_upload_bytes: int = 50 * 1024 * 1024  # of what is passed through: images, sound, files
     read_timeout_s: float = 30.0
     min_bytes_per_s: int = 1024
     max_depth: int = 64

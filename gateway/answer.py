@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import error_of, normalise, upstream_status
+from tollhouse.gateway.errors import error_of, normalise, told_status, upstream_status
 from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import AnswerStopped
@@ -60,9 +60,16 @@ class Answer:
         status = reader.status
         headers = _returned(self._call)
         if status < 200 or status >= 300:
+            status = told_status(status, body)
             exchange.error_code = f"http_{status}"
-            provider = self._attempt.target.provider
-            body = normalise(status, body, provider, kind=exchange.kind, request_id=exchange.request_id)
+            body = normalise(
+                status,
+                body,
+                self._attempt.target.provider,
+                kind=exchange.kind,
+                request_id=exchange.request_id,
+                code=_error_type(self._call),
+            )
             headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
         guard = exchange.answer_guard
         if guard is not None:
@@ -217,6 +224,12 @@ def shown(attempt: Attempt, message: str) -> str:
     """What an upstream says of its failure may hold what its answers must not."""
     guard = attempt.exchange.answer_guard
     return message if guard is None else guard.text(message)
+
+
+def _error_type(call: Call) -> str | None:
+    """What AWS calls the error; a URL may follow it."""
+    found = call.reader.pick((b"x-amzn-errortype",))
+    return found[0][1].decode("latin-1").partition(":")[0] if found else None
 
 
 def _returned(call: Call) -> Headers:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, multiprocess
 from starlette.applications import Starlette
@@ -15,31 +16,24 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, routes
+from tollhouse.gateway import chain, deployed, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
-from tollhouse.gateway.escalation import Escalations
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
-from tollhouse.gateway.hedge import Hedging
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.metrics_port import MetricsPort
+from tollhouse.gateway.passthrough import Owners, PassThrough
+from tollhouse.gateway.passthrough.reading import Uploads
+from tollhouse.gateway.passthrough.routing import Ways
 from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.route_metrics import RouteMetrics
-from tollhouse.gateway.routing import RouteStage
-from tollhouse.gateway.sessions import Sessions
 from tollhouse.middlewares.errors import error_body
 from tollhouse.middlewares.metrics import MetricsStage
-from tollhouse.providers import strategies
-from tollhouse.providers.affinity import Remembered
-from tollhouse.providers.breaker import Breaker
 from tollhouse.providers.factory import UpstreamFactory
-from tollhouse.providers.retry import Policy, RetryBudget
-from tollhouse.providers.router import Router, Target
-from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -72,20 +66,21 @@ def create_app(
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
     pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
-    router = _router(settings, factory, pricing)
+    router = deployed.router(settings, factory, pricing)
     health = HealthWatch(router, settings.health_checks) if settings.health_checks is not None else None
     route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
+    upstream_errors = Counter(
+        "gateway_upstream_errors",
+        "Failures of upstreams by model, provider and kind.",
+        ("model", "provider", "kind"),
+        registry=registry,
+    )
     handler = Forwarder(
         lifecycle=lifecycle,
         watch=lifecycle.watch,
-        upstream_errors=Counter(
-            "gateway_upstream_errors",
-            "Failures of upstreams by model, provider and kind.",
-            ("model", "provider", "kind"),
-            registry=registry,
-        ),
+        upstream_errors=upstream_errors,
         malformed_events=Counter(
             "gateway_upstream_malformed_events",
             "Stream events that were no JSON and were skipped.",
@@ -95,7 +90,7 @@ def create_app(
         metrics=route_metrics,
         headers=chain.guard_headers(settings),
         price=pricing.of,
-        **_resilience(settings),
+        **deployed.resilience(settings),
         encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
@@ -108,36 +103,50 @@ def create_app(
         health=health,
     )
     address = settings.metrics_address
-    metrics_port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
-    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await keys.open()
-        try:
-            await quota.open()
-            if metrics_port is not None:
-                await metrics_port.open()
-            if health is not None:
-                health.start()
-            app.state.started.set()
-            yield
-        finally:
-            if health is not None:
-                await health.close()
-            if metrics_port is not None:
-                await metrics_port.close()
-            factory.close()
-            await quota.close()
-            await keys.close()
-            metrics.flush()
-
+    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
+    parts = [part for part in (health, port) if part is not None]
     found = Counter(
         "gateway_scan_findings",
         "What the scan found, by type, direction (request, response) and action.",
         ("type", "direction", "action"),
         registry=registry,
     )
+    guard = chain.guard(
+        settings,
+        count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
+    )
+    owners = Owners(Path(settings.state_dir) / "owners.db")
+    passing = PassThrough(
+        uploads=Uploads(settings.body, guard),
+        ways=Ways(router, router.targets, owners, default_provider=settings.default_provider),
+        quota=quota.stage,
+        owners=owners,
+        price=pricing.of,
+        free=pricing.free,
+        lifecycle=lifecycle,
+        upstream_errors=upstream_errors,
+        headers=chain.guard_headers(settings),
+    )
+    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler, passing)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await keys.open()
+        try:
+            await quota.open()
+            for part in parts:
+                await part.open()
+            app.state.started.set()
+            yield
+        finally:
+            for part in parts:
+                await part.close()
+            factory.close()
+            await quota.close()
+            await owners.close()
+            await keys.close()
+            metrics.flush()
+
     lane = Middleware(
         Lane,
         stages=chain.stages(
@@ -147,12 +156,9 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
-            route=_route_stage(settings, router),
+            route=deployed.route_stage(settings, router),
             quota=quota.stage,
-            guard=chain.guard(
-                settings,
-                count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
-            ),
+            guard=guard,
         ),
         hot=routes.HOT,
         handler=handler,
@@ -171,6 +177,7 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.started = asyncio.Event()
     app.state.settings = settings
+    app.state.owners = owners
     return app
 
 
@@ -193,87 +200,6 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     if config is None or isinstance(config, str):
         return load(config, os.environ)
     return load_mapping(config, os.environ)
-
-
-def _router(settings: Settings, factory: UpstreamFactory, pricing: Pricing) -> Router:
-    rules = settings.routing
-
-    def cost(target: Target) -> int | None:
-        return pricing.typical(target.provider, target.model)
-
-    return Router(
-        _targets(settings, factory),
-        aliases=rules.aliases,
-        hidden=rules.hidden,
-        strategy=strategies.make(rules.strategy, cost=cost),
-    )
-
-
-def _route_stage(settings: Settings, router: Router) -> RouteStage:
-    rules = settings.routing
-    escalations = Escalations(rules.escalations, encoding=lambda model: encodings.reading(model).encoding)
-    return RouteStage(
-        router,
-        default_model=settings.default_model,
-        fallbacks=rules.fallbacks,
-        header_routes=rules.header_routes,
-        escalations=escalations if rules.escalations else None,
-        completion_params=rules.completion_params,
-    )
-
-
-def _resilience(settings: Settings) -> dict[str, Any]:
-    """What the forwarder goes by when an upstream fails, or may."""
-    rules = settings.routing
-    hedge = rules.hedge
-    return {
-        "policy": Policy(
-            max_attempts=rules.max_attempts,
-            retries=rules.retries,
-            is_eager=rules.retries_first,
-            min_wait_s=rules.min_wait_s,
-            max_wait_s=rules.max_wait_s,
-        ),
-        "budget": RetryBudget(share=rules.retry_share),
-        "sessions": Sessions(mode=rules.affinity, header=rules.session_header),
-        "remembered": Remembered(),
-        "hedging": None
-        if hedge is None
-        else Hedging(after_s=hedge.after_s, percentile=hedge.percentile, models=hedge.models),
-        "observes": rules.strategy == "lowest-latency" or (hedge is not None and hedge.percentile is not None),
-    }
-
-
-def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
-    rules = settings.routing
-    return [
-        Target(
-            name=deployment.model_name,
-            provider=deployment.provider,
-            model=deployment.model,
-            upstream=factory.make(
-                deployment.provider,
-                api_base=deployment.api_base,
-                api_key=deployment.api_key.reveal() if deployment.api_key else None,
-                api_version=deployment.api_version,
-                timeouts=Timeouts(
-                    connect_s=deployment.timeouts.connect_s,
-                    first_event_s=deployment.timeouts.first_event_s,
-                    idle_s=deployment.timeouts.idle_s,
-                    total_s=deployment.timeouts.total_s,
-                    keepalive_s=deployment.timeouts.keepalive_s,
-                ),
-            ),
-            weight=deployment.weight,
-            breaker=Breaker(
-                allowed_fails=rules.allowed_fails,
-                window_s=rules.window_s,
-                cooldown_s=rules.cooldown_s,
-                is_off=not rules.has_cooldowns,
-            ),
-        )
-        for deployment in settings.deployments
-    ]
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

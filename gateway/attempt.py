@@ -7,7 +7,7 @@ from time import monotonic, perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import stream_error_status
+from tollhouse.gateway.errors import stream_error_status, told_status
 from tollhouse.gateway.routing import shown as quoted
 from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers import causes
@@ -77,6 +77,7 @@ class Attempt:
             call = await self._ask(keep_alive)
             self.body = _whole(call)
         except UpstreamError as error:
+            self.exchange.upstream_ns += perf_counter_ns() - sent
             self.error = error
             self._forwarder.count(self, error.code)
             failure = self._failure(error)
@@ -152,6 +153,7 @@ class Attempt:
                 model_output=price.max_output if price is not None else None,
                 request_id=exchange.request_id,
                 headers=exchange.headers,
+                query=exchange.scope.get("query_string", b""),
             )
         )
         outcome.provider = self.target.provider
@@ -181,6 +183,7 @@ class Attempt:
 
     def _refusal(self, call: Call, status: int) -> Failure:
         """A complete answer that says no."""
+        status = told_status(status, self.body or b"")
         self._forwarder.count(self, f"http_{status}")
         cause = causes.of_status(status, self.body or b"", knows_model=self.target.knows_model)
         if cause == causes.REQUEST:

@@ -16,6 +16,7 @@ from tollhouse.providers.errors import (
 )
 
 _BAD_CREDENTIALS = frozenset({401, 403})
+_VAGUE = 500
 
 
 def refusal_of(error: UpstreamError, error_event: bytes | None = None) -> Refusal:
@@ -59,41 +60,88 @@ def upstream_status(status: int) -> int:
     return 502 if status in _BAD_CREDENTIALS or status < 200 or 300 <= status < 400 else status
 
 
-def normalise(status: int, body: bytes, provider: str, *, kind: str | None = None, request_id: str = "") -> bytes:
-    """An upstream's error body in the caller's dialect: OpenAI's shape with all four keys, or Anthropic's."""
-    told = _in_openais_shape(status, body, provider)
+def told_status(status: int, body: bytes) -> int:
+    """The status that an answer's error says it has, where its head says something vaguer.
+
+    Gemini sends a refused quota as 429 within 500 at times, and a refused key as 400.
+    """
+    if status != _VAGUE and b"API_KEY_INVALID" not in body:
+        return status
+    fault = _fault(body)
+    if fault is None:
+        return status
+    if "API_KEY_INVALID" in str(fault.get("details")):
+        return 401
+    code = fault.get("code")
+    return code if status == _VAGUE and isinstance(code, int) and 400 <= code <= 599 else status
+
+
+def normalise(
+    status: int,
+    body: bytes,
+    provider: str,
+    *,
+    kind: str | None = None,
+    request_id: str = "",
+    code: str | None = None,
+) -> bytes:
+    """An upstream's error body in the caller's dialect: OpenAI's shape with all four keys, or Anthropic's.
+
+    code: of the error, where a header has it.
+    """
+    told = _in_openais_shape(status, body, provider, code)
     if kind not in MESSAGES_KINDS:
         return told
     return messages_error_body(error_of(told)[0], upstream_status(status), request_id)
 
 
-def _in_openais_shape(status: int, body: bytes, provider: str) -> bytes:
+def _fault(body: bytes) -> dict[str, Any] | None:
+    """The error object: by itself, under `error`, or in a list, which is how Gemini ends a stream that never began."""
+    try:
+        fault: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(fault, list) and fault:
+        fault = fault[0]
+    if isinstance(fault, dict):
+        fault = fault.get("error", fault)
+    if isinstance(fault, str):
+        fault = {"message": fault}
+    if not isinstance(fault, dict):
+        return None
+    if "message" not in fault and isinstance(fault.get("Message"), str):  # AWS' front door
+        fault["message"] = fault.pop("Message")
+    return fault
+
+
+def _in_openais_shape(status: int, body: bytes, provider: str, code: str | None) -> bytes:
     if status in _BAD_CREDENTIALS:
         return error_body(
             f"{provider} refused the gateway's credentials ({status})", "upstream_error", code="upstream_auth"
         )
     if 300 <= status < 400:
         return error_body(f"{provider} answered with a redirect ({status})", "upstream_error", code="upstream_redirect")
-    try:
-        fault: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        fault = None
-    if isinstance(fault, dict):
-        fault = fault.get("error", fault)
-    if isinstance(fault, str):
-        fault = {"message": fault}
-    if not isinstance(fault, dict) or not isinstance(fault.get("message"), str):
+    fault = _fault(body)
+    if fault is None or not isinstance(fault.get("message"), str):
         return error_body(
-            f"{provider} answered {status} without an error message", "upstream_error", code=f"http_{status}"
+            f"{provider} answered {status} without an error message", "upstream_error", code=code or f"http_{status}"
         )
-    code = fault.get("code")
     known = {
         "message": fault["message"],
         "type": fault.get("type") if isinstance(fault.get("type"), str) else "upstream_error",
         "param": fault.get("param") if isinstance(fault.get("param"), str) else None,
-        "code": code if isinstance(code, str) or code is None else str(code),
+        "code": code or _code(fault),
     }
     return orjson.dumps({"error": fault | known})
+
+
+def _code(fault: dict[str, Any]) -> str | None:
+    """Of a number, which repeats the status (vLLM, llama.cpp, Gemini), the word beside it if there is one."""
+    code = fault.get("code")
+    if code is None or isinstance(code, str):
+        return code
+    word = fault.get("status")
+    return word if isinstance(word, str) else str(code)
 
 
 def error_of(body: bytes) -> tuple[str, str]:

@@ -185,6 +185,7 @@ class Request:
         try:
             if step.wait_s:
                 await asyncio.sleep(step.wait_s)
+                self._exchange.upstream_ns += int(step.wait_s * 1e9)
             self._attempt = attempt = self.made(step)
             hedging = self._forwarder.hedging
             if hedging is not None:

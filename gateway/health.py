@@ -40,7 +40,7 @@ class HealthWatch:
                 watched.targets.append(target)
                 self._by_target[target] = watched
 
-    def start(self) -> None:
+    async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._watch(watched)) for watched in self._watched.values()]
 

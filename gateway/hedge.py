@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import insort
 from collections import deque
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Hedging:
 async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attempt, Failure | None]:
     """The attempt to go on with, and what is wrong with it. The other one is given up, and accounted for."""
     loop = asyncio.get_running_loop()
+    exchange = first.exchange
+    waited_ns, begun_ns = exchange.upstream_ns, perf_counter_ns()
     running: dict[asyncio.Task[Failure | None], Attempt] = {loop.create_task(first.run(request.keep_alive)): first}
     hold: Any = None
     second: Attempt | None = None
@@ -83,6 +86,8 @@ async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attemp
             loser = second if winner is first else first
             loser.leave()
             request.account(loser, hold)
+        # Both were waited for at the same time.
+        exchange.upstream_ns = waited_ns + perf_counter_ns() - begun_ns
     if second is not None and failure is None:
         request.hedged(is_won=winner is second)
     return winner, failure
@@ -93,11 +98,13 @@ async def _second(request: Request, first: Attempt) -> tuple[Any, Attempt | None
     second = request.beside(first)
     if second is None:
         return None, None
-    hold = await request.reserve()
-    if hold is None:
-        second.leave()
-        return None, None
-    return hold, second
+    hold = None
+    try:
+        hold = await request.reserve()
+    finally:
+        if hold is None:
+            second.leave()
+    return (None, None) if hold is None else (hold, second)
 
 
 async def _silently() -> None:

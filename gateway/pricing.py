@@ -49,6 +49,11 @@ class Pricing:
         reading("")
         self.version = self._table.version
 
+    @property
+    def free(self) -> Price | None:
+        """Of what costs nothing."""
+        return self._of("tollhouse", "tollhouse/nothing")
+
     def of(self, provider: str, model: str, tier: str | None = None) -> Price | None:
         """What a provider's model costs, in this `service_tier`; None: unpriced."""
         price = self._of(provider, model)
@@ -67,7 +72,7 @@ class Pricing:
         view = exchange.view
         # Anthropic counts for nothing, and so does the gateway.
         if view is None or exchange.kind == "count_tokens":
-            return None
+            return exchange.quote
         if time() >= self._day + _DAY_S:
             self._begin_day()
         model = self._model(exchange.plan)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tollhouse._native import __version__
+from tollhouse.gateway.passthrough.table import PASSAGES, Passage
 from tollhouse.middlewares.errors import BadRequest
 from tollhouse.middlewares.exchange import exchange_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.keyring import KeyRing
     from tollhouse.gateway.lane import Handler
     from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.gateway.passthrough.handler import PassThrough
     from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.types import Receive, Scope, Send
     from tollhouse.providers.router import Router
@@ -124,11 +126,14 @@ class Endpoints:
         ]
 
 
-def routes(endpoints: Endpoints, admin: KeyAdmin, usage: UsageAdmin, handler: Handler) -> list[Route]:
+def routes(
+    endpoints: Endpoints, admin: KeyAdmin, usage: UsageAdmin, handler: Handler, passing: PassThrough
+) -> list[Route]:
     """All routes, for Starlette's router."""
     hot = HotEndpoint(handler)
     return [
         *(Route(path, hot, methods=["POST"]) for path in HOT),
+        *(_passage(one, passing) for one in PASSAGES),
         Route("/v1/models", endpoints.models),
         Route("/v1/models/{model:path}", endpoints.model),
         *(Route(path, endpoints.health) for path in LIVE),
@@ -139,6 +144,13 @@ def routes(endpoints: Endpoints, admin: KeyAdmin, usage: UsageAdmin, handler: Ha
         Route("/admin/keys/{id}", admin.revoke, methods=["DELETE"]),
         Route("/admin/usage", usage.sums, methods=["GET"]),
     ]
+
+
+def _passage(passage: Passage, passing: PassThrough) -> Route:
+    route = Route(passage.path, passing.endpoint(passage), methods=[passage.method])
+    # Starlette adds it to every GET; nobody asks a provider for the head of a file.
+    route.methods = {passage.method}
+    return route
 
 
 def _model(name: str, provider: str) -> dict[str, object]:

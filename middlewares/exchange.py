@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.guard import AnswerGuard
     from tollhouse.middlewares.quota import Charge, Outcome
+    from tollhouse.middlewares.quote import Quote
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
@@ -41,6 +42,7 @@ class Exchange:
     findings: dict[str, int] | None = None  # by type, of the request and its answer
     asked_model = ""  # what the caller called it; `model` is the name or pattern that serves it
     plan: Any = None  # which upstreams may serve it, where a router has said so
+    quote: Quote | None = None  # what it may come to, where that does not follow from the view
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by
     cost: int | None = None  # nano-USD

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 VERSION = b"2023-06-01"  # of the API, where the caller names none
 _PATHS = {"messages": "/messages", "count_tokens": "/messages/count_tokens"}
 _FORWARDED = (b"anthropic-beta", *TRACED)
+_BETA = "?beta=true"  # which Anthropic's own clients add where they ask for what is not settled yet
 
 
 class AnthropicUpstream(HTTPUpstream):
     """One deployment of a server that speaks like Anthropic."""
 
-    kinds = frozenset({"messages", "count_tokens", "chat"})
+    kinds = frozenset({"messages", "count_tokens", "chat", "responses"})
 
     def __init__(
         self,
@@ -34,7 +35,9 @@ class AnthropicUpstream(HTTPUpstream):
     ) -> None:
         super().__init__(
             origin=origin,
-            paths={kind: f"{base_path}{path}" for kind, path in _PATHS.items()},
+            paths={
+                f"{kind}{query}": f"{base_path}{path}{query}" for kind, path in _PATHS.items() for query in ("", _BETA)
+            },
             timeouts=timeouts,
             api_key=api_key,
             key_header="x-api-key",
@@ -47,10 +50,10 @@ class AnthropicUpstream(HTTPUpstream):
         headers = ask.headers or {}
         version = headers.get(b"anthropic-version", VERSION)
         lines = b"anthropic-version: %b\r\n%b" % (version, ask.lines(_FORWARDED))
-        if ask.kind == "messages":
-            return self.send(ask, "messages", ask.body(), ask.reader("messages", max_body=self.max_body), lines=lines)
-        if ask.kind == "count_tokens":
-            return self.send(ask, "count_tokens", ask.body(), ask.reader("raw"), lines=lines)
+        if ask.kind in _PATHS:
+            path = f"{ask.kind}{_BETA}" if b"beta=true" in ask.query.split(b"&") else ask.kind
+            reader = ask.reader("messages" if ask.kind == "messages" else "raw", max_body=self.max_body)
+            return self.send(ask, path, ask.body(), reader, lines=lines)
         body, warnings = ask.translated("messages")
         reader = ask.reader("messages", max_body=self.max_body)
         return self.send(ask, "messages", body, reader, lines=lines, warnings=warnings)

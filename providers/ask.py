@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestView
 
 TRACED = (b"traceparent", b"tracestate")
+CONVERSATIONS = frozenset({"chat", "messages", "responses"})  # kinds that can be told in every dialect of conversations
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to
@@ -26,7 +27,8 @@ class Ask:
 
     model: what the upstream calls it. include_usage: the caller itself asked for the usage in its stream. max_output:
     so many tokens are reserved for each choice, None if that is not bounded. model_output: the most that the model
-    writes, where known. headers: the caller's, by lower-case name; an upstream picks those that it knows.
+    writes, where known. headers: the caller's, by lower-case name; an upstream picks those that it knows. query: the
+    caller's, likewise.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Ask:
     model_output: int | None = None
     request_id: str = ""
     headers: Mapping[bytes, bytes] | None = None
+    query: bytes = b""
 
     @property
     def strips_usage(self) -> bool:
@@ -77,18 +80,19 @@ class Ask:
             request_id=self.request_id,
             model=self.model,
             created=int(time()),
+            # A response repeats what was asked.
+            request=self.view.body if self.kind == "responses" else None,
             max_body=max_body,
         )
 
     def lines(self, names: Iterable[bytes]) -> bytes:
         """Header lines of the caller's to send along. A list of what may, not of what may not."""
-        headers = self.headers
-        lines = b""
-        if headers:
-            for name in names:
-                if name in headers:
-                    lines += b"%b: %b\r\n" % (name, headers[name])
-        return lines
+        return lines_of(self.headers or {}, names)
 
     def __repr__(self) -> str:
         return f"Ask({self.kind}, {self.model!r})"
+
+
+def lines_of(headers: Mapping[bytes, bytes], names: Iterable[bytes]) -> bytes:
+    """Whole header lines of those that are there."""
+    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names if name in headers])

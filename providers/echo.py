@@ -44,7 +44,7 @@ _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
 class EchoUpstream:
     """Answers chat, completions and embeddings by itself; what else there is is translated to chat."""
 
-    kinds = frozenset({"chat", "completions", "embeddings", "messages"})
+    kinds = frozenset({"chat", "completions", "embeddings", "messages", "responses"})
 
     def __init__(self, *, timeouts: Timeouts) -> None:
         self._timeouts = timeouts

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tollhouse.providers.anthropic import AnthropicUpstream
+from tollhouse.providers.azure import AzureUpstream
+from tollhouse.providers.bedrock import AwsKeys, BedrockUpstream
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.echo import EchoUpstream
+from tollhouse.providers.gemini import GeminiUpstream
+from tollhouse.providers.ollama import OllamaUpstream
 from tollhouse.providers.openai import OpenAIUpstream
 from tollhouse.providers.transport import Origin
 
@@ -45,8 +49,13 @@ class UpstreamFactory:
         timeouts: Timeouts,
         api_key: str | None = None,
         api_version: str | None = None,
+        bearer: bool = False,
+        aws: AwsKeys | None = None,
     ) -> Upstream:
-        """An upstream of this provider; "tollhouse" is the built-in model. Raises ValueError for an unusable base."""
+        """An upstream of this provider; "tollhouse" is the built-in model. Raises ValueError for an unusable base.
+
+        bearer: the key is an access token (of Entra, of Google Cloud) where the provider has keys of another kind.
+        """
         if provider == "tollhouse":
             return EchoUpstream(timeouts=timeouts)
         url = urlsplit(api_base)
@@ -54,14 +63,32 @@ class UpstreamFactory:
             msg = f"the base URL of {provider} is not an http or https URL"
             raise ValueError(msg)
         origin = self._origin(provider, url.scheme, url.hostname, url.port or _DEFAULT_PORT[url.scheme])
+        path = url.path.rstrip("/")
         if provider == "anthropic":
-            return AnthropicUpstream(origin=origin, base_path=url.path.rstrip("/"), timeouts=timeouts, api_key=api_key)
+            return AnthropicUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
+        if provider == "bedrock":
+            return BedrockUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, keys=aws)
+        if provider == "vertex_ai" or (provider == "gemini" and not path.endswith("/openai")):
+            token = bearer or provider == "vertex_ai"
+            return GeminiUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, bearer=token)
+        if provider == "ollama" and not path.endswith("/v1"):
+            return OllamaUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
+        key_header = "api-key" if provider == "azure" and not bearer else "authorization"
+        if provider == "azure" and api_version and not path.endswith("/v1"):
+            return AzureUpstream(
+                origin=origin,
+                base_path=path,
+                timeouts=timeouts,
+                api_key=api_key,
+                api_version=api_version,
+                key_header=key_header,
+            )
         return OpenAIUpstream(
             origin=origin,
-            base_path=url.path.rstrip("/"),
+            base_path=path,
             timeouts=timeouts,
             api_key=api_key,
-            key_header="api-key" if provider == "azure" else "authorization",
+            key_header=key_header,
             query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
         )
 

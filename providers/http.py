@@ -23,8 +23,9 @@ class HTTPUpstream:
     """One deployment's credentials and paths at an origin. Credentials are bound to that origin: nothing else has them.
 
     The head of a request is the same for every call but for the id and the length, so it is written once, here.
-    paths: by whatever name `send` is given. key_header: "authorization" carries the key as a bearer token. lines: more
-    whole header lines. models: where a GET lists them, which is what a health check asks.
+    paths: by whatever name `send` is given; anything else that it is given is a path itself, query included.
+    key_header: "authorization" carries the key as a bearer token. lines: more whole header lines. models: where a GET
+    lists them, which is what a health check asks; None: nothing can be asked without a signature.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class HTTPUpstream:
         api_key: str | None = None,
         key_header: str = "authorization",
         lines: str = "",
-        models: str = "/v1/models",
+        models: str | None = None,
         max_body: int = 64 * 1024 * 1024,
     ) -> None:
         if api_key is not None and _HEADER_VALUE(api_key) is None:
@@ -48,22 +49,21 @@ class HTTPUpstream:
         self._timeouts = timeouts
         port = "" if origin.port in {80, 443} else f":{origin.port}"
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        self.host = f"{host}{port}"  # as the header says it
         credential = ""
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
         self._check_path = models
-        self._check_lines = (
-            f" HTTP/1.1\r\nhost: {host}{port}\r\n{credential}user-agent: tollhouse/{__version__}\r\n{lines}\r\n"
-        )
-        self._heads = {
-            name: (
-                f"POST {path} HTTP/1.1\r\nhost: {host}{port}\r\n{credential}"
-                f"user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
-                f"content-type: application/json\r\n{lines}"
-            ).encode("ascii")
-            for name, path in paths.items()
-        }
+        self._common = (
+            f"host: {self.host}\r\n{credential}user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
+        ).encode("ascii")
+        self._check_lines = b" HTTP/1.1\r\n%b%b\r\n" % (self._common, lines.encode("ascii"))
+        self._fields = self._common + f"content-type: application/json\r\n{lines}".encode("ascii")
+        self._heads = {name: self._head(path) for name, path in paths.items()}
+
+    def _head(self, path: str) -> bytes:
+        return b"POST %b HTTP/1.1\r\n%b" % (path.encode("ascii"), self._fields)
 
     def send(
         self,
@@ -83,7 +83,7 @@ class HTTPUpstream:
         call.hidden = self._key
         call.warnings = warnings
         head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-            self._heads[path],
+            self._heads.get(path) or self._head(path),
             ask.request_id.encode("ascii"),
             lines,
             len(body),
@@ -91,9 +91,11 @@ class HTTPUpstream:
         call.opening = self.origin.start(call, head, body, stream=ask.stream)
         return call
 
-    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]]:
+    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
         """A GET of `path`, or of the list of models."""
-        head = f"GET {path or self._check_path}{self._check_lines}".encode("ascii")
+        if self._check_path is None:
+            return None
+        head = b"GET %b%b" % ((path or self._check_path).encode("ascii"), self._check_lines)
         timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
 
         def start() -> Call:

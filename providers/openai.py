@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.ask import TRACED
+from tollhouse._native import ResponseReader
+from tollhouse.providers.ask import TRACED, lines_of
+from tollhouse.providers.call import Call
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tollhouse.providers.ask import Ask
-    from tollhouse.providers.call import Call
     from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
@@ -23,7 +26,12 @@ _FORWARDED = (b"openai-beta", b"idempotency-key", *TRACED)
 
 
 class OpenAIUpstream(HTTPUpstream):
-    """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat."""
+    """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat.
+
+    passes: what is no conversation can be asked of it, too.
+    """
+
+    passes = True
 
     def __init__(
         self,
@@ -45,13 +53,15 @@ class OpenAIUpstream(HTTPUpstream):
             models=f"{base_path}/models{query}",
             max_body=max_body,
         )
+        self._base_path = base_path
+        self._query = query.removeprefix("?")
         is_openai = origin.name in {"openai", "azure"}
         self._dialect = "openai" if is_openai else "chat"
         # Newer models of OpenAI's take nothing else.
         self._chat_limit = "max_completion_tokens" if is_openai else None
         native = {"chat", "completions", "embeddings"}
         self._native = frozenset(native | {"responses"} if is_openai else native)
-        self.kinds = self._native | {"messages"}
+        self.kinds = self._native | {"messages", "responses"}
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what chat cannot say."""
@@ -64,3 +74,37 @@ class OpenAIUpstream(HTTPUpstream):
         return self.send(
             ask, "chat", body, ask.reader(self._dialect, max_body=self.max_body), lines=lines, warnings=warnings
         )
+
+    def pass_on(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        query: str,
+        content_type: bytes,
+        request_id: str,
+        headers: Mapping[bytes, bytes],
+    ) -> Call:
+        """Send what is no conversation (an image to edit, a file) to a path below the base, as it is.
+
+        query: written, without its question mark. headers: the caller's, of which the usual ones go along.
+        """
+        reader = ResponseReader("other", max_body=self.max_body, max_event=self.max_body)
+        call = Call(reader, self._timeouts)
+        call.hidden = self._key
+        asked = "&".join(part for part in (self._query, query) if part)
+        target = f"{self._base_path}{path}?{asked}" if asked else f"{self._base_path}{path}"
+        lines = b"content-type: %b\r\n" % content_type if content_type else b""
+        if method != "GET":
+            lines += b"content-length: %d\r\n" % len(body)
+        head = b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n%b%b\r\n" % (
+            method.encode("ascii"),
+            target.encode("ascii"),
+            self._common,
+            request_id.encode("ascii"),
+            lines_of(headers, _FORWARDED),
+            lines,
+        )
+        call.opening = self.origin.start(call, head, body, stream=False)
+        return call

@@ -5,6 +5,7 @@ import pytest
 from tollhouse._native import PriceTable
 from tollhouse.config import pricing
 from tollhouse.config.loader import check, load
+from tollhouse.config.price_table import BUILT_IN
 
 OWN = """
 model_list:
@@ -66,7 +67,7 @@ def test_litellms_prices_and_our_own_become_whole_nano_usd(tmp_path):
     assert settings.warnings == ()
     base = {"input": 150_000_000, "output": 600_000_000, "cached": 75_000_000, "request": 10_000_000}
     assert settings.prices == {
-        "tollhouse/*": {"input": 0, "output": 0},
+        **BUILT_IN,
         "openai/gpt-4o-mini": base | {"above": {200_000: base | {"output": 1_000_000_000}}},
         "azure/deployed": "azure/gpt-4o",
         "openai/gpt-4o": {"input": 100_000},

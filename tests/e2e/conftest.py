@@ -8,6 +8,7 @@ import pytest
 
 # Imported for their scripts.
 from tests.support import sse_scripts  # noqa: F401
+from tests.support.anthropic_scripts import SCRIPTS as ANTHROPIC_SCRIPTS
 from tests.support.gateway import Gateway, echo_only, model, running_gateway
 from tests.support.hostile import SCRIPTS
 from tests.support.model_server import MODEL, ModelServer, running_model_server
@@ -29,7 +30,7 @@ def model_server() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream(SCRIPTS) as server:
+    with ScriptedUpstream(SCRIPTS | ANTHROPIC_SCRIPTS) as server:
         yield server
 
 
@@ -41,6 +42,9 @@ def models(upstream: ScriptedUpstream, model_server: ModelServer) -> list[dict[s
         model("renamed", model_server.base_url, upstream=f"openai/{MODEL}", api_key=model_server.api_key),
         model("badly-keyed", model_server.base_url, upstream=f"openai/{MODEL}", api_key="sk-wrong"),
         model("hostile/*", upstream.base_url),
+        model("claude", upstream.base_url, upstream="anthropic/claude"),
+        model("claude-error", upstream.base_url, upstream="anthropic/claude-error@529"),
+        model("claude-overloaded", upstream.base_url, upstream="anthropic/claude-overloaded"),
         model("unreachable", f"http://127.0.0.1:{free_port()}/v1"),
         model("unknown-host", "http://no-such-host.invalid/v1"),
         model("metadata", "http://169.254.169.254/v1"),

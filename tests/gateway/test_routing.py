@@ -211,3 +211,48 @@ async def test_answers_say_what_was_asked_for_by_pattern(tmp_path, upstream):
     async with running_app(tmp_path, model_list=entries, router_settings=alias) as app:
         assert (await app.chat("x")).header("x-gateway-model") == "up/fine"
         assert orjson.loads(upstream.log.requests[-1].body)["model"] == "fine"
+
+
+# --- what a deployment alone knows
+
+
+async def _stored(peer):
+    """A response with an id of its own."""
+    number = len(peer.log.requests)
+    answer = {"id": f"resp_{number}", "object": "response", "status": "completed", "model": "x", "output": []}
+    answer["usage"] = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    if peer.seen.json.get("stream"):
+        await peer.stream_head()
+        for kind in ("response.created", "response.completed"):
+            data = orjson.dumps({"type": kind, "sequence_number": 0, "response": answer})
+            await peer.chunk(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
+        await peer.end()
+    else:
+        await peer.answer(orjson.dumps(answer))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_response_is_continued_where_it_was_made(tmp_path, stream):
+    with ScriptedUpstream({"stored": _stored}) as upstream:
+        entries = [model("m", upstream.base_url, upstream="openai/stored", api_key=f"sk-{n}") for n in range(3)]
+        async with running_app(tmp_path, model_list=entries) as app:
+            body = {"model": "m", "input": "hello", "stream": stream}
+            previous = None
+            for number in range(8):
+                more = {} if previous is None else {"previous_response_id": previous}
+                response = await app.post(body | more, path="/v1/responses")
+                assert response.status == 200, response
+                previous = f"resp_{number + 1}"
+            assert len({seen.headers["authorization"] for seen in upstream.log.requests}) == 1
+
+
+async def test_a_response_of_another_key_is_not_looked_up(tmp_path):
+    with ScriptedUpstream({"stored": _stored}) as upstream:
+        entries = [model("m", upstream.base_url, upstream="openai/stored", api_key=f"sk-{n}") for n in range(2)]
+        async with running_app(tmp_path, model_list=entries) as app:
+            body = {"model": "m", "input": "hello"}
+            await app.post(body, path="/v1/responses")
+            for _ in range(4):
+                await app.post(body | {"previous_response_id": "resp_1"}, path="/v1/responses", key=MASTER_KEY)
+            others = [seen.headers["authorization"] for seen in upstream.log.requests[1:]]
+            assert len(set(others)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ import orjson
 from starlette.applications import Starlette
 
 from tests.support.asgi import Client, Lifespan, Response, http_scope
-from tests.support.client import CHAT, chat_body, checked_error
+from tests.support.client import CHAT, chat_body, checked_error, checked_messages_error
 from tests.support.gateway import KEY, KEYS, MASTER_KEY
+from tests.support.grammar.watch import Watch
 from tollhouse.config.loader import load_mapping
 from tollhouse.config.settings import Settings
 from tollhouse.gateway import create_app
@@ -50,7 +52,8 @@ class App:
     async def send(
         self, path: str, *, method: str = "GET", key: str | None = KEY, headers: Headers = (), body: Any = b""
     ) -> Response:
-        return checked(await self.client(path, method=method, key=key, headers=headers, body=body).run(), path)
+        client = self.client(path, method=method, key=key, headers=headers, body=body)
+        return checked(await client.run(), path, body)
 
     async def post(self, body: Any, *, path: str = CHAT, key: str | None = KEY, headers: Headers = ()) -> Response:
         return await self.send(path, method="POST", key=key, headers=headers, body=body)
@@ -70,13 +73,20 @@ class App:
         return total
 
 
-def checked(response: Response, path: str) -> Response:
-    """Complete, with one request id, and an error only in OpenAI's shape."""
+def checked(response: Response, path: str, body: Any = b"") -> Response:
+    """Complete, with one request id, an error in the shape of its route, a stream in its dialect's grammar."""
     assert response.complete, response
     assert response.header("x-request-id"), (path, response)
     if response.status >= 400 and "ready" not in path and "readiness" not in path:
         assert response.header("content-type") == "application/json", response
-        checked_error(response.body)
+        if path.startswith("/v1/messages"):
+            checked_messages_error(response.body)
+        else:
+            checked_error(response.body)
+    sent = orjson.dumps(body) if isinstance(body, dict) else body if isinstance(body, bytes) else b""
+    watch = Watch(path, sent, response.status, {name.decode(): value.decode() for name, value in response.headers})
+    watch.feed(response.body)
+    watch.close(complete=True)
     return response
 
 
@@ -94,3 +104,4 @@ async def running_app(folder: Path, **sections: Any) -> AsyncIterator[App]:
     asgi = create_app(settings(folder, **sections), write_log=lines.append)
     async with Lifespan(asgi):
         yield App(asgi, lines)
+    await asyncio.sleep(0)  # connections that were closed at the end need a turn of the loop for it

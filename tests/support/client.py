@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
+from tests.support.grammar.watch import Watch
 from tests.support.net import LOOPBACK
 
 if TYPE_CHECKING:
@@ -65,6 +66,16 @@ def checked_error(body: bytes, code: str | None = None, *, param: str | None = N
     return fault
 
 
+def checked_messages_error(body: bytes) -> dict[str, Any]:
+    """`body` as Anthropic's clients expect an error: `{"type": "error", "error": {...}, "request_id"}`."""
+    value = orjson.loads(body)
+    assert list(value) == ["type", "error", "request_id"], value
+    assert value["type"] == "error", value
+    fault: dict[str, Any] = value["error"]
+    assert all(isinstance(fault[name], str) and fault[name] for name in ("type", "message")), fault
+    return fault
+
+
 def chat_body(model: str, *, stream: bool = False, content: str = "hello", **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream, **more}
 
@@ -112,7 +123,10 @@ def raw(gateway: Gateway, data: bytes, *, timeout_s: float = 15.0) -> Answer:
 
 
 class Stream:
-    """A request whose answer is read as it comes; the head has been read once the block is entered."""
+    """A request whose answer is read as it comes; the head has been read once the block is entered.
+
+    What was read is checked against the grammar of its dialect at the end, or when the block is left.
+    """
 
     def __init__(
         self, gateway: Gateway, data: bytes, *, timeout_s: float = 15.0, receive_buffer: int | None = None
@@ -127,23 +141,38 @@ class Stream:
         self.response = http.client.HTTPResponse(self.socket, method="POST")
         self.status = 0
         self.headers: dict[str, str] = {}
+        self._sent = data
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self.response.begin()
         self.status = self.response.status
         self.headers = {name.lower(): value for name, value in self.response.getheaders()}
+        head, _, body = self._sent.partition(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1].decode("latin-1") if head.count(b" ") > 1 else ""
+        self._watch = Watch(path, body, self.status, self.headers)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+        if self._watch is not None and kind is None:
+            self._watch.close(complete=False)
 
     def read(self) -> bytes:
         """Everything that is left; raises http.client.IncompleteRead when the body is cut short."""
-        return self.response.read()
+        return self._watched(self.response.read(), is_end=True)
 
     def read_some(self) -> bytes:
         """What comes next, b"" at the end."""
-        return self.response.read1(65536)
+        piece = self.response.read1(65536)
+        return self._watched(piece, is_end=not piece)
+
+    def _watched(self, data: bytes, *, is_end: bool) -> bytes:
+        assert self._watch is not None
+        self._watch.feed(data)
+        if is_end:
+            self._watch.close(complete=True)
+        return data
 
     def read_until(self, marker: bytes) -> bytes:
         """Everything up to the chunk in which `marker` is complete."""

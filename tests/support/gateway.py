@@ -37,7 +37,19 @@ KEYS: list[dict[str, Any]] = [
 ]
 START_S = 15.0
 STOP_S = 30.0
-_FOREIGN = ("LLM_GATEWAY_", "OPENAI_", "ANTHROPIC_", "AZURE_", "AWS_", "GEMINI_", "OLLAMA_", "REDIS_", "LITELLM_")
+_FOREIGN = (
+    "LLM_GATEWAY_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "AZURE_",
+    "AWS_",
+    "GEMINI_",
+    "VERTEX",
+    "GOOGLE_CLOUD_",
+    "OLLAMA_",
+    "REDIS_",
+    "LITELLM_",
+)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod aws;
 mod cost;
 mod quota;
 mod request;
@@ -24,6 +25,8 @@ mod _native {
     use super::request::RequestError;
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use super::aws::sign_aws;
     #[pymodule_export]
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
     #[pymodule_export]

@@ -23,8 +23,8 @@ pub(crate) struct PyResponseReader {
 impl PyResponseReader {
     #[new]
     #[pyo3(signature = (
-        dialect, /, *, client=None, strip_usage=false, request_id="", model="", created=0, max_head=65_536,
-        max_headers=100, max_body=67_108_864, max_event=1_048_576
+        dialect, /, *, client=None, strip_usage=false, request_id="", model="", created=0, request=None,
+        max_head=65_536, max_headers=100, max_body=67_108_864, max_event=1_048_576
     ))]
     #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
     fn new(
@@ -34,6 +34,7 @@ impl PyResponseReader {
         request_id: &str,
         model: &str,
         created: u64,
+        request: Option<&[u8]>,
         max_head: usize,
         max_headers: usize,
         max_body: usize,
@@ -50,6 +51,7 @@ impl PyResponseReader {
             model: model.to_owned(),
             created,
             include_usage: !strip_usage,
+            request: request.unwrap_or_default().to_vec(),
         };
         let reader = dialects::answer_reader(dialect, &setting).ok_or_else(unknown)?;
         let writer = dialects::answer_writer(client, &setting).ok_or_else(unknown)?;
@@ -186,7 +188,7 @@ impl PyResponseReader {
     }
 
     #[pyo3(signature = (message, code, /))]
-    fn fault_event<'py>(&self, py: Python<'py>, message: &str, code: &str) -> Bound<'py, PyBytes> {
+    fn fault_event<'py>(&mut self, py: Python<'py>, message: &str, code: &str) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.response.fault_event(message, code))
     }
 }

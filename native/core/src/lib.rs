@@ -3,14 +3,17 @@
 //! Nothing here knows of Python or sockets; and but for the store of [`quota`], nothing of files or clocks: bytes go in,
 //! values come out.
 
+pub mod aws_events;
 pub mod cost;
 pub mod dialects;
 pub mod http1;
 pub mod json;
+pub mod ndjson;
 pub mod quota;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod sigv4;
 pub mod sse;
 pub mod tap;
 pub mod tokens;

@@ -26,6 +26,8 @@ pub enum Kind {
     Responses,
     /// Anthropic's `/v1/messages`
     Messages,
+    /// No conversation: nothing but the model is looked for.
+    Other,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             "responses" => Self::Responses,
             // A count is asked for with the very body that would be sent.
             "messages" | "count_tokens" => Self::Messages,
+            "other" => Self::Other,
             _ => return None,
         })
     }
@@ -52,6 +55,7 @@ impl Kind {
             Self::Embeddings => "embeddings",
             Self::Responses => "responses",
             Self::Messages => "messages",
+            Self::Other => "other",
         }
     }
 }

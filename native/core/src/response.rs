@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+mod framing;
 mod translation;
 
+use framing::Framing;
 use translation::Step as Told;
 pub use translation::Translation;
 
@@ -12,7 +14,7 @@ use crate::dialects::Malformed;
 use crate::dialects::reply::ReplyError;
 use crate::http1::response::Decoder;
 use crate::http1::{self, Step};
-use crate::sse::{Framed, Framer};
+use crate::sse::Framed;
 use crate::tap::{Dialect, Tap, Verdict};
 use crate::usage::Tokens;
 
@@ -62,7 +64,9 @@ pub struct Response {
     /// Bytes of `out` that were taken already.
     taken: usize,
     fault: Option<Fault>,
-    framer: Option<Framer>,
+    framer: Option<Framing>,
+    /// The body is neither looked into nor held: sound, files.
+    passes: bool,
     stream: Stream,
 }
 
@@ -114,6 +118,7 @@ impl Response {
             taken: 0,
             fault: None,
             framer: None,
+            passes: false,
             stream,
         }
     }
@@ -229,7 +234,7 @@ impl Response {
     /// Whether the body is read as an event stream.
     #[must_use]
     pub fn is_event_stream(&self) -> bool {
-        self.decoder.is_event_stream()
+        self.framer.is_some() || self.decoder.is_event_stream()
     }
 
     /// After the end: the connection may carry another request.
@@ -286,21 +291,33 @@ impl Response {
         self.stream.tap.text_bytes
     }
 
-    /// An error event for the client.
+    /// An error event for the client; nothing may follow it.
     #[must_use]
-    pub fn fault_event(&self, message: &str, code: &str) -> Vec<u8> {
-        self.dialect.fault_event(message, code, self.stream.tap.sequence + 1)
+    pub fn fault_event(&mut self, message: &str, code: &str) -> Vec<u8> {
+        let tap = &self.stream.tap;
+        match &mut self.stream.translation {
+            // It repeats what has been said, which only its writer knows.
+            Some(translation) if self.dialect == Dialect::Responses => translation.fault(message, code),
+            _ if self.dialect == Dialect::Messages => messages_fault(message, self.stream.error_event.as_deref()),
+            _ => self.dialect.fault_event(message, code, tap.sequence + 1, tap.response_id()),
+        }
     }
 
     fn begin(&mut self) {
         self.flags |= HEAD;
-        let tapped = self.decoder.is_event_stream() && self.decoder.status() == 200 && self.dialect != Dialect::Raw;
-        self.framer = tapped.then(Framer::new);
+        if self.decoder.status() == 200 && self.dialect != Dialect::Raw {
+            let kind = self.decoder.headers().find(|(name, _)| *name == b"content-type").map(|(_, value)| value);
+            self.framer = Framing::of(kind.unwrap_or_default(), self.is_translated());
+        }
+        self.passes = self.dialect == Dialect::Other
+            && !self.decoder.is_event_stream()
+            && (200..300).contains(&self.decoder.status())
+            && !self.decoder.headers().any(|(name, value)| name == b"content-type" && is_json(value));
     }
 
     fn body(&mut self, piece: &[u8]) {
         let Some(framer) = &mut self.framer else {
-            if self.out.len() + piece.len() > self.limits.max_body {
+            if !self.passes && self.out.len() + piece.len() > self.limits.max_body {
                 let message = format!("the upstream's answer is larger than {} bytes", self.limits.max_body);
                 self.fail("too_large", message);
             } else {
@@ -308,10 +325,8 @@ impl Response {
             }
             return;
         };
-        framer.push(piece);
         let (stream, out) = (&mut self.stream, &mut self.out);
-        let mut handle = |framed: Framed<'_>| stream.block(&framed, out, false);
-        while framer.next_block(&mut handle) {}
+        framer.take(piece, stream, out);
         if framer.held() > self.limits.max_event && self.stream.failed.is_none() {
             let message = format!("an event of the upstream is larger than {} bytes", self.limits.max_event);
             self.stream.failed = Some(("too_large", message));
@@ -321,11 +336,16 @@ impl Response {
 
     /// The message ended as its framing says.
     fn complete(&mut self) {
+        self.end(true);
+    }
+
+    /// Nothing more comes; `is_whole`: as the framing had promised.
+    fn end(&mut self, is_whole: bool) {
         if self.fault.is_some() {
             return;
         }
         let Some(framer) = &mut self.framer else {
-            if (200..300).contains(&self.decoder.status()) {
+            if !self.passes && (200..300).contains(&self.decoder.status()) {
                 self.stream.body(&mut self.out);
             }
             self.take_failure();
@@ -335,9 +355,10 @@ impl Response {
             return;
         };
         let (stream, out) = (&mut self.stream, &mut self.out);
-        framer.finish(&mut |framed| stream.block(&framed, out, true));
+        framer.finish(stream, out);
         stream.finish(out);
-        if self.stream.failed.is_none() && !self.is_done() {
+        let ends_with_framing = self.dialect == Dialect::Other && is_whole && self.stream.events > 0;
+        if self.stream.failed.is_none() && !self.is_done() && !ends_with_framing {
             let message = if self.stream.events == 0 {
                 "the upstream's stream held no event"
             } else {
@@ -358,14 +379,14 @@ impl Response {
             return;
         }
         if self.framer.is_some() {
-            self.complete();
+            self.end(false);
         } else {
             self.fail("truncated", "the upstream closed the connection in the middle of its answer".into());
         }
     }
 
     fn settle(&mut self) -> u8 {
-        let is_open_body = self.framer.is_none() && self.flags & END == 0;
+        let is_open_body = self.framer.is_none() && self.flags & END == 0 && !self.passes;
         let is_silent = self.framer.is_some() && self.stream.events == 0;
         if self.ready().is_empty() || is_open_body || is_silent {
             self.flags &= !READY;
@@ -460,6 +481,13 @@ impl Stream {
                 self.failed =
                     Some(("malformed_event", "an event of the upstream is malformed inside a tool call".into()));
             }
+        }
+    }
+
+    /// An event of a framing that only translated streams have.
+    fn foreign(&mut self, name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {
+        if self.failed.is_none() && !self.done {
+            self.translate(name, data, out);
         }
     }
 
@@ -564,10 +592,33 @@ impl Stream {
     }
 }
 
+/// Anthropic's error event, of the type that the upstream named if it is one of Anthropic's.
+fn messages_fault(message: &str, error: Option<&[u8]>) -> Vec<u8> {
+    const KNOWN: [&str; 6] = [
+        "invalid_request_error",
+        "rate_limit_error",
+        "timeout_error",
+        "not_found_error",
+        "request_too_large",
+        "overloaded_error",
+    ];
+    let named = error.and_then(|error| serde_json::from_slice::<serde_json::Value>(error).ok());
+    let kind = named.as_ref().and_then(|error| error["type"].as_str()).filter(|kind| KNOWN.contains(kind));
+    let data = serde_json::json!({
+        "type": "error", "error": {"type": kind.unwrap_or("api_error"), "message": message},
+    });
+    format!("event: error\ndata: {data}\n\n").into_bytes()
+}
+
 /// Nano-USD as dollars, without an exponent and without needless zeros.
 fn dollars(nano: u64) -> String {
     let (whole, part) = (nano / 1_000_000_000, format!("{:09}", nano % 1_000_000_000));
     format!("{whole}.{:0<2}", part.trim_end_matches('0'))
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    name == b"application/json" || name.ends_with(b"+json")
 }
 
 fn ends_blank(raw: &[u8]) -> bool {

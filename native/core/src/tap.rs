@@ -17,6 +17,8 @@ pub enum Dialect {
     Messages,
     /// The Responses API.
     Responses,
+    /// No conversation, but tokens may be told of, and errors: images, sounds. Ends where its framing does.
+    Other,
     /// Anything; never looked into.
     Raw,
 }
@@ -30,14 +32,17 @@ impl Dialect {
             "completions" => Self::Completions,
             "messages" => Self::Messages,
             "responses" => Self::Responses,
+            "other" => Self::Other,
             "raw" => Self::Raw,
             _ => return None,
         })
     }
 
     /// A well-formed event that tells a client of this dialect that its stream has failed.
+    ///
+    /// `response`: the id of the response that has begun, written, where that is known.
     #[must_use]
-    pub fn fault_event(self, message: &str, code: &str, sequence: u64) -> Vec<u8> {
+    pub fn fault_event(self, message: &str, code: &str, sequence: u64, response: Option<&[u8]>) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 160);
         let quote = |out: &mut Vec<u8>, text: &str| {
             out.push(b'"');
@@ -52,6 +57,22 @@ impl Dialect {
                 quote(&mut out, message);
                 out.extend_from_slice(b"}}\n\n");
             }
+            Self::Responses if response.is_some() => {
+                out.extend_from_slice(
+                    b"event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":",
+                );
+                out.extend_from_slice(sequence.to_string().as_bytes());
+                out.extend_from_slice(b",\"response\":{\"id\":\"");
+                out.extend_from_slice(response.unwrap_or_default());
+                out.extend_from_slice(
+                    b"\",\"object\":\"response\",\"created_at\":0,\"model\":\"\",\"status\":\"failed\",\"output\":[],\
+                    \"parallel_tool_calls\":true,\"tool_choice\":\"auto\",\"tools\":[],\"error\":{\"code\":",
+                );
+                quote(&mut out, code);
+                out.extend_from_slice(b",\"message\":");
+                quote(&mut out, message);
+                out.extend_from_slice(b"}}}\n\n");
+            }
             Self::Responses => {
                 out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
                 quote(&mut out, code);
@@ -59,7 +80,7 @@ impl Dialect {
                 quote(&mut out, message);
                 out.extend_from_slice(format!(",\"param\":null,\"sequence_number\":{sequence}}}\n\n").as_bytes());
             }
-            Self::Chat | Self::Completions | Self::Raw => {
+            Self::Chat | Self::Completions | Self::Other | Self::Raw => {
                 out.extend_from_slice(b"data: {\"error\":{\"message\":");
                 quote(&mut out, message);
                 out.extend_from_slice(b",\"type\":\"upstream_error\",\"param\":null,\"code\":");
@@ -98,6 +119,8 @@ pub struct Tap {
     pub text_bytes: u64,
     /// The last `sequence_number`.
     pub sequence: u64,
+    /// Of the response that has begun, as it stood in the JSON.
+    response: Vec<u8>,
     seen: u128,
     finished: u128,
 }
@@ -124,13 +147,27 @@ impl Tap {
     /// A tap for a stream or body of this dialect.
     #[must_use]
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, usage: Usage::default(), text_bytes: 0, sequence: 0, seen: 0, finished: 0 }
+        Self {
+            dialect,
+            usage: Usage::default(),
+            text_bytes: 0,
+            sequence: 0,
+            response: Vec::new(),
+            seen: 0,
+            finished: 0,
+        }
     }
 
     /// Whether every choice that was begun has told why it ended.
     #[must_use]
     pub fn all_finished(&self) -> bool {
         self.seen != 0 && self.seen == self.finished
+    }
+
+    /// The id of the response that has begun.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&[u8]> {
+        (!self.response.is_empty()).then_some(&self.response[..])
     }
 
     /// What others have found: bytes of text, choices that have begun and those that are complete, a bit each.
@@ -267,6 +304,11 @@ impl Tap {
                 b"error" => {
                     let span = reader.skip_value()?;
                     found.error = is_truthy(&data[span.start..span.end]).then_some(span);
+                }
+                b"id" if self.dialect == Dialect::Responses && self.response.is_empty() => {
+                    if let Event::String(id) = peek_scalar(reader)? {
+                        self.response = reader.raw(id).to_vec();
+                    }
                 }
                 _ => {
                     reader.skip_value()?;

@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "count_tokens",
     "encode_headers",
+    "sign_aws",
     "translate_request",
 ]
 
@@ -53,7 +54,8 @@ class RequestView:
 
     @staticmethod
     def parse(body: bytes, kind: str, /, *, max_depth: int = 64, max_nodes: int = 100_000) -> RequestView:
-        """Parse `body` as a request of `kind`: "chat", "completions", "embeddings", "responses" or "messages".
+        """Parse `body` as a request of `kind`: "chat", "completions", "embeddings", "responses", "messages" or
+        "other" (no conversation).
 
         Raises RequestError for anything malformed, and for a wrong type of a field that the gateway reads.
         """
@@ -122,11 +124,29 @@ def translate_request(
     """A request in the dialect of an upstream, and the names of what it cannot be told (for `x-gateway-warnings`).
 
     dialect: "chat" (any server that speaks like OpenAI), "openai" (OpenAI itself, which refuses what it does not know),
-    "messages". A stream is asked for with its usage. max_tokens: no more are to be generated; default_tokens: where
+    "messages", "gemini", "converse" (Bedrock), "ollama". A stream is asked for with its usage. max_tokens: no more are to be generated; default_tokens: where
     neither that nor the caller says how many.
 
     Raises RequestError for what would be missed and cannot be told, ValueError for an unknown dialect or one that this
     kind of request has no meaning in. From 64 KB on the interpreter is not held.
+    """
+
+def sign_aws(
+    path: str,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    /,
+    *,
+    access_key: str,
+    secret_key: str,
+    region: str,
+    service: str,
+    date: str,
+) -> str:
+    """The value of `authorization` for a POST, by AWS' Signature Version 4.
+
+    path: as it is sent, percent-encoded. headers: those to sign, names in lower case, `host` and `x-amz-date` (which is
+    `date`, "20150830T123600Z") among them.
     """
 
 def count_tokens(text: str, encoding: str, /) -> int:
@@ -195,16 +215,19 @@ class ResponseReader:
         request_id: str = "",
         model: str = "",
         created: int = 0,
+        request: bytes | None = None,
         max_head: int = 65536,
         max_headers: int = 100,
         max_body: int = 67108864,
         max_event: int = 1048576,
     ) -> ResponseReader:
-        """dialect: "chat", "completions", "messages", "responses" or "raw" (never tapped).
+        """dialect: "chat", "completions", "messages", "responses", "other" (no conversation: a stream ends where its
+        framing does, and what is neither events nor JSON is READY as it comes, however long) or "raw" (never tapped).
 
-        client: the dialect of the caller, where it is another: "chat" or "messages". Then `dialect` is that of the
-        upstream ("openai" is "chat"), and a success is handed out translated, whole or event by event; anything else
-        stays as it is. request_id, model, created (seconds since the epoch): for answers that do not say.
+        client: the dialect of the caller, where it is another: "chat", "messages" or "responses". Then `dialect` is
+        that of the upstream ("openai" is "chat"; "gemini", "converse", "ollama"), and a success is handed out translated,
+        whole or event by event; anything else stays as it is. request_id, model, created (seconds since the epoch):
+        for answers that do not say. request: the caller's body, for answers that repeat what was asked.
 
         strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.
         """

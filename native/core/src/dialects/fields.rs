@@ -39,6 +39,11 @@ impl Fields {
         self.members.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Back to what is left over.
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.members.insert(name.to_owned(), value);
+    }
+
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, RequestError> {
         match self.take(name) {
             None => Ok(None),
@@ -131,4 +136,10 @@ pub(crate) fn url_of_media(media: &Media) -> Option<String> {
         Media::Url(url) => Some(url.clone()),
         Media::File(_) => None,
     }
+}
+
+/// The type of a block in an error: a word of an API, not whatever a caller wrote in its place.
+pub(crate) fn named(kind: &str) -> String {
+    let is_word = kind.len() <= 64 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_word { format!("a block of type {kind}") } else { "a block of an unknown type".to_owned() }
 }

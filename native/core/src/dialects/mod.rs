@@ -6,9 +6,17 @@
 
 pub mod chat;
 pub mod conversation;
+pub mod converse;
 mod fields;
+pub mod gemini;
+pub(crate) mod halves;
+mod history;
 pub mod messages;
+pub mod ollama;
 pub mod reply;
+pub mod responses;
+#[cfg(test)]
+mod sample;
 mod write;
 
 use std::fmt::Debug;
@@ -55,6 +63,8 @@ pub struct Setting {
     pub created: u64,
     /// The caller wants the usage in the stream, where its dialect leaves that open.
     pub include_usage: bool,
+    /// The caller's body, where answers of its dialect repeat what was asked; else empty.
+    pub request: Vec<u8>,
 }
 
 /// The dialects of callers.
@@ -63,6 +73,7 @@ pub fn request_reader(dialect: &str) -> Option<ReadRequest> {
     Some(match dialect {
         "chat" => chat::read_request,
         "messages" => messages::read_request,
+        "responses" => responses::read_request,
         _ => return None,
     })
 }
@@ -74,6 +85,9 @@ pub fn request_writer(dialect: &str) -> Option<WriteRequest> {
         "chat" => chat::write_request,
         "openai" => chat::write_openai_request,
         "messages" => messages::write_request,
+        "gemini" => gemini::write_request,
+        "converse" => converse::write_request,
+        "ollama" => ollama::write_request,
         _ => return None,
     })
 }
@@ -84,6 +98,9 @@ pub fn answer_reader(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerR
     Some(match dialect {
         "chat" | "openai" => Box::new(chat::Reader::new(setting)),
         "messages" => Box::new(messages::Reader::new(setting)),
+        "gemini" => Box::<gemini::Reader>::default(),
+        "converse" => Box::<converse::Reader>::default(),
+        "ollama" => Box::<ollama::Reader>::default(),
         _ => return None,
     })
 }
@@ -94,6 +111,7 @@ pub fn answer_writer(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerW
     Some(match dialect {
         "chat" => Box::new(chat::Writer::new(setting)),
         "messages" => Box::new(messages::Writer::new(setting)),
+        "responses" => Box::new(responses::Writer::new(setting)),
         _ => return None,
     })
 }
@@ -128,3 +146,6 @@ pub trait AnswerWriter: Debug + Send + Sync {
     /// What one event is in the stream; often nothing, at times several events.
     fn event(&mut self, event: &Event, out: &mut Vec<u8>);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! An answer told in another dialect than the upstream's, event by event, with the same books kept.
 
+use crate::dialects::halves::{self, Halves};
 use crate::dialects::reply::{Event, ReplyError};
 use crate::dialects::{AnswerReader, AnswerWriter, Malformed};
 use crate::usage::Tokens;
@@ -12,6 +13,7 @@ pub struct Translation {
     /// Room for the events of one read.
     events: Vec<Event>,
     tokens: Option<Tokens>,
+    halves: Halves,
 }
 
 /// What a translated event was, besides its text.
@@ -30,7 +32,7 @@ impl Translation {
     /// What `reader` reads is written by `writer`.
     #[must_use]
     pub fn new(reader: Box<dyn AnswerReader>, writer: Box<dyn AnswerWriter>) -> Self {
-        Self { reader, writer, events: Vec::new(), tokens: None }
+        Self { reader, writer, events: Vec::new(), tokens: None, halves: Halves::default() }
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {
@@ -40,7 +42,13 @@ impl Translation {
     /// Read one event; what it says can then be written.
     pub(super) fn read(&mut self, name: Option<&[u8]>, data: &[u8]) -> Result<Step, Malformed> {
         self.events.clear();
-        self.reader.event(name, data, &mut self.events)?;
+        if let Err(malformed) = self.reader.event(name, data, &mut self.events) {
+            let mended = halves::mended(data).ok_or(malformed)?;
+            self.events.clear();
+            self.reader.event(name, &mended, &mut self.events)?;
+            self.halves.watch();
+        }
+        self.halves.join(&mut self.events);
         Ok(self.step())
     }
 
@@ -61,13 +69,27 @@ impl Translation {
     /// Read a whole answer; what it says can then be written.
     pub(super) fn read_body(&mut self, json: &[u8]) -> Step {
         self.events.clear();
-        self.reader.body(json, &mut self.events);
+        if let Some(mended) = halves::mended(json) {
+            self.reader.body(&mended, &mut self.events);
+            self.halves.watch();
+            self.halves.join(&mut self.events);
+        } else {
+            self.reader.body(json, &mut self.events);
+        }
         self.step()
     }
 
     /// The whole answer that was read.
     pub(super) fn body(&mut self) -> Vec<u8> {
         self.writer.body(&self.events)
+    }
+
+    /// The last event of an answer that has failed.
+    pub(super) fn fault(&mut self, message: &str, code: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let error = ReplyError { status: 502, code: code.to_owned(), message: message.to_owned() };
+        self.writer.event(&Event::Error(error), &mut out);
+        out
     }
 
     fn step(&mut self) -> Step {

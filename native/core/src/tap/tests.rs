@@ -122,7 +122,7 @@ fn bodies_of_any_size_give_their_usage() {
 #[test]
 fn fault_events_are_well_formed_in_every_dialect() {
     for dialect in [Dialect::Chat, Dialect::Completions, Dialect::Messages, Dialect::Responses] {
-        let event = dialect.fault_event("say \"no\"\n\u{1}", "a_code", 4);
+        let event = dialect.fault_event("say \"no\"\n\u{1}", "a_code", 4, None);
         let text = String::from_utf8(event).unwrap();
         assert!(text.ends_with("\n\n"));
         let data = text.trim_end().rsplit("data: ").next().unwrap();

@@ -220,7 +220,7 @@ impl Messages {
     }
 }
 
-/// Gemini's proof of a call, where its own OpenAI dialect has it: `extra_content.google.thought_signature`.
+/// Gemini's proof of a call, where its own `OpenAI` dialect has it: `extra_content.google.thought_signature`.
 fn signature_of(mut extra: Fields) -> Result<Option<String>, RequestError> {
     extra.object("google")?.map_or(Ok(None), |mut google| google.text("thought_signature"))
 }

@@ -9,6 +9,3 @@ pub use ask::read_request;
 pub use reader::Reader;
 pub use tell::{write_openai_request, write_request};
 pub use writer::Writer;
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use crate::dialects::Warnings;
 use crate::dialects::conversation::{
     Content, Conversation, Format, Media, Part, Reasoning, Role, Tool, ToolChoice, Turn,
 };
-use crate::dialects::fields::url_of_media;
+use crate::dialects::fields::{named, url_of_media};
 use crate::request::RequestError;
 
 /// Members that mean the same wherever they are said.
@@ -86,7 +86,11 @@ fn write(conversation: &Conversation, warnings: &mut Warnings, flavour: Flavour)
         put("n", json!(count));
     }
     if let Some(effort) = conversation.reasoning.as_ref().and_then(effort) {
-        put("reasoning_effort", json!(effort));
+        if flavour == Flavour::Compatible || takes_effort(&conversation.model, effort) {
+            put("reasoning_effort", json!(effort));
+        } else if effort != "none" {
+            warnings.lost("reasoning_effort");
+        }
     }
     if let Some(format) = &conversation.format {
         put("response_format", write_format(format));
@@ -98,7 +102,9 @@ fn write(conversation: &Conversation, warnings: &mut Warnings, flavour: Flavour)
         None => {}
     }
     for (name, value) in &conversation.rest {
-        if KEPT.contains(&name.as_str()) {
+        if name == "service_tier" && value == "standard_only" {
+            put(name, json!("default"));
+        } else if KEPT.contains(&name.as_str()) {
             put(name, value.clone());
         } else {
             warnings.lost(name);
@@ -124,6 +130,14 @@ fn effort(reasoning: &Reasoning) -> Option<&str> {
     }
 }
 
+/// Whether the model knows that word: those that do not think refuse any, and not all that think can be told not to.
+fn takes_effort(model: &str, word: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let thinks = !["gpt-3", "gpt-4", "chatgpt"].iter().any(|family| name.starts_with(family));
+    let can_rest = !["o1", "o3", "o4", "gpt-5-"].iter().any(|family| name.starts_with(family)) && name != "gpt-5";
+    thinks && (word != "none" || can_rest)
+}
+
 fn write_format(format: &Format) -> Value {
     match format {
         Format::Json => json!({"type": "json_object"}),
@@ -142,7 +156,14 @@ fn write_tool(tool: &Tool, warnings: &mut Warnings) -> Value {
     if let Some(description) = &tool.description {
         function["description"] = json!(description);
     }
-    function["parameters"] = tool.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    let schema = tool.parameters.clone().filter(|schema| schema.get("type").is_some());
+    function["parameters"] = schema.unwrap_or_else(|| {
+        let mut schema = json!({"type": "object", "properties": {}});
+        for (name, value) in tool.parameters.iter().filter_map(Value::as_object).flatten() {
+            schema[name] = value.clone();
+        }
+        schema
+    });
     if let Some(strict) = tool.strict {
         function["strict"] = json!(strict);
     }
@@ -203,6 +224,7 @@ fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<V
             warnings.lost("is_error");
         }
         let mut texts = Vec::new();
+        let before = said.len();
         for inner in parts {
             note_cache(inner, warnings);
             match &inner.content {
@@ -210,7 +232,7 @@ fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<V
                 _ => said.push(piece(index, inner)?),
             }
         }
-        if texts.is_empty() && !said.is_empty() {
+        if texts.is_empty() && said.len() > before {
             texts.push("(see what follows)");
         }
         messages.push(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}));
@@ -288,7 +310,7 @@ fn refused(place: &str, content: &Content) -> RequestError {
         Content::Document { .. } => "a document that another provider keeps",
         Content::Audio(_) => "sound by its URL",
         Content::Foreign(kind) => {
-            let message = format!("{place} holds {kind:?}, which this model's provider does not know");
+            let message = format!("{place} holds {}, which this model's provider does not know", named(kind));
             return RequestError::new(message, place, "unsupported_value");
         }
         Content::CallResult { .. } | Content::Call { .. } => "a call or its result in the wrong place",

@@ -42,8 +42,16 @@ struct Message {
     reasoning: String,
     refusal: String,
     blocks: Vec<Value>,
-    calls: Vec<(String, String, String)>,
+    calls: Vec<WholeCall>,
     finish: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct WholeCall {
+    id: String,
+    name: String,
+    arguments: String,
+    signature: Option<String>,
 }
 
 impl Writer {
@@ -80,7 +88,7 @@ impl Writer {
         }
         self.choices.push(Choice { index, ..Choice::default() });
         self.delta(index, out, |out| {
-            out.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\",\"refusal\":null")
+            out.extend_from_slice(b"\"role\":\"assistant\",\"content\":\"\",\"refusal\":null");
         });
         self.choices.len() - 1
     }
@@ -330,10 +338,15 @@ impl Writer {
             }
             Event::Signature { signature, .. } => thought.signature.push_str(signature),
             Event::RedactedThinking { data, .. } => message.blocks.push(sealed(data)),
-            Event::Call { id, name, .. } => message.calls.push((id.clone(), name.clone(), String::new())),
+            Event::Call { id, name, signature, .. } => message.calls.push(WholeCall {
+                id: id.clone(),
+                name: name.clone(),
+                arguments: String::new(),
+                signature: signature.clone(),
+            }),
             Event::Arguments { call, json, .. } => {
-                if let Some((_, _, arguments)) = message.calls.get_mut(*call as usize) {
-                    arguments.push_str(json);
+                if let Some(call) = message.calls.get_mut(*call as usize) {
+                    call.arguments.push_str(json);
                 }
             }
             Event::Stop { reason, .. } => message.finish = Some(finish(*reason)),
@@ -358,9 +371,15 @@ impl Choice {
             message.insert("thinking_blocks".to_owned(), json!(blocks));
         }
         if !calls.is_empty() {
-            let call = |(id, name, arguments): &(String, String, String)| {
-                let arguments = if arguments.is_empty() { "{}" } else { arguments };
-                json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+            let call = |call: &WholeCall| {
+                let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+                let mut written = json!({
+                    "id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments},
+                });
+                if let Some(signature) = &call.signature {
+                    written["extra_content"] = extra(signature);
+                }
+                written
             };
             message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
         }

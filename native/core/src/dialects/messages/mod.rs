@@ -5,7 +5,7 @@ mod blocks;
 mod json_end;
 mod reader;
 mod tell;
-mod thinking;
+pub(super) mod thinking;
 mod turns;
 mod writer;
 
@@ -13,6 +13,3 @@ pub use ask::read_request;
 pub use reader::Reader;
 pub use tell::write_request;
 pub use writer::Writer;
-
-#[cfg(test)]
-mod tests;

@@ -256,11 +256,9 @@ impl AnswerReader for Reader {
                     self.stop(delta, events);
                 }
             }
-            "message_stop" => {
-                if self.stopped && !self.ended {
-                    self.ended = true;
-                    events.push(Event::End);
-                }
+            "message_stop" if self.stopped && !self.ended => {
+                self.ended = true;
+                events.push(Event::End);
             }
             "ping" => events.push(Event::Ping),
             "error" => self.fail(event.get("error"), events),

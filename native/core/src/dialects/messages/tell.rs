@@ -23,11 +23,11 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(conversation.model));
     body.insert("max_tokens".to_owned(), json!(max_tokens));
-    let system = turns::system(conversation, warnings)?;
+    let system = turns::system(conversation)?;
     if !system.is_empty() {
         body.insert("system".to_owned(), Value::Array(system));
     }
-    body.insert("messages".to_owned(), Value::Array(turns::write(conversation, warnings)?));
+    body.insert("messages".to_owned(), Value::Array(turns::write(conversation)?));
     write_tools(conversation, &mut body);
     let mut output = Map::new();
     let thinks = thinking::write(conversation, max_tokens, &mut body, &mut output, warnings);
@@ -100,9 +100,10 @@ fn write_tool(tool: &Tool) -> Value {
     written
 }
 
-/// A thinking model samples as it likes; temperatures end at 1.
+/// A thinking model samples as it likes, newer ones always do; temperatures end at 1.
 fn write_sampling(conversation: &Conversation, thinks: bool, body: &mut Map<String, Value>, warnings: &mut Warnings) {
     let Conversation { temperature, top_p, top_k, stop, .. } = conversation;
+    let thinks = thinks || !thinking::is_tunable(&conversation.model);
     if let Some(number) = temperature {
         let is_one = number.as_f64() == Some(1.0);
         if thinks && !is_one {

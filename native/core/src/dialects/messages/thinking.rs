@@ -8,19 +8,27 @@ use crate::dialects::conversation::{Content, Conversation, Reasoning, Role, Tool
 /// The least budget that the API takes.
 const LEAST: u64 = 1024;
 
-/// Whether the model takes an effort and thinks as it likes, as those from 4.6 on do, or a budget in tokens.
-fn is_adaptive(model: &str) -> bool {
-    let Some(name) = model.rfind("claude").map(|at| &model[at..]) else { return true };
+/// The version in a model's name: 4.5 of "claude-haiku-4-5-20251001". None: it is none of Anthropic's own names.
+fn version(model: &str) -> Option<(u32, u32)> {
+    let name = &model[model.rfind("claude")?..];
     let mut numbers =
         name.split(['-', '.', '@', ':']).filter(|part| part.len() <= 2).filter_map(|part| part.parse::<u32>().ok());
-    match (numbers.next(), numbers.next()) {
-        (Some(major), minor) => (major, minor.unwrap_or(0)) >= (4, 6),
-        (None, _) => true,
-    }
+    // Those without a number are newer than those with one were.
+    Some(numbers.next().map_or((u32::MAX, 0), |major| (major, numbers.next().unwrap_or(0))))
+}
+
+/// Whether the model takes an effort and thinks as it likes, as those from 4.6 on do, or a budget in tokens.
+fn is_adaptive(model: &str) -> bool {
+    version(model).is_none_or(|version| version >= (4, 6))
+}
+
+/// Whether the model's temperature can be set. From 4.7 on the API refuses it, and its clients have forgotten it.
+pub(super) fn is_tunable(model: &str) -> bool {
+    version(model).is_none_or(|version| version < (4, 7))
 }
 
 /// Put `thinking` and the effort into the body. True if the model will think.
-pub(super) fn write(
+pub(crate) fn write(
     conversation: &Conversation,
     max_tokens: u64,
     body: &mut Map<String, Value>,

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::dialects::Warnings;
 use crate::dialects::conversation::{CacheMark, Content, Conversation, Media, Part, Role};
+use crate::dialects::fields::named;
 use crate::request::RequestError;
 
 /// All messages.
-pub(super) fn write(conversation: &Conversation, warnings: &mut Warnings) -> Result<Vec<Value>, RequestError> {
+pub(super) fn write(conversation: &Conversation) -> Result<Vec<Value>, RequestError> {
     let mut messages: Vec<(Role, Vec<Value>)> = Vec::with_capacity(conversation.turns.len());
     for (index, turn) in conversation.turns.iter().enumerate() {
         let mut blocks = Vec::with_capacity(turn.parts.len());
         for part in &turn.parts {
-            blocks.extend(block(&format!("messages[{index}]"), part, warnings)?);
+            blocks.extend(block(&format!("messages[{index}]"), part)?);
         }
         match messages.last_mut() {
             Some((role, open)) if *role == turn.role => open.append(&mut blocks),
@@ -66,7 +66,7 @@ fn unmatched(id: &str, what: &str) -> RequestError {
 }
 
 /// The beginning of an answer must not end in white space.
-fn trim_end(messages: &mut Vec<(Role, Vec<Value>)>) {
+fn trim_end(messages: &mut [(Role, Vec<Value>)]) {
     if let Some((Role::Assistant, blocks)) = messages.last_mut()
         && let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text"))
     {
@@ -75,14 +75,14 @@ fn trim_end(messages: &mut Vec<(Role, Vec<Value>)>) {
 }
 
 /// Texts of the system prompt.
-pub(super) fn system(conversation: &Conversation, warnings: &mut Warnings) -> Result<Vec<Value>, RequestError> {
+pub(super) fn system(conversation: &Conversation) -> Result<Vec<Value>, RequestError> {
     let mut blocks = Vec::with_capacity(conversation.system.len());
     for part in &conversation.system {
         if !matches!(part.content, Content::Text(_)) {
             let message = "system holds something other than text, which this model's provider does not take";
             return Err(RequestError::new(message, "system", "unsupported_value"));
         }
-        blocks.extend(block("system", part, warnings)?);
+        blocks.extend(block("system", part)?);
     }
     Ok(blocks)
 }
@@ -96,7 +96,7 @@ pub(super) fn mark(cache: &CacheMark) -> Value {
 }
 
 /// A block; None for what is not to be sent on.
-fn block(place: &str, part: &Part, warnings: &mut Warnings) -> Result<Option<Value>, RequestError> {
+fn block(place: &str, part: &Part) -> Result<Option<Value>, RequestError> {
     let mut block = match &part.content {
         Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => return Ok(None),
         Content::Text(text) | Content::Refusal(text) => json!({"type": "text", "text": text}),
@@ -120,7 +120,7 @@ fn block(place: &str, part: &Part, warnings: &mut Warnings) -> Result<Option<Val
         Content::CallResult { id, parts, is_error } => {
             let mut inner = Vec::with_capacity(parts.len());
             for part in parts {
-                inner.extend(self::block(place, part, warnings)?);
+                inner.extend(self::block(place, part)?);
             }
             let mut block = json!({"type": "tool_result", "tool_use_id": plain(id)});
             if !inner.is_empty() {
@@ -132,7 +132,7 @@ fn block(place: &str, part: &Part, warnings: &mut Warnings) -> Result<Option<Val
             block
         }
         Content::Audio(_) => return Err(refused(place, "sound")),
-        Content::Foreign(kind) => return Err(refused(place, &format!("{kind:?}"))),
+        Content::Foreign(kind) => return Err(refused(place, &named(kind))),
     };
     if let Some(cache) = &part.cache {
         block["cache_control"] = mark(cache);

@@ -203,6 +203,7 @@ fn usage(tokens: &Tokens) -> Value {
         "cache_read_input_tokens": tokens.cached(),
         "cache_creation": {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long},
         "output_tokens": tokens.completion(),
+        "output_tokens_details": {"thinking_tokens": tokens.get(Kind::Reasoning)},
     })
 }
 

@@ -91,6 +91,6 @@ impl EventRedactor {
             Stop::Failed => ("the answer could not be scanned, so it was stopped", "policy_unavailable"),
         };
         let sequence = self.sequence.map_or(0, |last| last + 1);
-        out.extend_from_slice(&dialect.fault_event(message, code, sequence));
+        out.extend_from_slice(&dialect.fault_event(message, code, sequence, None));
     }
 }

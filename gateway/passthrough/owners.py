@@ -1,0 +1,85 @@
+"""Whose files and batches are whose: providers know one account only, so the gateway has to know the key.
+
+A SQLite file beside the others of the state folder, shared by the processes of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from time import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from tollhouse.middlewares.errors import Unavailable
+from tollhouse.middlewares.stores.sqlite import connect, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+T = TypeVar("T")
+_SCHEMA = (
+    """CREATE TABLE kept (
+        id TEXT NOT NULL, provider TEXT NOT NULL, owner TEXT NOT NULL, made REAL NOT NULL, PRIMARY KEY (id)
+    ) WITHOUT ROWID""",
+)
+_AT_ONCE = 500  # ids in one statement
+
+
+class Kept(NamedTuple):
+    """What is known of an id: the key's id, and the provider that keeps it."""
+
+    owner: str
+    provider: str
+
+
+class Owners:
+    """Asked before anything is read. Raises Unavailable where the file cannot be used: nothing is anybody's then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="owners")
+
+    async def add(self, ids: Collection[str], provider: str, owner: str) -> None:
+        """These ids are new. One that has an owner keeps it."""
+        rows = [(one, provider, owner, time()) for one in ids]
+        await self._run(lambda db: db.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows))
+
+    async def find(self, name: str) -> Kept | None:
+        row = await self._run(
+            lambda db: db.execute("SELECT owner, provider FROM kept WHERE id = ?", (name,)).fetchone()
+        )
+        return None if row is None else Kept(*row)
+
+    async def owned(self, ids: Collection[str], owner: str) -> set[str]:
+        """Those of `ids` that are this owner's."""
+        listed = list(ids)[:_AT_ONCE]
+        marks = ",".join("?" * len(listed))
+        query = f"SELECT id FROM kept WHERE owner = ? AND id IN ({marks})"  # noqa: S608 - marks only
+        rows = await self._run(lambda db: db.execute(query, (owner, *listed)).fetchall())
+        return {row[0] for row in rows}
+
+    async def forget(self, name: str) -> None:
+        await self._run(lambda db: db.execute("DELETE FROM kept WHERE id = ?", (name,)))
+
+    async def close(self) -> None:
+        if self._db is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: ask(self._opened()))
+        except (OSError, sqlite3.Error) as error:
+            msg = "whose files and batches these are cannot be looked up"
+            raise Unavailable(msg, code="owner_store_unavailable") from error
+
+    def _opened(self) -> sqlite3.Connection:
+        """Opened with the first file that anybody keeps."""
+        if self._db is None:
+            db = connect(self._path)
+            migrate(db, _SCHEMA, str(self._path))
+            self._db = db
+        return self._db

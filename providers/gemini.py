@@ -1,0 +1,75 @@
+"""Gemini's dialect over HTTP: the Gemini API with a key, or Vertex AI with an access token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
+from tollhouse.providers.http import HTTPUpstream
+from tollhouse.providers.openai import OpenAIUpstream
+
+if TYPE_CHECKING:
+    from tollhouse.providers.ask import Ask
+    from tollhouse.providers.call import Call
+    from tollhouse.providers.timeouts import Timeouts
+    from tollhouse.providers.transport import Origin
+
+_FOLDERS = frozenset({"models", "tunedModels"})
+
+
+class GeminiUpstream(HTTPUpstream):
+    """One deployment of the Gemini API, or of Vertex AI where `bearer`. The key is never part of a URL.
+
+    base_path: "/v1beta"; of Vertex "/v1/projects/P/locations/L/publishers/google". Embeddings go to the Gemini API's
+    own OpenAI dialect as they are; Vertex has none.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        base_path: str,
+        timeouts: Timeouts,
+        api_key: str | None = None,
+        bearer: bool = False,
+        max_body: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__(
+            origin=origin,
+            paths={},
+            timeouts=timeouts,
+            api_key=api_key,
+            key_header="authorization" if bearer else "x-goog-api-key",
+            models=f"{base_path}/models",
+            max_body=max_body,
+        )
+        self._base_path = base_path
+        self.kinds = CONVERSATIONS if bearer else CONVERSATIONS | {"embeddings"}
+        # That dialect takes the key as a bearer token, and no other key beside it.
+        self._embeddings = OpenAIUpstream(
+            origin=origin, base_path=f"{base_path}/openai", timeouts=timeouts, api_key=api_key, max_body=max_body
+        )
+
+    def start(self, ask: Ask) -> Call:
+        """Raises UpstreamCannot for what Gemini cannot be told."""
+        if ask.kind == "embeddings":
+            return self._embeddings.start(ask)
+        body, warnings = ask.translated("gemini")
+        method = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
+        return self.send(
+            ask,
+            f"{self._base_path}/{model_path(ask.model)}:{method}",
+            body,
+            ask.reader("gemini", max_body=self.max_body),
+            lines=ask.lines(TRACED),
+            warnings=warnings,
+        )
+
+
+def model_path(model: str) -> str:
+    """A model as part of a path. Whatever a caller has written into a name, it stays one step of the path."""
+    folder, _, name = model.partition("/")
+    if name and folder in _FOLDERS:
+        return f"{folder}/{quote(name, safe='')}"
+    return f"models/{quote(model, safe='')}"
