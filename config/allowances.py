@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tollhouse.config.document import Document
     from tollhouse.config.problems import Place
-    from tollhouse.config.schema import Allowed, Budget, File, KeyEntry, Limits, ModelEntry, NamedEntry
+    from tollhouse.config.schema import Allowed, Budget, File, KeyEntry, Limits, ModelEntry, NamedEntry, RateLimits
 
 _NANO = 10**9
 _VARIABLE = f"{PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"
@@ -27,7 +27,31 @@ def resolve(file: File, keys: Sequence[tuple[Place, KeyEntry]], source: Document
         found += _named(level, entries or [], source)
     found += _models(file.model_list or [], source)
     found.append(_made("global", "all", file.limits, file.budget, ("budget",), source))
-    return tuple(allowance for allowance in found if allowance is not None)
+    made = [allowance for allowance in found if allowance is not None]
+    if file.rate_limits is not None:
+        made += _of_template(file.rate_limits, made, {entry.name for _, entry in keys}, source)
+    return tuple(made)
+
+
+def _of_template(section: RateLimits, made: list[Allowance], keys: set[str], source: Document) -> list[Allowance]:
+    """`rate_limits` of the template: requests per minute of everybody together, and of keys by name."""
+    found = []
+    given = {("key", name): rpm for name, rpm in (section.per_api_key or {}).items() if name != "default"}
+    if section.global_per_minute is not None:
+        given["global", "all"] = section.global_per_minute
+    for (level, name), rpm in given.items():
+        where = ("global_per_minute",) if level == "global" else ("per_api_key", name)
+        place: Place = ("rate_limits", *where)
+        own = next((one for one in made if (one.level, one.id) == (level, name)), None)
+        if level == "key" and name not in keys:
+            source.report(place, f"there is no key {name}, so this has no effect yet", warning=True)
+        if own is None:
+            found.append(Allowance(level=level, id=name, rpm=rpm))
+        elif own.rpm is None:
+            made[made.index(own)] = replace(own, rpm=rpm)
+        else:
+            source.report(place, "has requests per minute already")
+    return found
 
 
 def key_default(file: File, environ: Mapping[str, str], source: Document) -> Allowance | None:
@@ -37,7 +61,7 @@ def key_default(file: File, environ: Mapping[str, str], source: Document) -> All
     if section is not None:
         allowance = replace(
             allowance,
-            rpm=section.requests_per_minute,
+            rpm=section.requests_per_minute or (section.per_api_key or {}).get("default"),
             tpm=section.tokens_per_minute,
             parallel=section.max_parallel_requests,
         )

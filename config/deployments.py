@@ -119,7 +119,9 @@ def _from_entry(
         bearer=access.bearer,
         aws=access.aws,
         google=access.google,
-        weight=params.weight,
+        weight=params.weight or 1,
+        rpm=params.rpm,
+        tpm=params.tpm,
         timeouts=_timeouts(params, timeouts),
     )
 

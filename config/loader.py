@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import allowances, deployments, document, environment, pricing
+from tollhouse.config import allowances, deployments, document, environment, pricing, routing
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ConfigError", "Problem", "check", "load", "load_mapping"]
 
 _OPTIONAL = frozenset({"api_key"})  # a model without its key fails alone, it need not stop the others
-_PROXIED = ("router_settings", "litellm_settings")
 
 
 def load(path: str | None, environ: Mapping[str, str], *, overrides: Mapping[str, object] | None = None) -> Settings:
@@ -69,18 +68,20 @@ def _resolve(
     # The environment is asked only where the file says nothing: `store: embedded` means it.
     if shared and file.store is None:
         values["store"] = shared
-    timeouts = _timeouts(file.upstream)
+    timeouts = _timeouts(file)
+    served = _deployments(file, source, environ, timeouts, values.get("default_provider"), path)
     entries = _key_entries(file, source)
     values |= {
         "timeouts": timeouts,
-        "deployments": _deployments(file, source, environ, timeouts, values.get("default_provider"), path),
+        "deployments": served,
+        "routing": routing.resolve(file, served, source),
+        "health_checks": routing.health_checks(file.health_checks),
         "keys": _keys(entries, source),
         "allowances": allowances.resolve(file, entries, source),
         "key_default": allowances.key_default(file, environ, source),
         "scan": _scan(file, source, path),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
     }
-    _name_what_has_no_effect(file, source)
     general = file.general_settings
     master = environment.first(environ, f"{environment.PREFIX}MASTER_KEY", "LITELLM_MASTER_KEY")
     admin = environment.first(environ, f"{environment.PREFIX}ADMIN_KEY")
@@ -198,6 +199,9 @@ def _server(file: File) -> dict[str, Any]:
             found["log_level"] = file.logging.level
         if file.logging.format is not None:
             found["log_format"] = file.logging.format
+        metrics = file.logging.prometheus
+        if metrics is not None and metrics.enabled and metrics.port is not None:
+            found["metrics_address"] = metrics.host, metrics.port
     if file.body is not None:
         found["body"] = BodyLimits(**file.body.model_dump(include=set(type(file.body).model_fields)))
     if file.upstream is not None:
@@ -206,13 +210,19 @@ def _server(file: File) -> dict[str, Any]:
     return found
 
 
-def _timeouts(section: UpstreamSection | None) -> Timeouts:
-    given = section or UpstreamSection()
+def _timeouts(file: File) -> Timeouts:
+    """Of `upstream`; what that does not say, LiteLLM's sections do."""
+    given = file.upstream or UpstreamSection()
+    router, litellm = file.router_settings, file.litellm_settings
+    total = (router.timeout if router else None) or (litellm.request_timeout if litellm else None)
+    first_event = router.stream_timeout if router else None
+    said = given.model_fields_set
+    total_s = given.total_s if total is None or "total_s" in said else total
     return Timeouts(
-        connect_s=given.connect_s,
-        first_event_s=given.first_event_s,
-        idle_s=given.idle_s,
-        total_s=given.total_s,
+        connect_s=min(given.connect_s, total_s),
+        first_event_s=min(total_s, first_event if first_event and "first_event_s" not in said else given.first_event_s),
+        idle_s=min(given.idle_s, total_s),
+        total_s=total_s,
         keepalive_s=given.keepalive_s,
     )
 
@@ -225,7 +235,8 @@ def _deployments(
     default_provider: str | None,
     path: str | None,
 ) -> tuple[Any, ...]:
-    listed = deployments.from_entries(file.model_list or [], source, environ, timeouts)
+    entries = file.model_list or []
+    listed = routing.weighed(deployments.from_entries(entries, source, environ, timeouts), entries)
     ambient = deployments.from_environment(environ, source, timeouts)
     names = {deployment.model_name for deployment in listed}
     made = [*listed, *(deployment for deployment in ambient if deployment.model_name not in names)]
@@ -291,12 +302,6 @@ def _scan(file: File, source: Document, path: str | None) -> ScanSettings | None
     from tollhouse.config import scanning  # noqa: PLC0415 - compiles rules
 
     return scanning.resolve(file.scan, source, path)
-
-
-def _name_what_has_no_effect(file: File, source: Document) -> None:
-    for name in ("routes", "fallbacks", "health_checks", *_PROXIED):
-        if getattr(file, name) is not None:
-            source.report((name,), "is accepted but has no effect in this version", warning=True)
 
 
 def _secret(text: str | None) -> Secret | None:

@@ -5,28 +5,26 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=150, pattern=r"^[^\x00-\x1f\x7f]+$")]
+from tollhouse.config.parts import Count, Name, Part, Seconds, Text, listed
+from tollhouse.config.routing_schema import (
+    FallbackEntry,
+    HealthChecksSection,
+    LiteLLMSettings,
+    RouteEntry,
+    RouterSettings,
+    RoutingSection,
+)
+
 _STORE = r"^(embedded|((redis|rediss)(\+sentinel|\+cluster)?|unix)://.+)$"
 StoreURL = Annotated[str, StringConstraints(pattern=_STORE)]
-Seconds = Annotated[float, Field(gt=0)]
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
 
 
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
-
-
-class Part(BaseModel):
-    """Unknown keys are kept, so that they can be named in a warning."""
-
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-
-Count = Annotated[int, Field(ge=1, lt=1 << 37)]
 
 
 class LiteLLMParams(Part):
@@ -47,7 +45,7 @@ class LiteLLMParams(Part):
     stream_timeout: Seconds | None = None
     rpm: Count | None = None
     tpm: Count | None = None
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class Limits(Part):
@@ -65,11 +63,7 @@ class Budget(Part):
     time_zone: Text = "UTC"
 
 
-def _listed(value: object) -> object:
-    return value if value is None or isinstance(value, list) else [value]
-
-
-Budgets = Annotated[list[Budget], BeforeValidator(_listed)]
+Budgets = Annotated[list[Budget], BeforeValidator(listed)]
 
 
 class Allowed(Part):
@@ -101,8 +95,10 @@ class NamedEntry(Allowed):
 
 
 class RateLimits(Part):
-    """Of the deployment checklist's template: for each key that has none of its own."""
+    """Of the deployment checklist's template: for each key that has none of its own, and for everybody together."""
 
+    global_per_minute: Count | None = None
+    per_api_key: dict[str, Count] | None = None  # by name; "default" for the others
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
     max_parallel_requests: Count | None = None
@@ -169,21 +165,30 @@ class GeneralSettings(Part):
 
 
 class Auth(Part):
+    type: Literal["bearer"] | None = None
     tokens: list[str | dict[str, Any]] | None = None
+
+
+class Prometheus(Part):
+    """Of the template: metrics on a port of their own, besides those at /metrics."""
+
+    enabled: bool = True
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class Logging(Part):
     level: Annotated[Level, BeforeValidator(_lower)] | None = None
     format: Annotated[Literal["json", "text"], BeforeValidator(_lower)] | None = None
-    prometheus: Any = None
+    prometheus: Prometheus | None = None
 
 
 class File(Part):
     """The whole file: LiteLLM's sections, our own, and those of the deployment checklist's template."""
 
     model_list: list[ModelEntry] | None = None
-    router_settings: dict[str, Any] | None = None
-    litellm_settings: dict[str, Any] | None = None
+    router_settings: RouterSettings | None = None
+    litellm_settings: LiteLLMSettings | None = None
     general_settings: GeneralSettings | None = None
     environment_variables: dict[str, str | int | float | bool] | None = None
 
@@ -208,11 +213,12 @@ class File(Part):
     scan: Scan | None = None
     prices: dict[str, Any] | None = None
     upstream: UpstreamSection | None = None
+    routing: RoutingSection | None = None
     body: BodySection | None = None
 
     auth: Auth | None = None
     logging: Logging | None = None
-    routes: Any = None
+    routes: dict[str, list[RouteEntry]] | None = None
     rate_limits: RateLimits | None = None
-    fallbacks: Any = None
-    health_checks: Any = None
+    fallbacks: list[FallbackEntry] | None = None
+    health_checks: HealthChecksSection | None = None

@@ -59,8 +59,82 @@ class Deployment:
     bearer: bool = False  # api_key is an access token, of Entra or of Google Cloud
     aws: AwsAccess | None = None
     google: GoogleAccount | None = None
-    weight: int = 1
+    weight: int = 1  # share of what its name is asked
+    rpm: int | None = None
+    tpm: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Who is asked when `model` ("*": any that says nothing itself) has failed for one of `causes`."""
+
+    model: str
+    to: tuple[str, ...]
+    causes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Prompts of more than `over` tokens go to another model."""
+
+    model: str
+    over: int
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRoute:
+    """Requests with this header (lower case) go to the first of `models`, or stay with one of them."""
+
+    header: str
+    value: str | None  # None: any
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """After so long without an answer, another target is asked as well: seconds, or a percentile of what is usual."""
+
+    after_s: float | None = None
+    percentile: int | None = None
+    models: tuple[str, ...] | None = None  # None: all
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """Where requests go, and what happens when that fails."""
+
+    strategy: str = "weighted"  # "least-busy", "lowest-latency", "cost"
+    aliases: dict[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()  # aliases that are not listed
+    fallbacks: tuple[Fallback, ...] = ()
+    escalations: tuple[Escalation, ...] = ()
+    header_routes: tuple[HeaderRoute, ...] = ()
+    completion_params: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model
+    affinity: str = "session"  # "off", "prefix"
+    session_header: str = "x-session-id"
+    max_attempts: int = 3
+    retries: int = 2
+    retries_first: bool = False  # before fallbacks
+    retry_share: float = 0.2
+    min_wait_s: float = 0.0
+    max_wait_s: float = 2.0
+    allowed_fails: int = 3
+    window_s: float = 60.0
+    cooldown_s: float = 5.0
+    has_cooldowns: bool = True
+    hedge: Hedge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChecks:
+    path: str | None = None  # None: the provider's list of models
+    interval_s: float = 30.0
+    timeout_s: float = 5.0
+    unhealthy_threshold: int = 3
+    healthy_threshold: int = 1
+    required: bool = False  # not ready until every model has a healthy target
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +233,9 @@ class Settings:
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    health_checks: HealthChecks | None = None
+    metrics_address: tuple[str, int] | None = None  # where metrics are served besides
     allowances: tuple[Allowance, ...] = ()
     key_default: Allowance | None = None  # for each key that has no allowance of its own; its id is ""
     source: str | None = None  # path of the configuration file

@@ -15,27 +15,25 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
-from tollhouse.config.settings import AwsAccess, GoogleAccount, Settings
-from tollhouse.gateway import chain, routes
+from tollhouse.config.settings import Settings
+from tollhouse.gateway import chain, deployed, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
+from tollhouse.gateway.health import HealthWatch
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
+from tollhouse.gateway.metrics_port import MetricsPort
 from tollhouse.gateway.passthrough import Owners, PassThrough
 from tollhouse.gateway.passthrough.reading import Uploads
 from tollhouse.gateway.passthrough.routing import Ways
 from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
-from tollhouse.gateway.routing import RouteStage
+from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.middlewares.errors import error_body
 from tollhouse.middlewares.metrics import MetricsStage
-from tollhouse.providers.bedrock import AwsKeys
 from tollhouse.providers.factory import UpstreamFactory
-from tollhouse.providers.google import ServiceAccount
-from tollhouse.providers.router import Router, Target
-from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -67,9 +65,10 @@ def create_app(
     lifecycle = Lifecycle()
     keys = KeyRing(settings)
     factory = UpstreamFactory(max_in_flight=settings.max_in_flight, queue_wait_s=settings.queue_wait_s)
-    targets = _targets(settings, factory)
-    router = Router(targets)
     pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
+    router = deployed.router(settings, factory, pricing)
+    health = HealthWatch(router, settings.health_checks) if settings.health_checks is not None else None
+    route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
     upstream_errors = Counter(
@@ -88,14 +87,24 @@ def create_app(
             ("model", "provider"),
             registry=registry,
         ),
+        metrics=route_metrics,
         headers=chain.guard_headers(settings),
         price=pricing.of,
+        **deployed.resilience(settings),
         encoding=lambda model: encodings.reading(model).encoding,
     )
-    metrics.before_flush.append(QuotaMetrics(quota, registry=registry).flush)
+    metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
     endpoints = routes.Endpoints(
-        router=router, keys=keys, quota=quota, lifecycle=lifecycle, registry=lambda: _scraped(registry, metrics)
+        router=router,
+        keys=keys,
+        quota=quota,
+        lifecycle=lifecycle,
+        registry=lambda: _scraped(registry, metrics),
+        health=health,
     )
+    address = settings.metrics_address
+    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
+    parts = [part for part in (health, port) if part is not None]
     found = Counter(
         "gateway_scan_findings",
         "What the scan found, by type, direction (request, response) and action.",
@@ -109,7 +118,7 @@ def create_app(
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
         uploads=Uploads(settings.body, guard),
-        ways=Ways(router, targets, owners, default_provider=settings.default_provider),
+        ways=Ways(router, router.targets, owners, default_provider=settings.default_provider),
         quota=quota.stage,
         owners=owners,
         price=pricing.of,
@@ -125,9 +134,13 @@ def create_app(
         await keys.open()
         try:
             await quota.open()
+            for part in parts:
+                await part.open()
             app.state.started.set()
             yield
         finally:
+            for part in parts:
+                await part.close()
             factory.close()
             await quota.close()
             await owners.close()
@@ -143,7 +156,7 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
-            route=RouteStage(router, default_model=settings.default_model),
+            route=deployed.route_stage(settings, router),
             quota=quota.stage,
             guard=guard,
         ),
@@ -187,56 +200,6 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     if config is None or isinstance(config, str):
         return load(config, os.environ)
     return load_mapping(config, os.environ)
-
-
-def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
-    return [
-        Target(
-            name=deployment.model_name,
-            provider=deployment.provider,
-            model=deployment.model,
-            upstream=factory.make(
-                deployment.provider,
-                api_base=deployment.api_base,
-                api_key=deployment.api_key.reveal() if deployment.api_key else None,
-                api_version=deployment.api_version,
-                bearer=deployment.bearer,
-                aws=_aws_keys(deployment.aws),
-                google=_service_account(deployment.google),
-                timeouts=Timeouts(
-                    connect_s=deployment.timeouts.connect_s,
-                    first_event_s=deployment.timeouts.first_event_s,
-                    idle_s=deployment.timeouts.idle_s,
-                    total_s=deployment.timeouts.total_s,
-                    keepalive_s=deployment.timeouts.keepalive_s,
-                ),
-            ),
-            weight=deployment.weight,
-        )
-        for deployment in settings.deployments
-    ]
-
-
-def _aws_keys(access: AwsAccess | None) -> AwsKeys | None:
-    if access is None:
-        return None
-    return AwsKeys(
-        access_key_id=access.access_key_id,
-        secret_access_key=access.secret_access_key.reveal(),
-        region=access.region,
-        session_token=access.session_token.reveal() if access.session_token else None,
-    )
-
-
-def _service_account(account: GoogleAccount | None) -> ServiceAccount | None:
-    if account is None:
-        return None
-    return ServiceAccount(
-        client_email=account.client_email,
-        private_key=account.private_key.reveal(),
-        token_uri=account.token_uri,
-        key_id=account.key_id,
-    )
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

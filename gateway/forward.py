@@ -1,24 +1,20 @@
-"""The hot handler: finds an upstream for a parsed request, sends it, and passes the answer on as it comes."""
+"""The hot handler: asks the targets of a parsed request, one after the other, and passes the first answer on."""
 
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter_ns
-from typing import TYPE_CHECKING
+import re
+from math import ceil
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import error_of, normalise, refusal_of, told_status, upstream_status
-from tollhouse.gateway.routing import shown
-from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
+from tollhouse.gateway.answer import Answer, early_headers, shown
+from tollhouse.gateway.attempt import Attempt
+from tollhouse.gateway.errors import refusal_of
+from tollhouse.gateway.hedge import race
+from tollhouse.gateway.sinks import ping_of
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.guard import AnswerStopped
-from tollhouse.middlewares.quota_errors import usd
-from tollhouse.providers.ask import Ask
-from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
-from tollhouse.providers.counting import counted
-from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError
-from tollhouse.providers.timeouts import Timeouts
-from tollhouse.providers.transport import StaleConnection
+from tollhouse.providers.attempts import Attempts, Try, cooling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,26 +23,26 @@ if TYPE_CHECKING:
 
     from tollhouse._native import Price
     from tollhouse.gateway.disconnect import DisconnectWatch
+    from tollhouse.gateway.hedge import Hedging
     from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.gateway.route_metrics import RouteMetrics
+    from tollhouse.gateway.sessions import Sessions
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.guard import AnswerStream
-    from tollhouse.middlewares.quota import Outcome
     from tollhouse.middlewares.types import Headers
-    from tollhouse.providers.call import Call, Sink
-    from tollhouse.providers.router import Group, Target
+    from tollhouse.providers.affinity import Remembered
+    from tollhouse.providers.call import Call
+    from tollhouse.providers.causes import Failure
+    from tollhouse.providers.errors import UpstreamError
+    from tollhouse.providers.plan import Plan
+    from tollhouse.providers.retry import Policy, RetryBudget
 
-MAX_ATTEMPTS = 3
-END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
-BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
-_RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
-_JSON = (b"content-type", b"application/json")
-_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
-_EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-_FIRST = READY | END | FAULT
+_UNCHARGED = object()
+_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"').search
+_PREVIOUS = re.compile(rb'"previous_response_id"\s*:\s*"([^"\\]{1,200})"').search
 
 
 class Forwarder:
-    """Serves every exchange that has a view."""
+    """Serves every exchange that has a plan."""
 
     def __init__(
         self,
@@ -55,37 +51,83 @@ class Forwarder:
         watch: DisconnectWatch,
         upstream_errors: Counter,
         malformed_events: Counter,
+        metrics: RouteMetrics,
         headers: Headers,
         price: Callable[[str, str, str | None], Price | None],
         encoding: Callable[[str], str | None] = lambda _: None,
+        policy: Policy,
+        budget: RetryBudget,
+        sessions: Sessions,
+        remembered: Remembered,
+        hedging: Hedging | None = None,
+        observes: bool = False,
     ) -> None:
         self.headers = headers
         self.price = price
         self.encoding = encoding
         self.lifecycle = lifecycle
+        self.metrics = metrics
+        self.policy = policy
+        self.budget = budget
+        self.sessions = sessions
+        self.hedging = hedging
+        self.observes = observes
+        self._remembered = remembered
         self._watch = watch
-        self.upstream_errors = upstream_errors
-        self.malformed_events = malformed_events
+        self._upstream_errors = upstream_errors
+        self._malformed_events = malformed_events
 
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
-        return _Attempt(self, exchange, self._watch).run()
+        return Request(self, exchange, self._watch).run()
+
+    def count(self, attempt: Attempt, kind: str) -> None:
+        self._upstream_errors.labels(attempt.leg.group.label, attempt.target.provider, kind).inc()
+
+    def count_malformed(self, attempt: Attempt, events: int) -> None:
+        self._malformed_events.labels(attempt.leg.group.label, attempt.target.provider).inc(events)
+
+    def observe(self, attempt: Attempt, seconds: float) -> None:
+        """How long it took until an answer began (a stream) or was complete."""
+        load = attempt.target.load
+        (load.first if attempt.exchange.stream else load.whole).observe(monotonic(), seconds)
+        if self.hedging is not None:
+            self.hedging.observe(attempt, seconds)
+
+    def drop(self, call: Call) -> None:
+        self.lifecycle.calls.discard(call)
+        call.close()
+
+    def remember(self, exchange: Exchange, attempt: Attempt, beginning: bytes) -> None:
+        """Who made a response, for requests that continue it."""
+        if exchange.kind == "responses" and not exchange.plan.is_alone:
+            found = _RESPONSE_ID(beginning)
+            if found is not None:
+                self._remembered.note(_owner(exchange), found[1].decode(), attempt.target.id)
+
+    def maker(self, exchange: Exchange) -> str | None:
+        """Who made the response that this request continues, as far as anybody knows."""
+        view = exchange.view
+        if exchange.kind != "responses" or view is None:
+            return None
+        found = _PREVIOUS(view.body)
+        return None if found is None else self._remembered.find(_owner(exchange), found[1].decode())
 
 
-class _Attempt:
+class Request:
     """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
 
-    __slots__ = ("_call", "_exchange", "_forwarder", "_group", "_loop", "_model", "_started", "_watch")
+    __slots__ = ("_attempt", "_attempts", "_call", "_exchange", "_forwarder", "_is_started", "_loop", "_watch")
 
     def __init__(self, forwarder: Forwarder, exchange: Exchange, watch: DisconnectWatch) -> None:
         self._forwarder = forwarder
         self._exchange = exchange
-        self._group: Group = exchange.group
-        self._model = exchange.asked_model
         self._loop = asyncio.get_running_loop()
         self._watch = watch
-        self._call: Call | None = None
-        self._started = False  # a stream's head has been sent, because of a keepalive
+        self._attempt: Attempt | None = None
+        self._attempts: Attempts | None = None
+        self._call: Call | None = None  # that of an earlier attempt
+        self._is_started = False  # a stream's head has been sent, because of a keepalive
 
     async def run(self) -> None:
         self._watch.add(self._exchange, self._loop)
@@ -93,349 +135,162 @@ class _Attempt:
             await self._run()
         finally:
             self._watch.discard(self._exchange)
-            # Whatever happened: no upstream goes on working for nobody.
-            call = self._call
-            if call is not None:
-                if self._exchange.outcome is not None:
-                    _take_down(self._exchange.outcome, call)
-                self._drop(call)
+            attempt = self._attempt
+            if attempt is not None:
+                attempt.leave()
 
     async def _run(self) -> None:
-        targets = self._group.order()[:MAX_ATTEMPTS]
-        last = len(targets) - 1
-        for number, target in enumerate(targets):
-            try:
-                call = await self._ask(target)
-                if number < last and _worth_another(call):
-                    self._count(target, f"http_{call.reader.status}")
-                    # It has refused, so nothing is to be paid: the next one may not even be reached.
-                    if self._exchange.outcome is not None:
-                        self._exchange.outcome.asked = False
-                    continue
-                body = _whole(call)
-            except UpstreamError as error:
-                self._count(target, error.code)
-                if number < last and error.retryable:
-                    if self._exchange.outcome is not None:
-                        self._exchange.outcome.pass_over()
-                    continue
-                self._exchange.provider = target.provider
-                await self._give_up(error)
-                return
-            await self._answer(target, call, body)
-            return
-
-    async def _ask(self, target: Target) -> Call:
-        """Send the request to `target` and wait until its answer has begun (a stream) or is complete."""
-        exchange = self._exchange
-        mask = _FIRST if exchange.stream else SETTLED
-        for _ in range(2):
-            sent = perf_counter_ns()
-            call = self._send(target)
-            if call.opening is not None:
-                await call.opening
-            if exchange.outcome is not None:
-                exchange.outcome.asked = True
-            while not (call.flags & mask or await call.wait(mask, self._loop)):
-                await self._keep_alive()
-            exchange.upstream_ns += perf_counter_ns() - sent
-            # With events before the fault, the client gets those first.
-            if not call.flags & FAULT or call.flags & READY:
-                return call
-            error = call.cause()
-            if not isinstance(error, StaleConnection):
+        step = self._first()
+        while True:
+            attempt, failure = await self._try(step)
+            if failure is None:
                 break
+            following = await self._following(attempt, failure)
+            if following is None:
+                break
+            step = following
+        if attempt.error is not None:
+            await self._give_up(attempt, attempt.error)
+        else:
+            await Answer(self._forwarder, attempt, self._loop, is_started=self._is_started).send()
+
+    def _first(self) -> Try:
+        plan: Plan = self._exchange.plan
+        targets = plan.first.group.targets
+        if len(targets) == 1 and targets[0].breaker.is_quiet:
+            return Try(targets[0], plan.first)
+        now = monotonic()
+        step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
+        if step is None:
+            raise _cooling(plan, now)
+        if step.leg is not plan.first:
+            self._forwarder.metrics.fell_back(plan.first.group.label, step.leg.group.label, "cooling")
+        return step
+
+    def _planned(self) -> Attempts:
+        if self._attempts is None:
+            exchange, forwarder = self._exchange, self._forwarder
+            self._attempts = Attempts(
+                exchange.plan,
+                forwarder.policy,
+                forwarder.budget,
+                in_flight=lambda: forwarder.lifecycle.in_flight,
+                stream=exchange.stream,
+                kind=exchange.kind or "",
+                session=None if exchange.plan.is_alone else forwarder.sessions.of(exchange),
+            )
+        return self._attempts
+
+    async def _try(self, step: Try) -> tuple[Attempt, Failure | None]:
         try:
-            raise error
+            if step.wait_s:
+                await asyncio.sleep(step.wait_s)
+                self._exchange.upstream_ns += int(step.wait_s * 1e9)
+            self._attempt = attempt = self.made(step)
+            hedging = self._forwarder.hedging
+            if hedging is not None:
+                after_s = hedging.after_s(attempt)
+                if after_s is not None:
+                    attempt, failure = await race(self, attempt, after_s)
+                    self._attempt = attempt
+                    self._exchange.outcome = attempt.outcome
+                    return attempt, failure
+            return attempt, await attempt.run(self.keep_alive)
         finally:
-            # The error's traceback leads to this frame: without it in turn, both go as soon as they are done with.
-            del error, call
+            if step.is_retry:
+                self._forwarder.budget.give_back()
 
-    def _send(self, target: Target) -> Call:
-        exchange = self._exchange
-        view = exchange.view
-        assert view is not None
-        if self._call is not None:
-            self._drop(self._call)
-        name = self._group.upstream_model(target, self._model)
-        most = exchange.charge.output if exchange.charge is not None else None
-        price = self._forwarder.price(target.provider, name, view.service_tier)
-        ask = Ask(
-            kind=exchange.kind or "",
-            view=view,
-            model=name,
-            stream=view.stream,
-            include_usage=view.include_usage,
-            max_output=most,
-            model_output=price.max_output if price is not None else None,
-            request_id=exchange.request_id,
-            headers=exchange.headers,
-            query=exchange.scope.get("query_string", b""),
-        )
-        self._call = call = self._start(target, ask)
-        if exchange.outcome is not None:
-            exchange.outcome.price = price
-            exchange.outcome.provider = target.provider
-            exchange.outcome.upstream_model = name
-            if view.include_usage and price is not None:
-                call.reader.tell_cost(price)
-        if most is not None and view.stream:
-            call.reader.limit_output(most * view.choices)
-        self._forwarder.lifecycle.calls.add(call)
-        return call
+    def made(self, step: Try) -> Attempt:
+        attempt = Attempt(self._forwarder, self._exchange, step, self._loop)
+        self._exchange.outcome = attempt.outcome
+        return attempt
 
-    def _start(self, target: Target, ask: Ask) -> Call:
-        if ask.kind in target.upstream.kinds:
-            return target.upstream.start(ask)
-        if ask.kind == "count_tokens":
-            return counted(ask, Timeouts(), encoding=self._forwarder.encoding(ask.model))
-        msg = f"the model {shown(self._model)} is not served at {self._exchange.route}"
-        raise UpstreamCannot(msg, code="unsupported_endpoint", param="model")
+    async def _following(self, attempt: Attempt, failure: Failure) -> Try | None:
+        """What to do next; None: nothing, and the failure is what there is to tell."""
+        if failure.cause == "request":
+            return None
+        if self._attempts is None:
+            self._planned().note(Try(attempt.target, attempt.leg))
+        step = self._planned().after(failure, monotonic())
+        if step is None:
+            return None
+        if failure.may_be_billed and not await self._lost(attempt):
+            if step.is_retry:
+                self._forwarder.budget.give_back()
+            return None
+        attempt.leave()
+        self._call = attempt.call or self._call
+        metrics = self._forwarder.metrics
+        if step.is_retry:
+            metrics.retried(step.leg.group.label, failure.cause)
+        elif step.leg is not attempt.leg:
+            metrics.fell_back(attempt.leg.group.label, step.leg.group.label, failure.cause)
+        return step
 
-    async def _keep_alive(self) -> None:
+    async def _lost(self, attempt: Attempt) -> bool:
+        """What may have to be paid for nothing is put aside; False: then there is not enough for another attempt."""
+        hold = await self.reserve()
+        if hold is None:
+            return False
+        attempt.leave()
+        self.account(attempt, hold)
+        return True
+
+    def beside(self, attempt: Attempt) -> Attempt | None:
+        """Somebody who may be asked at the same time, besides the target of the first attempt."""
+        if self._attempts is None:
+            self._planned().note(Try(attempt.target, attempt.leg))
+        step = self._planned().another(monotonic())
+        return None if step is None else Attempt(self._forwarder, self._exchange, step, self._loop)
+
+    async def reserve(self) -> Any:
+        """A hold for one attempt more; None: there is none to be had."""
+        charge = self._exchange.charge
+        return _UNCHARGED if charge is None else await charge.stage.reserve_another(self._exchange)
+
+    def account(self, attempt: Attempt, hold: Any) -> None:
+        """An attempt that was left is settled by a hold of `reserve`."""
+        charge = self._exchange.charge
+        if charge is not None:
+            charge.stage.settle_another(self._exchange, hold, attempt.outcome)
+
+    def hedged(self, *, is_won: bool) -> None:
+        self._forwarder.metrics.hedged(self._exchange.plan.first.group.label, is_won=is_won)
+
+    async def keep_alive(self) -> None:
         """Long silence before the first token: a sign of life for the client. Another target may still be tried."""
         exchange = self._exchange
-        if not self._started:
-            self._started = True
-            await exchange.start(200, self._early_headers())
+        attempt = self._attempt
+        assert attempt is not None
+        if not self._is_started:
+            self._is_started = True
+            await exchange.start(200, early_headers(attempt, self._forwarder.headers))
         await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 
-    async def _answer(self, target: Target, call: Call, body: bytes | None) -> None:
+    async def _give_up(self, attempt: Attempt, error: UpstreamError) -> None:
         exchange = self._exchange
-        exchange.provider = target.provider
-        if body is None:
-            await self._stream(target, call)
-            return
-        reader = call.reader
-        status = reader.status
-        headers = _returned(call)
-        if status < 200 or status >= 300:
-            status = told_status(status, body)
-            self._count(target, f"http_{status}")
-            exchange.error_code = f"http_{status}"
-            body = normalise(
-                status,
-                body,
-                target.provider,
-                kind=exchange.kind,
-                request_id=exchange.request_id,
-                code=_error_type(call),
-            )
-            headers = [_JSON, *(header for header in headers if header[0] != b"content-type")]
-        guard = exchange.answer_guard
-        if guard is not None:
-            try:
-                body = await guard.checked(exchange, body)
-            except Refusal as refusal:
-                exchange.usage = reader.usage
-                if not self._started:
-                    raise
-                exchange.error_code = refusal.code or refusal.type
-                event = reader.fault_event(refusal.message, exchange.error_code)
-                await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
-                return
-        if self._started:
-            # The head of a stream is out already, so an answer that is no stream can only be told as an error.
-            message, code = "the upstream's answer is not an event stream", "upstream_protocol"
-            if exchange.error_code:
-                message, code = error_of(body)
-            else:
-                self._count(target, code)
-                exchange.error_code = code
-            event = reader.fault_event(message, code)
-            await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
-            return
-        exchange.usage = reader.usage
-        headers = self._headers(target, headers)
-        outcome = exchange.outcome
-        if outcome is not None and outcome.price is not None:
-            cost = reader.cost(outcome.price)
-            if cost is not None:
-                headers.append((b"x-gateway-cost-usd", usd(cost).encode()))
-        await exchange.respond(upstream_status(status), headers, body)
-
-    async def _stream(self, target: Target, call: Call) -> None:
-        exchange = self._exchange
-        reader = call.reader
-        guard = exchange.answer_guard
-        stream = guard.stream(exchange) if guard is not None else None
-        if not self._started:
-            headers = self._headers(target, _returned(call))
-            headers.extend(_EVENT_STREAM)
-            await exchange.start(200, headers)
-        send = exchange.raw_send
-        if stream is None:
-            chunk = await self._pass_on(target, call, None)
-        else:
-            try:
-                chunk = await self._pass_on(target, call, stream)
-            except AnswerStopped as stop:
-                # Nobody is to go on making what nobody may read.
-                self._drop(call)
-                chunk = stop.last
-            finally:
-                stream.close()
-        self._account(reader.usage, reader.text_bytes)
-        if reader.malformed_events:
-            self._forwarder.malformed_events.labels(self._group.label, target.provider).inc(reader.malformed_events)
-        await send({"type": "http.response.body", "body": chunk, "more_body": False})
-
-    async def _pass_on(  # noqa: C901 - a script
-        self, target: Target, call: Call, stream: AnswerStream | None
-    ) -> bytes:
-        """Send the chunks of a stream as they come, as far as `stream` lets them; returns what is to be sent last."""
-        exchange = self._exchange
-        reader = call.reader
-        send = exchange.raw_send
-        sink = sink_of(send)
-        scan = ScannedStream(stream, call.timeouts.keepalive_s, ping_of(exchange.kind)) if stream is not None else None
-        if scan is not None and sink is not None:
-            sink = scan.before(sink)
-        while True:
-            chunk = call.take(CHUNK)
-            flags = call.flags
-            if not flags & READY:
-                if reader.ended and not flags & END:
-                    flags = await self._end_of_body(call)
-                if flags & SETTLED:
-                    break
-            if scan is not None and chunk:
-                chunk = scan.feed(chunk)
-            if chunk:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not call.flags & _FIRST:
-                await self._more(call, sink)
-        if stream is not None:
-            chunk = stream.feed(chunk, end=True)
-        if flags & FAULT:
-            error = call.cause()
-            self._count(target, error.code)
-            exchange.error_code = error.code
-            chunk += reader.fault_event(self._shown(error.message), error.code)
-        return chunk
-
-    def _shown(self, message: str) -> str:
-        """What an upstream says of its failure may hold what its answers must not."""
-        guard = self._exchange.answer_guard
-        return message if guard is None else guard.text(message)
-
-    async def _more(self, call: Call, sink: Sink | None) -> None:
-        """Wait for more to take, or with a sink until there is more to do than to pass chunks on."""
-        call.sink = sink
-        try:
-            alive = await call.wait(_FIRST if sink is None else SETTLED, self._loop)
-        finally:
-            call.sink = None
-        if call.blocked is not None:
-            await call.blocked
-            call.blocked = None
-        elif not alive:
-            exchange = self._exchange
-            await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
-
-    async def _end_of_body(self, call: Call) -> int:
-        """All is said: the client's answer is complete, whatever happens to the connection now."""
-        timer = self._loop.call_later(END_GRACE_S, call.nudge)
-        await call.wait(SETTLED, self._loop)
-        timer.cancel()
-        return END
-
-    async def _give_up(self, error: UpstreamError) -> None:
-        exchange = self._exchange
-        call = self._call
+        exchange.provider = attempt.target.provider
+        call = attempt.call or self._call
         refusal = refusal_of(error, call.reader.error_event if call is not None else None)
-        refusal.message = self._shown(refusal.message)
-        if not self._started:
+        refusal.message = shown(attempt, refusal.message)
+        if not self._is_started:
             raise refusal
         assert call is not None
         exchange.error_code = error.code
         event = call.reader.fault_event(refusal.message, error.code)
         await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
 
-    def _account(self, usage: tuple[int, int, int, int] | None, text_bytes: int) -> None:
-        exchange = self._exchange
-        if usage is None and exchange.view is not None:
-            prompt = len(exchange.view.body) // BYTES_PER_TOKEN
-            usage = (prompt, -(-text_bytes // BYTES_PER_TOKEN), 0, 0)
-            exchange.usage_estimated = True
-        exchange.usage = usage
 
-    def _headers(self, target: Target, received: list[tuple[bytes, bytes]]) -> Headers:
-        exchange = self._exchange
-        exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
-        headers = received + self._forwarder.headers
-        headers.append((b"x-gateway-decision", exchange.decision))
-        model = self._model if self._group.label.endswith("*") else self._group.label
-        headers.append((b"x-gateway-model", _header_value(model)))
-        headers.append((b"x-gateway-provider", target.provider.encode()))
-        headers.append((b"x-gateway-overhead-us", b"%d" % (overhead // 1000)))
-        return headers
-
-    def _early_headers(self) -> Headers:
-        """Of a stream that starts before it is known who will answer."""
-        decision = (b"x-gateway-decision", self._exchange.decision)
-        return [_EVENTS, *_EVENT_STREAM, decision, *self._forwarder.headers]
-
-    def _count(self, target: Target, kind: str) -> None:
-        self._forwarder.upstream_errors.labels(self._group.label, target.provider, kind).inc()
-
-    def _drop(self, call: Call) -> None:
-        self._forwarder.lifecycle.calls.discard(call)
-        call.close()
+def _owner(exchange: Exchange) -> str:
+    return "" if exchange.principal is None else exchange.principal.id
 
 
-def _take_down(outcome: Outcome, call: Call) -> None:
-    """What is known of an answer once nothing more will come."""
-    reader = call.reader
-    status = reader.status
-    outcome.tokens = reader.tokens
-    outcome.text_bytes = reader.text_bytes
-    outcome.refused = status >= 300 and bool(call.flags & END)
-    outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
-    # A stream whose choices have ended may still owe its usage.
-    is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
-    outcome.completed = outcome.answered and is_over and not call.flags & FAULT
-
-
-def _worth_another(call: Call) -> bool:
-    """A complete answer that says: not me, not now."""
-    return bool(call.flags & END) and (call.reader.status >= 500 or call.reader.status == 429)
-
-
-def _whole(call: Call) -> bytes | None:
-    """The body of an answer that is no stream. Raises UpstreamProtocolError for a success that is no JSON object."""
-    reader = call.reader
-    status = reader.status
-    if status == 200 and reader.is_event_stream:
-        return None
-    body = call.take()
-    if status >= 300 and call.hidden:
-        return body.replace(call.hidden, HIDDEN)
-    if 200 <= status < 300 and body.lstrip()[:1] != b"{":
-        msg = f"the upstream answered {status} without a JSON object"
-        raise UpstreamProtocolError(msg, code="upstream_protocol")
-    return body
-
-
-def _error_type(call: Call) -> str | None:
-    """What AWS calls the error; a URL may follow it."""
-    found = call.reader.pick((b"x-amzn-errortype",))
-    return found[0][1].decode("latin-1").partition(":")[0] if found else None
-
-
-def _returned(call: Call) -> Headers:
-    """Headers of an upstream's answer that go to the caller, and what the gateway has to say of its request."""
-    headers: Headers = call.reader.pick(_RETURNED)
-    if call.reader.translated:
-        kind = _JSON if not call.reader.is_event_stream else _EVENTS
-        headers = [kind, *(header for header in headers if header[0] != b"content-type")]
-    if call.warnings:
-        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings), most=2000)))
-    return headers
-
-
-def _header_value(text: str, *, most: int = 200) -> bytes:
-    """What may be the caller's own words (a model's name, for a wildcard) as nothing but visible ASCII."""
-    if text.isascii() and text.isprintable() and len(text) <= most:
-        return text.encode()
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:most]).encode()
+def _cooling(plan: Plan, now: float) -> Refusal:
+    """All targets have failed of late, and nobody is asked before it makes sense."""
+    wait_s, is_limited = cooling(plan, now)
+    headers = [(b"retry-after", b"%d" % max(1, ceil(wait_s)))]
+    if is_limited:
+        msg = "every upstream of this model is over its rate limit"
+        return Refusal(msg, status=429, type="rate_limit_error", code="upstream_rate_limited", headers=headers)
+    msg = "every upstream of this model has failed too often and is left alone for a while"
+    return Refusal(msg, status=503, type="upstream_error", code="upstream_cooling", headers=headers)

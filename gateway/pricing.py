@@ -7,24 +7,26 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tollhouse._native import PriceTable
+from tollhouse.gateway import dearest
 from tollhouse.middlewares.quote import Quote, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tollhouse._native import Price
+    from tollhouse.gateway.dearest import Dearest
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.providers.router import Group
+    from tollhouse.providers.plan import Plan
 
 _KEPT = 10_000
-_TYPICAL = (100_000, 100_000)  # tokens by which prices are compared
+_TYPICAL = (3000, 1000)  # tokens by which prices are compared
 _DAY_S = 86400
 
 
 class _Model(NamedTuple):
-    """Of all targets of a group together: the dearest price, the one encoding, the most that an image can be."""
+    """Of all targets of a plan together: what bounds their prices, the one encoding, the most that an image can be."""
 
-    price: Price | None
+    price: Price | Dearest | None
     encoding: str | None
     tokens_per_image: int
 
@@ -40,7 +42,7 @@ class Pricing:
         self._overrides = overrides
         self._day = 0
         self._found: dict[tuple[str, str], Price | None] = {}
-        self._models: dict[tuple[str, str], _Model] = {}
+        self._models: dict[Plan, _Model] = {}
         self._reading = reading
         # Here, and not in somebody's request: both take milliseconds.
         self._begin_day()
@@ -66,14 +68,14 @@ class Pricing:
         return self._found[key]
 
     def quote(self, exchange: Exchange) -> Quote | None:
-        """At most so much, whichever target of the group answers."""
+        """At most so much, whichever target of its plan answers."""
         view = exchange.view
         # Anthropic counts for nothing, and so does the gateway.
         if view is None or exchange.kind == "count_tokens":
             return exchange.quote
         if time() >= self._day + _DAY_S:
             self._begin_day()
-        model = self._model(exchange.group, exchange.asked_model)
+        model = self._model(exchange.plan)
         price = model.price
         if price is not None and view.service_tier is not None:
             price = price.variant(view.service_tier) or price
@@ -93,24 +95,28 @@ class Pricing:
         self._models.clear()
         self._day = today
 
-    def _model(self, group: Group, model: str) -> _Model:
-        key = group.label, model
-        found = self._models.get(key)
+    def _model(self, plan: Plan) -> _Model:
+        found = self._models.get(plan)
         if found is None:
             if len(self._models) >= _KEPT:
                 self._models.clear()
-            found = self._models[key] = self._make(group, model)
+            found = self._models[plan] = self._make(plan)
         return found
 
-    def _make(self, group: Group, model: str) -> _Model:
-        names = [(target.provider, group.upstream_model(target, model)) for target in group.targets]
+    def _make(self, plan: Plan) -> _Model:
+        names = [(target.provider, name) for target, name in plan.pairs()]
         prices = [self._of(provider, name) for provider, name in names]
         priced = [price for price in prices if price is not None]
         known = [self._reading(name) for _, name in names]
         encodings = {reading.encoding for reading in known}
         return _Model(
             # One that nobody knows the price of may be dearer than all others.
-            price=max(priced, key=lambda price: price.bound(*_TYPICAL)) if len(priced) == len(prices) else None,
+            price=dearest.of(priced) if len(priced) == len(prices) else None,
             encoding=encodings.pop() if len(encodings) == 1 else None,
             tokens_per_image=max(reading.tokens_per_image for reading in known),
         )
+
+    def typical(self, provider: str, model: str) -> int | None:
+        """Nano-USD by which models are compared; None: unpriced."""
+        price = self._of(provider, model)
+        return None if price is None else price.bound(*_TYPICAL)

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tollhouse.middlewares.allowances import Allowance, Allowances, BudgetRule
 from tollhouse.middlewares.quota import HANDOVER_S, QuotaStage, Tally
 from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 from tollhouse.middlewares.stores.ledger import Charge, UsageRow
-from tollhouse.middlewares.stores.quota import StoreUnavailable
+from tollhouse.middlewares.stores.quota import MAX_EXPIRY_MS, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ class Quota:
         self._source: _RedisSource | None = None
         self._starting: asyncio.Task[None] | None = None
         longest = max([settings.timeouts.total_s, *(d.timeouts.total_s for d in settings.deployments)])
+        longest = min(longest * _attempts(settings), MAX_EXPIRY_MS / 2000)
         self.stage = QuotaStage(
             self._embedded or self._leased or self._redis,  # type: ignore[arg-type]
             self.allowances,
@@ -141,6 +143,14 @@ class Quota:
             await self._keeper.drain()
         except Exception:  # noqa: BLE001 - the store keeps what is not in the ledger
             return
+
+
+def _attempts(settings: Settings) -> int:
+    """How many targets a request may wait for, one after the other."""
+    if settings.routing.fallbacks:
+        return settings.routing.max_attempts
+    names = Counter(deployment.model_name for deployment in settings.deployments)
+    return min(settings.routing.max_attempts, max(names.values(), default=1))
 
 
 def _source(slot: int) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
+    from tollhouse.gateway.health import HealthWatch
     from tollhouse.gateway.keyring import KeyRing
     from tollhouse.gateway.lane import Handler
     from tollhouse.gateway.lifecycle import Lifecycle
@@ -70,12 +71,14 @@ class Endpoints:
         quota: Quota,
         lifecycle: Lifecycle,
         registry: Callable[[], CollectorRegistry],
+        health: HealthWatch | None = None,
     ) -> None:
         self._router = router
         self._keys = keys
         self._quota = quota
         self._lifecycle = lifecycle
         self._registry = registry
+        self._health = health
 
     async def models(self, request: Request) -> Response:
         """The models that the caller's key may use."""
@@ -83,17 +86,18 @@ class Endpoints:
         principal = exchange.principal if exchange is not None else None
         listed = [
             _model(name, provider)
-            for name, provider in self._router.models()
-            if principal is not None and principal.allows(name)
+            for name, meant, provider in self._router.models()
+            if principal is not None and principal.allows(meant)
         ]
         return _json({"object": "list", "data": listed})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["model"]
-        group = self._router.resolve(name)
+        meant = self._router.named(name)
+        group = self._router.resolve(meant)
         exchange = exchange_of(request.scope)
         principal = exchange.principal if exchange is not None else None
-        if group is None or principal is None or not principal.allows(name):
+        if group is None or principal is None or not principal.allows(meant):
             msg = "the model does not exist"
             raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
         return _json(_model(name, group.targets[0].provider))
@@ -118,6 +122,7 @@ class Endpoints:
             ("draining", not self._lifecycle.draining),
             ("key_store", self._keys.healthy),
             ("quota_store", self._quota.healthy),
+            *((f"backend of {model}", False) for model in (self._health.without_backend() if self._health else ())),
         ]
 
 

@@ -41,7 +41,7 @@ class Exchange:
     decision = b"ALLOWED"  # or TRANSFORMED, BLOCKED: the strictest so far
     findings: dict[str, int] | None = None  # by type, of the request and its answer
     asked_model = ""  # what the caller called it; `model` is the name or pattern that serves it
-    group: Any = None  # of upstreams, where a router has chosen one
+    plan: Any = None  # which upstreams may serve it, where a router has said so
     quote: Quote | None = None  # what it may come to, where that does not follow from the view
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by

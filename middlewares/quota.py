@@ -18,7 +18,7 @@ from tollhouse.middlewares import quota_errors
 from tollhouse.middlewares.allowances import ANONYMOUS, Allowances, Charged, charged
 from tollhouse.middlewares.quota_errors import standing, unavailable
 from tollhouse.middlewares.stage import Stage
-from tollhouse.middlewares.stores.quota import Admitted, Denied, Stale, StoreUnavailable
+from tollhouse.middlewares.stores.quota import Admitted, Budget, Denied, Stale, StoreUnavailable
 
 if TYPE_CHECKING:
     from tollhouse._native import Price, Tokens
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.quote import Quote
 
 HANDOVER_S = 5.0  # how long a request waits for a store that a predecessor is about to let go of
+ATTEMPT = "attempt"  # status of what was paid for an answer that did not come; no request of its own
 MOST_TRIES = 4  # of an admission: its window has passed, its prompt was counted
 _KEPT_PLANS = 50_000
 logger = logging.getLogger("tollhouse.quota")
@@ -47,9 +48,10 @@ class Store(Protocol):
 class Charge:
     """What one request is charged on and has reserved. `output`: the most tokens of each answer, if that is bounded."""
 
-    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "store", "who")
+    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "stage", "store", "who")
 
-    def __init__(self, who: Who, found: Found, quote: Quote, request_id: str) -> None:
+    def __init__(self, stage: QuotaStage, who: Who, found: Found, quote: Quote, request_id: str) -> None:
+        self.stage = stage
         self.who = who
         self.charged, self.plan, self.store = found
         self.quote = quote
@@ -68,7 +70,6 @@ class Outcome:
         "answered",
         "asked",
         "completed",
-        "passed_over",
         "price",
         "provider",
         "refused",
@@ -79,7 +80,6 @@ class Outcome:
 
     def __init__(self) -> None:
         self.asked = False  # an upstream may have worked for it
-        self.passed_over = False  # so may another one, whose answer nobody waited for
         self.refused = False  # an upstream has refused it, so nothing is to be paid
         self.answered = False  # an answer, or the beginning of a stream, has come
         self.completed = False  # it came to its end
@@ -89,10 +89,10 @@ class Outcome:
         self.provider = ""
         self.upstream_model = ""
 
-    def pass_over(self) -> None:
-        """Another upstream is asked, because this one has failed."""
-        self.passed_over |= self.asked
-        self.asked = False
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether there is anything that it may have to be paid for."""
+        return self.asked and not self.refused
 
 
 class Tally:
@@ -150,7 +150,7 @@ class QuotaStage(Stage):
         found = self._plans.get(who)
         if found is None:
             found = self._make(exchange, who, int(time() * 1000))
-        charge = Charge(who, found, quote, exchange.request_id)
+        charge = Charge(self, who, found, quote, exchange.request_id)
         answer = self._ask(charge)
         if type(answer) is Admitted:
             self._admitted(exchange, charge, answer)
@@ -163,16 +163,56 @@ class QuotaStage(Stage):
             return
         exchange.charge = None
         outcome = exchange.outcome
-        if outcome is None or not (outcome.asked or outcome.passed_over):
+        if outcome is None or not outcome.asked:
             self._end(lambda: charge.store.release(charge.hold))
             return
-        amount, tokens, status = came_to(charge, outcome)
-        exchange.cost = amount
+        exchange.cost = (exchange.cost or 0) + self._settle(charge, charge.hold, outcome)
+
+    async def reserve_another(self, exchange: Exchange) -> Any:
+        """A hold for one more attempt at a request, as large as its first, on its budgets alone.
+
+        None: there is not enough for that, or nobody can say. The attempt must not be made then.
+        """
+        charge = exchange.charge
+        assert charge is not None
+        about = charge.charged
+        for _ in range(MOST_TRIES):
+            meters = [meter for meter in about.meters if isinstance(meter, Budget)]
+            try:
+                answer = charge.store.admit(
+                    charge.store.plan(meters),
+                    want=charge.granted,
+                    minimum=charge.granted,
+                    expires_in_ms=self._expires_in_ms,
+                    meta=orjson.dumps(charge.meta),
+                )
+                while not isinstance(answer, (Admitted, Denied, Stale)):
+                    answer = await answer
+            except StoreUnavailable:
+                return None
+            if not isinstance(answer, Stale):
+                return answer.hold if isinstance(answer, Admitted) else None
+            about = charged(self._allowances.of(exchange.principal, exchange.model), answer.now_ms)
+        return None
+
+    def settle_another(self, exchange: Exchange, hold: Any, outcome: Outcome) -> None:
+        """An attempt whose answer nobody waits for has ended: what it may have cost, in a record of its own."""
+        charge = exchange.charge
+        assert charge is not None
+        if outcome.may_be_billed:
+            exchange.cost = (exchange.cost or 0) + self._settle(charge, hold, outcome, status=ATTEMPT)
+        else:
+            self._end(lambda: charge.store.release(hold))
+
+    def _settle(self, charge: Charge, hold: Any, outcome: Outcome, *, status: str | None = None) -> int:
+        """Nano-USD that an attempt came to."""
+        amount, tokens, found_status = came_to(charge, outcome)
+        model = charge.who[3]
         if charge.charged.has_budget and amount > charge.granted:
             self.tally.excess += amount - charge.granted
-            logger.warning("an answer of %s came to more than was reserved for it", exchange.model)
+            logger.warning("an answer of %s came to more than was reserved for it", model)
         priced = outcome.price is not None or outcome.refused
-        where = (exchange.model, outcome.provider)
+        where = (model, outcome.provider)
         sums = self.tally.cost if priced else self.tally.unpriced
         sums[where] = sums.get(where, 0) + (amount if priced else 1)
         found = outcome.tokens
@@ -181,9 +221,11 @@ class QuotaStage(Stage):
             counts = found.summary
         else:
             counts = (min(tokens, charge.quote.estimate), 0, 0, max(0, tokens - charge.quote.estimate))
-        provider, model, prices = outcome.provider, outcome.upstream_model, self._price_version
-        entry = orjson.dumps((*charge.meta, provider, model, prices, status, priced, *counts))
-        self._end(lambda: charge.store.settle(charge.hold, amount=amount, tokens=tokens, entry=entry))
+        provider, upstream_model, prices = outcome.provider, outcome.upstream_model, self._price_version
+        status = status or found_status
+        entry = orjson.dumps((*charge.meta, provider, upstream_model, prices, status, priced, *counts))
+        self._end(lambda: charge.store.settle(hold, amount=amount, tokens=tokens, entry=entry))
+        return amount
 
     async def settled(self) -> None:
         """Wait until every end that was told to the store so far has arrived there, or is kept to be told again."""
@@ -299,7 +341,7 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     if tokens is not None:
         amount = price.cost(tokens) if price is not None else 0
         return amount, tokens.prompt + tokens.completion, "complete" if outcome.completed else "incomplete"
-    if outcome.refused and not outcome.passed_over:
+    if outcome.refused:
         return 0, 0, "failed"
     if not outcome.answered:
         # Nobody knows whether the upstream has worked for it.

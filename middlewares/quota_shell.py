@@ -78,7 +78,7 @@ class QuotaShell:
                 await self.app(scope, exchange.receive, send)
             else:
                 outcome.asked = True
-                outcome.price = charge.quote.price
+                outcome.price = charge.quote.price  # type: ignore[assignment]  # one model, one price
                 await self.app(scope, exchange.receive, _Tap(exchange, outcome, send))
         finally:
             # Another of these further in has put its own there.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tollhouse._native import Price, RequestView
+    from tollhouse._native import RequestView
 
 BYTES_PER_TOKEN = 4  # of English text: for estimates, never for bounds
 # Where neither the request nor the price says how long an answer may be, the upstream is told this.
@@ -22,12 +22,23 @@ _AROUND = 256  # tokens that stand around a conversation, and that no count of i
 _USEFUL = 16  # tokens of an answer below which it is not worth asking for one
 
 
+class Bounds(Protocol):
+    """What a price has to say of a request before it is known; `tollhouse._native.Price` says it."""
+
+    def bound(self, prompt_tokens: int, output_tokens: int, /) -> int: ...
+    def affordable_output(self, prompt_tokens: int, amount: int, choices: int = 1, /) -> int | None: ...
+    @property
+    def max_output(self) -> int | None: ...
+    @property
+    def context(self) -> int | None: ...
+
+
 class Quote:
     """Of one request to a model.
 
     prompt: tokens that are read, at most; estimate: about so many. output: tokens that are written for each of
     `choices` answers, at most. must_limit: nobody else enforces that bound, so the upstream is to be told. tokens: what
-    buckets of tokens are asked for. price: the dearest of those who may answer; None: unpriced. count: counts the
+    buckets of tokens are asked for. price: bounds of all who may answer; None: unpriced. count: counts the
     prompt exactly.
     """
 
@@ -44,7 +55,7 @@ class Quote:
         tokens: int,
         choices: int = 1,
         must_limit: bool = False,
-        price: Price | None = None,
+        price: Bounds | None = None,
         count: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
         self.prompt = prompt
@@ -95,7 +106,7 @@ def quoted(
     view: RequestView,
     kind: str,
     *,
-    price: Price | None,
+    price: Bounds | None,
     encoding: str | None = None,
     tokens_per_image: int = MOST_PER_IMAGE,
 ) -> Quote:

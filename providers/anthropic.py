@@ -41,6 +41,7 @@ class AnthropicUpstream(HTTPUpstream):
             timeouts=timeouts,
             api_key=api_key,
             key_header="x-api-key",
+            models=f"{base_path}/models",
             max_body=max_body,
         )
 

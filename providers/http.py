@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tollhouse._native import __version__
+from tollhouse._native import ResponseReader, __version__
 from tollhouse.providers.call import Call
+from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from tollhouse._native import ResponseReader
     from tollhouse.providers.ask import Ask
-    from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
+MAX_CHECK = 4 * 1024 * 1024  # bytes of an answer to a health check
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 
 
@@ -24,7 +24,8 @@ class HTTPUpstream:
 
     The head of a request is the same for every call but for the id and the length, so it is written once, here.
     paths: by whatever name `send` is given; anything else that it is given is a path itself, query included.
-    key_header: "authorization" carries the key as a bearer token. lines: more whole header lines.
+    key_header: "authorization" carries the key as a bearer token. lines: more whole header lines. models: where a GET
+    lists them, which is what a health check asks; None: nothing can be asked without a signature.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class HTTPUpstream:
         api_key: str | None = None,
         key_header: str = "authorization",
         lines: str = "",
+        models: str | None = None,
         max_body: int = 64 * 1024 * 1024,
     ) -> None:
         if api_key is not None and _HEADER_VALUE(api_key) is None:
@@ -52,9 +54,11 @@ class HTTPUpstream:
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
             credential = f"{key_header}: {value}\r\n"
+        self._check_path = models
         self._common = (
             f"host: {self.host}\r\n{credential}user-agent: tollhouse/{__version__}\r\naccept-encoding: identity\r\n"
         ).encode("ascii")
+        self._check_lines = b" HTTP/1.1\r\n%b%b\r\n" % (self._common, lines.encode("ascii"))
         self._fields = self._common + f"content-type: application/json\r\n{lines}".encode("ascii")
         self._heads = {name: self._head(path) for name, path in paths.items()}
 
@@ -93,6 +97,20 @@ class HTTPUpstream:
             len(body),
         )
         return self.origin.start(call, head, body, stream=ask.stream)
+
+    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
+        """A GET of `path`, or of the list of models."""
+        if self._check_path is None:
+            return None
+        head = b"GET %b%b" % ((path or self._check_path).encode("ascii"), self._check_lines)
+        timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
+
+        def start() -> Call:
+            call = Call(ResponseReader("raw", max_body=MAX_CHECK), timeouts)
+            call.opening = self.origin.start(call, head, b"", stream=False)
+            return call
+
+        return (id(self.origin), head), start
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.origin.name}, {self.origin.host}:{self.origin.port})"

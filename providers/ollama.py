@@ -33,7 +33,14 @@ class OllamaUpstream(HTTPUpstream):
         max_body: int = 64 * 1024 * 1024,
     ) -> None:
         paths = {name: f"{base_path}{path}" for name, path in (*_NATIVE.items(), (_CHAT, _CHAT))}
-        super().__init__(origin=origin, paths=paths, timeouts=timeouts, api_key=api_key, max_body=max_body)
+        super().__init__(
+            origin=origin,
+            paths=paths,
+            timeouts=timeouts,
+            api_key=api_key,
+            models=f"{base_path}/api/tags",
+            max_body=max_body,
+        )
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what Ollama cannot be told."""

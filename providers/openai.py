@@ -51,6 +51,7 @@ class OpenAIUpstream(HTTPUpstream):
             timeouts=timeouts,
             api_key=api_key,
             key_header=key_header,
+            models=f"{base_path}/models{query}",
             max_body=max_body,
         )
         self._base_path = base_path

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from tollhouse.providers.affinity import rendezvous
+from tollhouse.providers.breaker import Breaker
+from tollhouse.providers.load import Load
+from tollhouse.providers.strategies import Strategy, Weighted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.call import Call
@@ -23,39 +29,54 @@ class Upstream(Protocol):
         Raises UpstreamCannot for what this upstream cannot be told.
         """
 
+    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
+        """What a health check asks, and what makes the call; None: there is nothing to be asked.
 
-@dataclass(frozen=True, slots=True)
+        Upstreams that would be asked the same need not all be. path: of the origin; None: what the provider has for it.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """An upstream under a public name. `model` is sent upstream; a "*" at its end stands for what the caller asked."""
+    """An upstream under a public name. `model` is sent upstream; a "*" at its end stands for what the caller asked.
+
+    `id` tells it from the others of its name, in metrics as well; a router fills in what is empty.
+    """
 
     name: str
     provider: str
     model: str
     upstream: Upstream
     weight: int = 1
+    id: str = ""
+    breaker: Breaker = field(default_factory=Breaker)
+    load: Load = field(default_factory=Load)
+
+    @property
+    def knows_model(self) -> bool:
+        """Whether the operator, not the caller, says what the model is called upstream."""
+        return not self.model.endswith("*")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     """The targets of one public name. `label` is that name (or pattern), a bounded value for metrics."""
 
     label: str
     targets: list[Target]
-    _turns: list[int] = field(default_factory=list)
-    _next: int = 0
+    strategy: Strategy = field(default_factory=Weighted)
 
-    def __post_init__(self) -> None:
-        # Interleaved by weight: 2:1 is taken as A B A, not A A B.
-        rounds = max(t.weight for t in self.targets)
-        self._turns = [i for r in range(rounds) for i, t in enumerate(self.targets) if t.weight > r]
+    def order(self, now: float, *, stream: bool = False, session: bytes | None = None) -> list[Target]:
+        """Targets that may be asked, in this order; none while all of them are cooling.
 
-    def order(self) -> Sequence[Target]:
-        """Targets to try, the one whose turn it is first."""
-        if len(self.targets) == 1:
-            return self.targets
-        turn = self._turns[self._next]
-        self._next = (self._next + 1) % len(self._turns)
-        return self.targets[turn:] + self.targets[:turn]
+        session: of requests that are to go to the same target as long as that is well.
+        """
+        able = [t for t in self.targets if t.breaker.is_quiet or t.breaker.admits(now)]
+        if len(able) < 2:
+            return able
+        if session is not None:
+            return rendezvous(able, session)
+        return self.strategy.order(able, now, stream=stream)
 
     def upstream_model(self, target: Target, model: str) -> str:
         """What `target` calls the model that the caller named `model`."""
@@ -65,19 +86,41 @@ class Group:
 
 
 class Router:
-    """Immutable once made; the turns of groups are the only state."""
+    """Finds groups. What changes while it works is in the targets and the strategies.
 
-    def __init__(self, targets: Iterable[Target]) -> None:
+    aliases: other names of models, "hidden" ones of which are not listed. strategy: makes the one of each group.
+    """
+
+    def __init__(
+        self,
+        targets: Iterable[Target],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        hidden: Iterable[str] = (),
+        strategy: Callable[[], Strategy] = Weighted,
+    ) -> None:
         by_name: dict[str, list[Target]] = {}
-        for target in targets:
+        for target in _named(targets):
             by_name.setdefault(target.name, []).append(target)
-        groups = {name: Group(name, members) for name, members in by_name.items()}
+        groups = {name: Group(name, members, strategy()) for name, members in by_name.items()}
+        self.groups = tuple(groups.values())
         self._exact = {name: group for name, group in groups.items() if not name.endswith("*")}
         patterns = sorted((name for name in groups if name.endswith("*")), key=len, reverse=True)
         self._patterns = [(name[:-1], groups[name]) for name in patterns]
+        # A model of that very name is not hidden by an alias.
+        self._aliases = {alias: model for alias, model in (aliases or {}).items() if alias not in self._exact}
+        self._hidden = frozenset(hidden)
+
+    @property
+    def targets(self) -> list[Target]:
+        return [target for group in self.groups for target in group.targets]
+
+    def named(self, model: str) -> str:
+        """The model that is meant: what an alias stands for, or `model` itself."""
+        return self._aliases.get(model, model)
 
     def resolve(self, model: str) -> Group | None:
-        """The group that serves `model`, or None."""
+        """The group that serves `model`, which is no alias; or None."""
         group = self._exact.get(model)
         if group is not None:
             return group
@@ -86,6 +129,25 @@ class Router:
                 return candidate
         return None
 
-    def models(self) -> list[tuple[str, str]]:
-        """Concrete public names with their provider, sorted; patterns have no list."""
-        return sorted((name, group.targets[0].provider) for name, group in self._exact.items())
+    def models(self) -> list[tuple[str, str, str]]:
+        """Concrete public names, what they stand for and their provider, sorted; patterns have no list."""
+        found = [(name, name, group.targets[0].provider) for name, group in self._exact.items()]
+        for alias, model in self._aliases.items():
+            group = self.resolve(model)
+            if group is not None and alias not in self._hidden:
+                found.append((alias, model, group.targets[0].provider))
+        return sorted(found)
+
+
+def _named(targets: Iterable[Target]) -> list[Target]:
+    """Each with an id: name and provider, and a number where that is not enough."""
+    given = list(targets)
+    many = Counter((target.name, target.provider) for target in given)
+    seen: Counter[tuple[str, str]] = Counter()
+    made = []
+    for target in given:
+        key = target.name, target.provider
+        seen[key] += 1
+        number = f"#{seen[key]}" if many[key] > 1 else ""
+        made.append(replace(target, id=target.id or f"{target.name}@{target.provider}{number}"))
+    return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tollhouse._native import END, FAULT, READY, Tokens
 from tollhouse.gateway.passthrough.answer import Answering
 from tollhouse.middlewares.exchange import exchange_of
+from tollhouse.middlewares.quota import Outcome
 from tollhouse.middlewares.quote import BYTES_PER_TOKEN, Quote
 from tollhouse.providers.call import SETTLED
 from tollhouse.providers.errors import UpstreamError
@@ -111,8 +112,9 @@ class PassThrough:
                 self.count(exchange, target, error.code)
                 if not (has_next and error.retryable):
                     raise
-                if outcome is not None:
-                    outcome.pass_over()
+                if not await self._lose(exchange):
+                    raise
+                outcome = exchange.outcome
                 continue
             try:
                 status = call.reader.status
@@ -125,6 +127,17 @@ class PassThrough:
                 return
             finally:
                 self._settle(passage, exchange, call)
+
+    async def _lose(self, exchange: Exchange) -> bool:
+        """What may have to be paid for nothing is put aside; False: then there is not enough for another attempt."""
+        charge, outcome = exchange.charge, exchange.outcome
+        if charge is not None and outcome is not None and outcome.may_be_billed:
+            hold = await charge.stage.reserve_another(exchange)
+            if hold is None:
+                return False
+            charge.stage.settle_another(exchange, hold, outcome)
+            exchange.outcome = Outcome()
+        return True
 
     async def _ask(
         self, passage: Passage, exchange: Exchange, way: Way, target: Target, name: str, payload: Payload

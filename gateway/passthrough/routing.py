@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
@@ -63,20 +64,21 @@ class Ways:
         if model is None:
             msg = "model is required"
             raise BadRequest(msg, param="model", code="missing_required_parameter")
-        group = self._router.resolve(model)
+        named = self._router.named(model)
+        group = self._router.resolve(named)
         if group is None:
             msg = f"the model {shown(model)} does not exist"
             raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
         principal = exchange.principal
-        if principal is not None and not principal.allows(model):
+        if principal is not None and not principal.allows(named):
             msg = f"this API key may not use the model {shown(model)}"
             raise Forbidden(msg, param="model", code="model_not_allowed")
-        able = [target for target in group.order() if _passes(target)]
+        able = [target for target in group.order(monotonic()) if _passes(target)]
         if not able:
             msg = f"the model {shown(model)} is not served at {passage.path}"
             raise BadRequest(msg, param="model", code="unsupported_endpoint", retry=False)
-        exchange.model, exchange.asked_model = group.label, model
-        return Way([(target, group.upstream_model(target, model)) for target in able], path, query)
+        exchange.model, exchange.asked_model = group.label, named
+        return Way([(target, group.upstream_model(target, named)) for target in able], path, query)
 
     async def _kept(self, passage: Passage, exchange: Exchange, payload: Payload, address: tuple[str, str]) -> Way:
         principal = exchange.principal

@@ -33,8 +33,9 @@ _STATUS, _PRICED, _TOKENS = (DETAIL.index(name) for name in ("status", "priced",
 _NO_TOKENS = (0,) * len(TOKENS)
 _UNKNOWN: tuple[Any, ...] = (*(None,) * _STATUS, "complete", True, *_NO_TOKENS)
 _KEPT = 100_000
-# A correction changes what a request has cost, but is no request.
-_REQUESTS = "sum(status != 'late')"
+# A correction changes what a request has cost, and so does an attempt whose answer did not come; neither is a request.
+_REQUESTS = "sum(status NOT IN ('late', 'attempt'))"
+_UNPRICED = "sum(NOT priced AND status NOT IN ('late', 'attempt'))"
 
 
 class Charge(NamedTuple):
@@ -113,7 +114,7 @@ class LedgerFile:
         sums = ", ".join(f"sum({name})" for name in TOKENS)
         group = f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}" if names else ""
         rows = self._db.execute(
-            f"SELECT {', '.join([*names, _REQUESTS])}, sum(amount), sum(NOT priced AND status != 'late'), {sums} "  # noqa: S608 - names from the list above
+            f"SELECT {', '.join([*names, _REQUESTS])}, sum(amount), {_UNPRICED}, {sums} "  # noqa: S608 - names from the list above
             f"FROM ledger JOIN series ON series.id = series WHERE at_ms >= ? AND at_ms < ? {group}",
             (since_ms or 0, until_ms if until_ms is not None else 1 << 62),
         )

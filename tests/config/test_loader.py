@@ -7,7 +7,6 @@ import pytest
 
 from tollhouse.config.loader import ConfigError, check, load, load_mapping
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import Allowance
 
 OWN = """
 store: embedded
@@ -86,22 +85,6 @@ def test_a_litellm_file_loads_as_it_is(tmp_path):
     assert settings.master_key == Secret("sk-master")
     assert any("aws_access_key_id: is needed" in warning for warning in settings.warnings)
     assert any(w.startswith("general_settings.database_url") for w in settings.warnings)
-
-
-def test_the_deployment_checklists_template_loads(tmp_path):
-    text = """
-routes: [{path: /v1/chat/completions, model: tollhouse/echo}]
-rate_limits: {requests_per_minute: 100}
-auth: {tokens: [sk-one, {name: two, token: sk-two, models: [tollhouse/echo]}]}
-fallbacks: [{primary: a, backup: b, condition: timeout}]
-health_checks: {require_backend_healthy: true}
-logging: {level: WARNING, prometheus: {enabled: true}}
-"""
-    settings = load(_write(tmp_path, text), {})
-    assert [(k.name, k.models) for k in settings.keys] == [("token-1", None), ("two", ("tollhouse/echo",))]
-    assert settings.log_level == "warning"
-    assert {w.split(":")[0] for w in settings.warnings} >= {"routes", "fallbacks", "health_checks"}
-    assert settings.key_default == Allowance(level="key", id="", rpm=100)
 
 
 def test_every_error_is_told_at_once_with_its_line_and_path(tmp_path):

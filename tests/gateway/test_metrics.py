@@ -13,7 +13,7 @@ from tests.support.client import CHAT, chat_body
 from tests.support.gateway import KEY, MASTER_KEY, NARROW_KEY, model
 from tests.support.upstream import ScriptedUpstream
 
-LABELS = {"route", "status", "model", "provider", "kind", "le"}
+LABELS = {"route", "status", "model", "provider", "kind", "le", "deployment", "cause", "from", "to", "won"}
 
 
 @pytest.fixture
@@ -52,6 +52,10 @@ async def test_all_names_have_the_prefix_and_no_label_is_a_callers(app):
         "gateway_requests_in_flight",
         "gateway_upstream_errors",
         "gateway_upstream_malformed_events",
+        "gateway_breaker_state",
+        "gateway_fallbacks",
+        "gateway_retries",
+        "gateway_hedges",
         "gateway_scan_findings",
         "gateway_quota_denied",
         "gateway_quota_store_unavailable",
@@ -101,7 +105,7 @@ async def test_upstream_errors_are_counted_by_kind(app):
         await app.chat("bad")
     await app.chat("up/close-at-once")
     errors = "gateway_upstream_errors_total"
-    assert await app.metric(errors, model="bad", provider="vllm", kind="http_500") == 2
+    assert await app.metric(errors, model="bad", provider="vllm", kind="http_500") == 6, "each is tried again twice"
     assert await app.metric(errors, model="up/*", provider="openai") == 1
     assert await app.metric("gateway_requests_total", status="502", model="up/*") == 1
 

@@ -42,13 +42,13 @@ def test_what_nothing_fits_is_not_found():
 
 
 def test_only_concrete_names_are_listed():
-    assert ROUTER.models() == [("alias", "p"), ("gpt-4o", "p")]
+    assert ROUTER.models() == [("alias", "alias", "p"), ("gpt-4o", "gpt-4o", "p")]
 
 
 def test_turns_go_by_weight_and_the_rest_follows_as_fallback():
     group = Router([_target("m", provider="a", weight=3), _target("m", provider="b")]).resolve("m")
     assert group is not None
-    orders = [[t.provider for t in group.order()] for _ in range(8)]
+    orders = [[t.provider for t in group.order(0.0)] for _ in range(8)]
     assert Counter(order[0] for order in orders) == {"a": 6, "b": 2}
     assert all(sorted(order) == ["a", "b"] for order in orders)
 

@@ -130,12 +130,12 @@ class Log:
 
 
 class ScriptedUpstream:
-    """Context manager: listens on a free port of the loopback interface while it is entered."""
+    """Context manager: listens on a free port of the loopback interface, or on `port`, while it is entered."""
 
-    def __init__(self, scripts: Mapping[str, Script]) -> None:
+    def __init__(self, scripts: Mapping[str, Script], *, port: int = 0) -> None:
         self.scripts = scripts
         self.log = Log()
-        self.port = 0
+        self.port = port
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="scripted-upstream", daemon=True)
@@ -169,7 +169,7 @@ class ScriptedUpstream:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(self._loop.create_server(lambda: _Wire(self), "127.0.0.1", 0))
+        server = self._loop.run_until_complete(self._loop.create_server(lambda: _Wire(self), "127.0.0.1", self.port))
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

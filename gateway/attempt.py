@@ -1,0 +1,234 @@
+"""One target, asked once: what is sent to it, what comes of that, and what it may cost."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter_ns
+from typing import TYPE_CHECKING
+
+from tollhouse._native import END, FAULT, READY
+from tollhouse.gateway.errors import stream_error_status, told_status
+from tollhouse.gateway.routing import shown as quoted
+from tollhouse.middlewares.quota import Outcome
+from tollhouse.providers import causes
+from tollhouse.providers.ask import Ask
+from tollhouse.providers.attempts import blame
+from tollhouse.providers.call import HIDDEN, SETTLED
+from tollhouse.providers.causes import Failure
+from tollhouse.providers.counting import counted
+from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.timeouts import Timeouts
+from tollhouse.providers.transport import StaleConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tollhouse.gateway.forward import Forwarder
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.providers.attempts import Try
+    from tollhouse.providers.call import Call
+
+_FIRST = READY | END | FAULT
+
+
+class Attempt:
+    """`call` is None until something was sent. `error` says why there is no answer, `body` is a whole one.
+
+    `outcome` is what it is settled by once it has been left.
+    """
+
+    __slots__ = (
+        "_forwarder",
+        "_has_left",
+        "_is_probe",
+        "_loop",
+        "body",
+        "call",
+        "error",
+        "exchange",
+        "leg",
+        "model",
+        "outcome",
+        "target",
+    )
+
+    def __init__(self, forwarder: Forwarder, exchange: Exchange, step: Try, loop: asyncio.AbstractEventLoop) -> None:
+        self._forwarder = forwarder
+        self._loop = loop
+        self.exchange = exchange
+        self.target = target = step.target
+        self.leg = step.leg
+        self.model = step.leg.group.upstream_model(target, step.leg.model)
+        self.outcome = Outcome()
+        self.call: Call | None = None
+        self.error: UpstreamError | None = None
+        self.body: bytes | None = None
+        self._has_left = False
+        self._is_probe = False if target.breaker.is_quiet else target.breaker.enter(monotonic())
+        target.load.in_flight += 1
+
+    async def run(self, keep_alive: Callable[[], Awaitable[None]]) -> Failure | None:
+        """Ask, and wait until an answer has begun (a stream) or is complete; what went wrong, or None.
+
+        keep_alive: called when the client has heard nothing for long.
+        """
+        sent = perf_counter_ns()
+        try:
+            call = await self._ask(keep_alive)
+            self.body = _whole(call)
+        except UpstreamError as error:
+            self.exchange.upstream_ns += perf_counter_ns() - sent
+            self.error = error
+            self._forwarder.count(self, error.code)
+            failure = self._failure(error)
+        else:
+            took = perf_counter_ns() - sent
+            self.exchange.upstream_ns += took
+            status = call.reader.status
+            if 200 <= status < 300:
+                self._is_well(took)
+                return None
+            failure = self._refusal(call, status)
+        if not self.target.breaker.is_quiet or failure.cause not in causes.HARMLESS:
+            blame(self.target, failure, monotonic())
+        return failure
+
+    def broke_off(self, error: UpstreamError) -> None:
+        """The answer has begun, and will not be complete."""
+        if error.retryable:
+            blame(self.target, self._failure(error), monotonic())
+
+    def leave(self) -> None:
+        """Nothing more is wanted: its upstream does not go on working for nobody. Harmless when repeated."""
+        if self._has_left:
+            return
+        self._has_left = True
+        call = self.call
+        if call is not None:
+            _take_down(self.outcome, call)
+            self._forwarder.drop(call)
+        self.target.load.in_flight -= 1
+        if self._is_probe:
+            self.target.breaker.leave()
+
+    async def _ask(self, keep_alive: Callable[[], Awaitable[None]]) -> Call:
+        mask = _FIRST if self.exchange.stream else SETTLED
+        for _ in range(2):
+            call = self._send()
+            if call.opening is not None:
+                await call.opening
+            self.outcome.asked = True
+            while not (call.flags & mask or await call.wait(mask, self._loop)):
+                await keep_alive()
+            # With events before the fault, the client gets those first.
+            if not call.flags & FAULT or call.flags & READY:
+                return call
+            error = call.cause()
+            if not isinstance(error, StaleConnection):
+                break
+        try:
+            raise error
+        finally:
+            # The error's traceback leads to this frame: without it in turn, both go as soon as they are done with.
+            del error, call
+
+    def _send(self) -> Call:
+        exchange = self.exchange
+        view = exchange.view
+        assert view is not None
+        if self.call is not None:
+            self._forwarder.drop(self.call)
+        name = self.model
+        most = exchange.charge.output if exchange.charge is not None else None
+        outcome = self.outcome
+        outcome.price = price = self._forwarder.price(self.target.provider, name, view.service_tier)
+        self.call = call = self._start(
+            Ask(
+                kind=exchange.kind or "",
+                view=view,
+                model=name,
+                stream=view.stream,
+                include_usage=view.include_usage,
+                max_output=most,
+                model_output=price.max_output if price is not None else None,
+                request_id=exchange.request_id,
+                headers=exchange.headers,
+                query=exchange.scope.get("query_string", b""),
+            )
+        )
+        outcome.provider = self.target.provider
+        outcome.upstream_model = name
+        if view.include_usage and price is not None:
+            call.reader.tell_cost(price)
+        if most is not None and view.stream:
+            call.reader.limit_output(most * view.choices)
+        self._forwarder.lifecycle.calls.add(call)
+        return call
+
+    def _start(self, ask: Ask) -> Call:
+        upstream = self.target.upstream
+        if ask.kind in upstream.kinds:
+            return upstream.start(ask)
+        if ask.kind == "count_tokens":
+            return counted(ask, Timeouts(), encoding=self._forwarder.encoding(ask.model))
+        msg = f"the model {quoted(self.leg.model)} is not served at {self.exchange.route}"
+        raise UpstreamCannot(msg, code="unsupported_endpoint", param="model")
+
+    def _is_well(self, took_ns: int) -> None:
+        target = self.target
+        if not target.breaker.is_quiet:
+            target.breaker.succeed(monotonic())
+        if self._forwarder.observes:
+            self._forwarder.observe(self, took_ns / 1e9)
+
+    def _refusal(self, call: Call, status: int) -> Failure:
+        """A complete answer that says no."""
+        status = told_status(status, self.body or b"")
+        self._forwarder.count(self, f"http_{status}")
+        cause = causes.of_status(status, self.body or b"", knows_model=self.target.knows_model)
+        if cause == causes.REQUEST:
+            return Failure(cause)
+        return Failure(cause, retry_after_s=causes.retry_after(call.reader.pick(causes.RETRY_AFTER)))
+
+    def _failure(self, error: UpstreamError) -> Failure:
+        if not error.retryable:
+            return Failure(causes.REQUEST)
+        if isinstance(error, UpstreamCannot):
+            return Failure(causes.UNSUPPORTED)
+        cause = causes.of_error(error)
+        call = self.call
+        if isinstance(error, UpstreamStreamError) and call is not None:
+            said = call.reader.error_event or b""
+            knows = self.target.knows_model
+            cause = causes.of_status(stream_error_status(said), said, knows_model=knows)
+            # Its stream is over before it began: what it says of itself is that it has not answered.
+            return Failure(causes.SERVER_ERROR if cause == causes.REQUEST else cause, may_be_billed=True)
+        return Failure(cause, may_be_billed=self.outcome.asked)
+
+
+def _take_down(outcome: Outcome, call: Call) -> None:
+    """What is known of an answer once nothing more will come."""
+    reader = call.reader
+    status = reader.status
+    outcome.tokens = reader.tokens
+    outcome.text_bytes = reader.text_bytes
+    outcome.refused = status >= 300 and bool(call.flags & END)
+    outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
+    # A stream whose choices have ended may still owe its usage.
+    is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
+    outcome.completed = outcome.answered and is_over and not call.flags & FAULT
+
+
+def _whole(call: Call) -> bytes | None:
+    """The body of an answer that is no stream. Raises UpstreamProtocolError for a success that is no JSON object."""
+    reader = call.reader
+    status = reader.status
+    if status == 200 and reader.is_event_stream:
+        return None
+    body = call.take()
+    if status >= 300 and call.hidden:
+        return body.replace(call.hidden, HIDDEN)
+    if 200 <= status < 300 and body.lstrip()[:1] != b"{":
+        msg = f"the upstream answered {status} without a JSON object"
+        raise UpstreamProtocolError(msg, code="upstream_protocol")
+    return body

@@ -1,0 +1,184 @@
+"""Who is asked next when a target has failed. Decides only: it neither sends nor waits, and is told the time."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+from tollhouse.providers.causes import (
+    AUTH,
+    BUSY,
+    CONNECTION,
+    OF_MODEL,
+    RATE_LIMIT,
+    REQUEST,
+    SERVER_ERROR,
+    UNSUPPORTED,
+    Failure,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tollhouse.providers.plan import Leg, Plan
+    from tollhouse.providers.retry import Policy, RetryBudget
+    from tollhouse.providers.router import Target
+
+_PASSING = frozenset({SERVER_ERROR, CONNECTION, RATE_LIMIT, BUSY})  # over in a moment, perhaps
+_ALIVE = OF_MODEL | {REQUEST}  # no fault of the target's, which has answered
+
+
+class Try(NamedTuple):
+    """One attempt. `is_retry`: its target has failed this request before: wait first, give the budget back after."""
+
+    target: Target
+    leg: Leg
+    wait_s: float = 0.0
+    is_retry: bool = False
+
+
+class Attempts:
+    """Of one request.
+
+    First the other targets of its group, then the groups of its fallbacks, then those again that may only have been
+    unlucky; with an eager policy the latter before the fallbacks. in_flight: requests under way in this process.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        policy: Policy,
+        budget: RetryBudget,
+        *,
+        in_flight: Callable[[], int],
+        kind: str = "",
+        stream: bool = False,
+        session: bytes | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._plan = plan
+        self._policy = policy
+        self._budget = budget
+        self._in_flight = in_flight
+        self._kind = kind
+        self._stream = stream
+        self._session = session
+        self._chance = chance
+        self._tried: list[Target] = []
+        self._leg = plan.first
+        self._retries = 0
+        self._failure = Failure(REQUEST)
+
+    def note(self, step: Try) -> None:
+        """Somebody was asked without asking here."""
+        self._tried.append(step.target)
+
+    def first(self, now: float, *, prefer: str | None = None) -> Try | None:
+        """Whom to ask; None: all of them are cooling. prefer: the id of a target that knows this request's past."""
+        plan = self._plan
+        order = self._order(plan.first, now)
+        if not order and plan.is_alone:
+            order = plan.first.group.targets  # nobody is better off if it is not asked
+        if not order:
+            cause = self._cooling_cause(now)
+            return self._elsewhere(cause, now) or self._elsewhere(None, now)
+        chosen = next((target for target in order if target.id == prefer), order[0])
+        return self._go(chosen, plan.first)
+
+    def another(self, now: float) -> Try | None:
+        """Somebody else of the same group, besides the one that is being asked."""
+        if len(self._tried) >= self._policy.max_attempts:
+            return None
+        target = self._untried(now)
+        return None if target is None else self._go(target, self._leg)
+
+    def after(self, failure: Failure, now: float) -> Try | None:
+        """Whom to ask once the last one has failed; None: nobody."""
+        if failure.cause == REQUEST or len(self._tried) >= self._policy.max_attempts:
+            return None
+        if failure.cause == UNSUPPORTED:
+            return self._sibling(failure.cause, now)
+        if failure.cause in OF_MODEL:
+            return self._elsewhere(failure.cause, now)
+        steps = [self._sibling, self._elsewhere, self._again_if]
+        if self._policy.is_eager:
+            steps = [self._sibling, self._again_if, self._elsewhere]
+        self._failure = failure
+        for step in steps:
+            found = step(failure.cause, now)
+            if found is not None:
+                return found
+        return None
+
+    def _sibling(self, _: str, now: float) -> Try | None:
+        target = self._untried(now)
+        return None if target is None else self._go(target, self._leg)
+
+    def _untried(self, now: float) -> Target | None:
+        order = self._order(self._leg, now)
+        return next((target for target in order if target not in self._tried), None)
+
+    def _elsewhere(self, cause: str | None, now: float) -> Try | None:
+        """A group that is there for this cause, or for any where nobody knows it."""
+        for leg in self._plan.backups:
+            if cause is not None and cause not in leg.causes:
+                continue
+            order = self._order(leg, now)
+            target = next((target for target in order if target not in self._tried), None)
+            if target is not None:
+                return self._go(target, leg)
+        return None
+
+    def _again_if(self, cause: str, now: float) -> Try | None:
+        failure = self._failure
+        target = self._tried[-1]
+        # What may have been paid for already is not bought twice from the same seller.
+        if cause not in _PASSING or failure.may_be_billed or self._retries >= self._policy.retries:
+            return None
+        if not (self._plan.is_alone or target.breaker.admits(now) or failure.retry_after_s is not None):
+            return None
+        wait_s = self._policy.wait_s(self._retries, failure.retry_after_s, self._chance())
+        if wait_s is None or not self._budget.take(self._in_flight()):
+            return None
+        self._retries += 1
+        self._tried.append(target)
+        return Try(target, self._leg, wait_s, is_retry=True)
+
+    def _order(self, leg: Leg, now: float) -> list[Target]:
+        """Those that can be asked this at all, as far as there are any."""
+        order = leg.group.order(now, stream=self._stream, session=self._session)
+        fitting = [target for target in order if self._kind in target.upstream.kinds]
+        return fitting or order
+
+    def _go(self, target: Target, leg: Leg) -> Try:
+        self._tried.append(target)
+        self._leg = leg
+        return Try(target, leg)
+
+    def _cooling_cause(self, now: float) -> str | None:
+        last = min(self._plan.first.group.targets, key=lambda target: target.breaker.wait_s(now))
+        return last.breaker.cause or None
+
+
+def blame(target: Target, failure: Failure, now: float) -> None:
+    """What a failure says of the target it happened at."""
+    cause = failure.cause
+    if cause in _ALIVE:
+        target.breaker.succeed(now)
+    elif cause in {BUSY, UNSUPPORTED}:
+        return
+    elif cause == AUTH:
+        target.breaker.cool(now, None, cause)
+    elif cause == RATE_LIMIT and failure.retry_after_s is not None:
+        target.breaker.cool(now, failure.retry_after_s, cause)
+    else:
+        target.breaker.fail(now, cause)
+
+
+def cooling(plan: Plan, now: float) -> tuple[float, bool]:
+    """Seconds until the first target may be asked again, and whether all of them are waiting for a rate limit."""
+    targets = [target for leg in (plan.first, *plan.backups) for target in leg.group.targets]
+    return (
+        min(target.breaker.wait_s(now) for target in targets),
+        all(target.breaker.cause == RATE_LIMIT for target in targets),
+    )

@@ -1,0 +1,125 @@
+"""Whether a deployment may be asked. It is told the time (seconds, any steady clock) and has no clock of its own.
+
+closed ── too many failures, or one that says enough ──> open ── its time is over ──> half-open
+half-open ── the one probe went well ──> closed; it did not ──> open
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+CLOSED, HALF_OPEN, OPEN = 0, 1, 2
+LONGEST_S = 3600.0  # an upstream that asks for more than that is asked again all the same
+
+
+class Breaker:
+    """Of one deployment.
+
+    More than `allowed_fails` failures within `window_s` open it for `cooldown_s`; then one request finds out how things
+    are while the others stay away. `cause` is what opened it last. `is_down`: a health check says so. is_off: only that
+    keeps requests away.
+    """
+
+    __slots__ = (
+        "_allowed_fails",
+        "_cooldown_s",
+        "_failures",
+        "_is_off",
+        "_is_probing",
+        "_window_s",
+        "cause",
+        "is_down",
+        "is_quiet",
+        "until",
+    )
+
+    def __init__(
+        self, *, allowed_fails: int = 3, window_s: float = 60.0, cooldown_s: float = 5.0, is_off: bool = False
+    ) -> None:
+        self._allowed_fails = allowed_fails
+        self._window_s = window_s
+        self._cooldown_s = cooldown_s
+        self._failures: deque[float] = deque(maxlen=allowed_fails + 1)
+        self._is_off = is_off
+        self._is_probing = False
+        self.until: float | None = None  # when it stops being open; None: it is closed
+        self.cause = ""
+        self.is_down = False
+        self.is_quiet = True  # nothing to ask and nothing to tell: closed, and no failure is remembered
+
+    def admits(self, now: float) -> bool:
+        """Whether a request may be sent."""
+        if self.is_down:
+            return False
+        return self.until is None or (now >= self.until and not self._is_probing)
+
+    def enter(self, now: float) -> bool:
+        """A request is about to be sent; True: it is the probe, of which the end has to be told whatever it is."""
+        if self.until is None or now < self.until or self._is_probing:
+            return False
+        self._is_probing = True
+        return True
+
+    def leave(self) -> None:
+        """The probe has ended without telling anything."""
+        self._is_probing = False
+
+    def succeed(self, now: float) -> None:
+        """An answer came. While it is open, that is news of before."""
+        if self.until is None:
+            if self._failures and now - self._failures[-1] > self._window_s:
+                self._failures.clear()
+                self.is_quiet = True
+        elif now >= self.until:
+            self._close()
+
+    def fail(self, now: float, cause: str) -> None:
+        """The deployment did not do its part."""
+        if self.until is not None:
+            if now >= self.until:
+                self.cool(now, self._cooldown_s, cause)
+            return
+        self.is_quiet = False
+        self._failures.append(now)
+        if len(self._failures) > self._allowed_fails and now - self._failures[0] <= self._window_s:
+            self.cool(now, self._cooldown_s, cause)
+
+    def cool(self, now: float, seconds: float | None, cause: str) -> None:
+        """Open it for so long, whatever came before; None: for its usual time."""
+        if self._is_off:
+            return
+        seconds = self._cooldown_s if seconds is None else min(seconds, LONGEST_S)
+        self.until = max(self.until or 0.0, now + seconds)
+        self.cause = cause
+        self.is_quiet = False
+        self._is_probing = False
+        self._failures.clear()
+
+    def check(self, *, is_up: bool) -> None:
+        """What a health check has found out."""
+        self.is_down = not is_up
+        if self.is_down:
+            self.is_quiet = False
+            self.cause = "connection"
+        elif self.until is None and not self._failures:
+            self.is_quiet = True
+
+    def wait_s(self, now: float) -> float:
+        """How long until a request may be sent, as far as that is known."""
+        if self.is_down:
+            return self._cooldown_s
+        return 0.0 if self.until is None else max(0.0, self.until - now)
+
+    def state(self, now: float) -> int:
+        """CLOSED, HALF_OPEN or OPEN, for those who look on."""
+        if self.is_down:
+            return OPEN
+        if self.until is None:
+            return CLOSED
+        return OPEN if now < self.until else HALF_OPEN
+
+    def _close(self) -> None:
+        self.until = None
+        self._is_probing = False
+        self._failures.clear()
+        self.is_quiet = not self.is_down

@@ -1,0 +1,104 @@
+"""Why an upstream did not serve a request, in the words that fallbacks are configured with."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from tollhouse.providers.errors import (
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+TIMEOUT = "timeout"  # it was silent for too long, or said 408 or 504
+RATE_LIMIT = "rate_limit"  # 429
+SERVER_ERROR = "server_error"  # 5xx, or an answer that makes no sense
+CONNECTION = "connection"  # no connection, or it was lost
+AUTH = "auth"  # 401, 403 or 404: the deployment is set up wrongly
+CONTEXT_WINDOW = "context_window"  # the prompt is too long for this model
+CONTENT_POLICY = "content_policy"  # the provider will not answer this
+BUSY = "busy"  # the gateway's own limit of requests to this upstream
+REQUEST = "request"  # the caller's own mistake
+UNSUPPORTED = "unsupported"  # the deployment has no words for what was asked
+
+GENERAL = frozenset({TIMEOUT, RATE_LIMIT, SERVER_ERROR, CONNECTION, AUTH, BUSY})
+EVERY = GENERAL | {CONTEXT_WINDOW, CONTENT_POLICY}
+OF_MODEL = frozenset({CONTEXT_WINDOW, CONTENT_POLICY})  # another deployment of the same model would say the same
+HARMLESS = OF_MODEL | {REQUEST, BUSY, UNSUPPORTED}  # they say nothing against the deployment
+RETRY_AFTER = (b"retry-after-ms", b"retry-after")
+_LOST = frozenset({"upstream_lost", "upstream_truncated"})
+_MISCONFIGURED = frozenset({401, 403, 404})
+
+_CONTEXT = re.compile(
+    rb"context_length_exceeded|context_window_exceeded|string_above_max_length"
+    rb"|maximum context length|context window|prompt is too long|input is too long|input length and .?max_tokens"
+    rb"|exceeds? the (?:maximum|limit)[^.\"]{0,40}tokens|too many (?:input )?tokens|input token count",
+    re.IGNORECASE,
+).search
+_POLICY = re.compile(
+    rb"content_policy_violation|content_filter|ResponsibleAIPolicyViolation|content management policy|safety system"
+    rb"|moderation_blocked|PROHIBITED_CONTENT",
+    re.IGNORECASE,
+).search
+
+
+class Failure(NamedTuple):
+    """What went wrong with one attempt.
+
+    may_be_billed: the upstream was asked and did not refuse, so it may have worked. retry_after_s: it says when to come
+    back.
+    """
+
+    cause: str
+    may_be_billed: bool = False
+    retry_after_s: float | None = None
+
+
+def of_status(status: int, body: bytes, *, knows_model: bool) -> str:
+    """Why an answer with this status, which is no 2xx, is none.
+
+    knows_model: the operator named the model, so that a 404 is not the caller's doing.
+    """
+    if status < 400:
+        return AUTH
+    if status in {408, 504}:
+        return TIMEOUT
+    if status == 429:
+        return RATE_LIMIT
+    if status >= 500:
+        return SERVER_ERROR
+    if status in {400, 413, 422}:
+        if _CONTEXT(body):
+            return CONTEXT_WINDOW
+        return CONTENT_POLICY if _POLICY(body) else REQUEST
+    return AUTH if status in _MISCONFIGURED and (knows_model or status != 404) else REQUEST
+
+
+def of_error(error: UpstreamError) -> str:
+    """Why there was no answer at all."""
+    if isinstance(error, UpstreamTimeout):
+        return TIMEOUT
+    if isinstance(error, UpstreamBusy):
+        return BUSY
+    if isinstance(error, UpstreamUnreachable) or (isinstance(error, UpstreamProtocolError) and error.code in _LOST):
+        return CONNECTION
+    return SERVER_ERROR
+
+
+def retry_after(headers: Collection[tuple[bytes, bytes]]) -> float | None:
+    """Seconds by `retry-after-ms` or `retry-after`; a date, which nobody sends, is not read."""
+    given = dict(headers)
+    for name, scale in zip(RETRY_AFTER, (1000.0, 1.0), strict=True):
+        try:
+            seconds = float(given[name]) / scale
+        except (KeyError, ValueError):
+            continue
+        if 0.0 <= seconds < 1e6:
+            return seconds
+    return None

@@ -1,0 +1,38 @@
+"""Everybody who may come to serve a request: known before it is charged, so that the dearest of them is paid for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tollhouse.providers.router import Group, Target
+
+
+class Leg(NamedTuple):
+    """A group, under the name by which it is asked; `causes` of failure that lead to it."""
+
+    group: Group
+    model: str
+    causes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Where a request goes, and then where else. One object for all requests that are alike."""
+
+    first: Leg
+    backups: tuple[Leg, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """There is one target, and nobody else."""
+        return not self.backups and len(self.first.group.targets) == 1
+
+    def pairs(self) -> Iterator[tuple[Target, str]]:
+        """All targets, each with what it calls the model."""
+        for leg in (self.first, *self.backups):
+            for target in leg.group.targets:
+                yield target, leg.group.upstream_model(target, leg.model)
