@@ -144,15 +144,15 @@ class Answer:
         is_first = exchange.kind == "responses"
         while True:
             chunk = call.take(CHUNK)
+            if is_first and chunk:
+                is_first = False
+                self._forwarder.remember(exchange, self._attempt, chunk)
             flags = call.flags
             if not flags & READY:
                 if reader.ended and not flags & END:
                     flags = await self._end_of_body()
                 if flags & SETTLED:
                     break
-            if is_first and chunk:
-                is_first = False
-                self._forwarder.remember(exchange, self._attempt, chunk)
             if scan is not None and chunk:
                 chunk = scan.feed(chunk)
             if chunk:

@@ -223,8 +223,10 @@ async def _stored(peer):
     answer["usage"] = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
     if peer.seen.json.get("stream"):
         await peer.stream_head()
-        for kind in ("response.created", "response.completed"):
-            data = orjson.dumps({"type": kind, "sequence_number": 0, "response": answer})
+        for at, (kind, status) in enumerate((("created", "in_progress"), ("completed", "completed"))):
+            kind = f"response.{kind}"  # noqa: PLW2901
+            now = answer | {"status": status}
+            data = orjson.dumps({"type": kind, "sequence_number": at, "response": now})
             await peer.chunk(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
         await peer.end()
     else:
