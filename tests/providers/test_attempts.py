@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.providers.attempts import Attempts, Try, blame, cooling
+from tollhouse.providers.attempts import Attempts, blame, cooling
 from tollhouse.providers.causes import EVERY, GENERAL, Failure
 from tollhouse.providers.echo import EchoUpstream
-from tollhouse.providers.plan import Leg, Plan
+from tollhouse.providers.plan import Leg, Plan, Try
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
