@@ -307,11 +307,16 @@ def test_what_would_be_missed_is_refused_before_anybody_is_asked(client, provide
         assert len(providers[model].asked) == before
 
 
-@pytest.mark.parametrize("model", ["gemini", "bedrock"])
-def test_endpoints_that_a_provider_does_not_have_are_a_clear_400(client, model):
+def test_an_endpoint_that_a_provider_does_not_have_is_a_clear_400(client):
     with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(model=model, prompt="hello")
-    assert model in caught.value.message
+        client.embeddings.create(model="bedrock", input="hello")
+    assert "bedrock" in caught.value.message
+    assert "/v1/embeddings" in caught.value.message
+
+
+@pytest.mark.parametrize("model", ["gemini", "bedrock"])
+def test_a_prompt_is_completed_by_models_that_converse(client, model):
+    assert client.completions.create(model=model, prompt="hello").choices[0].text == GREETING
 
 
 def test_embeddings_of_ollama_pass_as_they_are(client, providers):
