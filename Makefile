@@ -25,7 +25,7 @@ serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the ga
 	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
 	exec $(BIN)/tollhouse serve --port $(PORT)
 
-test: $(VENV)/.dev $(VENV)/.native $(NODE) system ## Install what the tests need and run all of them
+test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) system ## Install what the tests need and run all of them
 	@echo "== Rust tests"
 	@# The binding holds conversions only and cannot be linked without an interpreter: the Python tests are its tests.
 	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
@@ -95,7 +95,9 @@ lock: ## Write the locks in requirements/ anew (LOCK=--upgrade moves every versi
 			--no-annotate --no-header $(LOCK) $$([ $$name = runtime ] || echo "-c runtime.txt") \
 			$$([ $$name = dev ] && echo "-c build.txt") \
 			$$([ $$name = build ] || echo ../pyproject.toml) $$([ $$name = runtime ] || echo $$name.in) -o $$name.txt; \
-	done
+	done; \
+	../build/lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header $(LOCK) peers.in -o peers.txt
 
 clean: ## Remove everything that was built or installed; state in .tollhouse stays
 	@rm -rf $(VENV) target dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
@@ -122,6 +124,13 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/.runtime
 $(VENV)/.native: $(RUST_SOURCES) $(if $(EXTENSION),,FORCE) | $(VENV)/.runtime
 	@echo "== building the extension"
 	@$(RUST) out=$$(PIP_NO_INDEX=1 $(BIN)/maturin develop -q --release --locked 2>&1) || { echo "$$out" >&2; exit 1; }
+	@touch $@
+
+# Clients of other makers want other versions of what they share with us.
+$(VENV)/peers/.installed: requirements/peers.txt | $(VENV)/.created
+	@echo "== installing other makers' clients"
+	@PYTHON="$(PYTHON)" scripts/make-venv.sh $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip --disable-pip-version-check --no-input -q install --require-hashes -r requirements/peers.txt
 	@touch $@
 
 tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json

@@ -5,13 +5,16 @@ Parameters have LiteLLM's names; what they leave open comes from the environment
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tollhouse.config.environment import first
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import AwsAccess
+from tollhouse.config.settings import AwsAccess, GoogleAccount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +31,8 @@ class Report(Protocol):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}").fullmatch
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,62}").fullmatch
 _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?").fullmatch
+# The signed claim goes to Google, or in tests to this machine.
+_TOKEN_URI = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com/[\w/.-]*|http://127\.0\.0\.1:\d+/\w*").fullmatch
 _UNDATED = frozenset({"v1", "preview", "latest"})
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+").fullmatch
 _REGIONAL = re.compile(r"(?P<region>[a-z]{2}(-[a-z]+)+-\d)/(?P<model>.+)").fullmatch
@@ -44,6 +49,7 @@ class Access(NamedTuple):
     api_version: str | None = None
     bearer: bool = False
     aws: AwsAccess | None = None
+    google: GoogleAccount | None = None
 
 
 def bedrock(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:
@@ -90,12 +96,18 @@ def _runtime(region: str) -> str:
 
 
 def vertex_ai(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:
-    """A project, a location and an access token; None if `report` was told what is missing."""
+    """A project, a location, and an access token or a service account; None if `report` was told what is missing."""
     api_key = given("api_key") or first(environ, "VERTEX_ACCESS_TOKEN")
+    credentials = given("vertex_credentials") or first(environ, "GOOGLE_APPLICATION_CREDENTIALS")
+    account = None
     if api_key is None:
-        message = "is needed: an access token (or VERTEX_ACCESS_TOKEN); this version makes none of vertex_credentials"
-        report("api_key", message, warning=True)
-        return None
+        if credentials is None:
+            message = "is needed: a service account's file (or GOOGLE_APPLICATION_CREDENTIALS), or a token as api_key"
+            report("vertex_credentials", message, warning=True)
+            return None
+        account = _account(credentials, report)
+        if account is None:
+            return None
     project = given("vertex_project") or first(environ, "VERTEXAI_PROJECT", "GOOGLE_CLOUD_PROJECT")
     location = given("vertex_location") or first(environ, "VERTEXAI_LOCATION", "GOOGLE_CLOUD_LOCATION") or "global"
     if project is None or _PROJECT(project) is None:
@@ -107,7 +119,35 @@ def vertex_ai(model: str, given: Given, report: Report, environ: Mapping[str, st
     host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
     base = (given("api_base") or f"https://{host}").rstrip("/")
     path = f"/v1/projects/{project}/locations/{location}/publishers/google"
-    return Access(model, f"{base}{path}", api_key, bearer=True)
+    return Access(model, f"{base}{path}", api_key, bearer=True, google=account)
+
+
+def _account(credentials: str, report: Report) -> GoogleAccount | None:
+    """The service account of a file, or of its content."""
+    if find_spec("cryptography") is None:
+        report("vertex_credentials", "needs the package cryptography: pip install 'tollhouse[vertex]'")
+        return None
+    try:
+        text = credentials if credentials.lstrip().startswith("{") else Path(credentials).read_text(encoding="utf-8")
+        fields = json.loads(text)
+    except (OSError, ValueError):
+        fields = None
+    if not isinstance(fields, dict) or fields.get("type") != "service_account":
+        report("vertex_credentials", "must be the JSON file of a service account's key, or its content")
+        return None
+    email, key = fields.get("client_email"), fields.get("private_key")
+    uri = fields.get("token_uri") or "https://oauth2.googleapis.com/token"
+    if not (isinstance(email, str) and isinstance(key, str) and _TOKEN_URI(str(uri))):
+        report("vertex_credentials", "must have client_email, private_key and a token_uri")
+        return None
+    key_id = fields.get("private_key_id")
+    key_id = key_id if isinstance(key_id, str) else ""
+    return GoogleAccount(
+        client_email=email,
+        private_key=Secret(key),
+        token_uri=str(uri),
+        key_id=key_id if isinstance(key_id, str) else "",
+    )
 
 
 def azure(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:

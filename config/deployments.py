@@ -118,6 +118,7 @@ def _from_entry(
         api_version=access.api_version,
         bearer=access.bearer,
         aws=access.aws,
+        google=access.google,
         weight=params.weight or 1,
         rpm=params.rpm,
         tpm=params.tpm,
@@ -151,7 +152,7 @@ def _access(
         document.report(where, f"the provider {provider} needs an api_base")
         return None
     key = access.api_key or params.api_key
-    if key is None and access.aws is None:
+    if key is None and access.aws is None and access.google is None:
         key = first(environ, *row["keys"])
     return access._replace(base=_completed(provider, base, where, document, access), api_key=key)
 
@@ -218,6 +219,7 @@ def from_environment(environ: Mapping[str, str], document: Document, timeouts: T
                 api_version=access.api_version,
                 bearer=access.bearer,
                 aws=access.aws,
+                google=access.google,
                 timeouts=timeouts,
             )
         )
@@ -240,7 +242,7 @@ def _ambient(provider: str, row: dict[str, Any], environ: Mapping[str, str], doc
         if found is None:
             return None
         access = found._replace(api_key=found.api_key or key)
-    has_access = access.api_key or access.aws or (own and not row["keys"])
+    has_access = access.api_key or access.aws or access.google or (own and not row["keys"])
     if access.base is None or not has_access:
         return None
     return access._replace(base=_completed(provider, access.base, (variable,), document, access))

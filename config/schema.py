@@ -40,6 +40,7 @@ class LiteLLMParams(Part):
     aws_bedrock_runtime_endpoint: str | None = None
     vertex_project: str | None = None
     vertex_location: str | None = None
+    vertex_credentials: str | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
     rpm: Count | None = None

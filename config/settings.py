@@ -37,6 +37,16 @@ class AwsAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class GoogleAccount:
+    """A service account, by the file with its key."""
+
+    client_email: str
+    private_key: Secret  # PEM
+    token_uri: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream that serves `model_name`; several may share a name."""
 
@@ -48,6 +58,7 @@ class Deployment:
     api_version: str | None = None
     bearer: bool = False  # api_key is an access token, of Entra or of Google Cloud
     aws: AwsAccess | None = None
+    google: GoogleAccount | None = None
     weight: int = 1  # share of what its name is asked
     rpm: int | None = None
     tpm: int | None = None

@@ -13,12 +13,13 @@ from tollhouse.providers import strategies
 from tollhouse.providers.affinity import Remembered
 from tollhouse.providers.bedrock import AwsKeys
 from tollhouse.providers.breaker import Breaker
+from tollhouse.providers.google import ServiceAccount
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from tollhouse.config.settings import AwsAccess, Settings
+    from tollhouse.config.settings import AwsAccess, GoogleAccount, Settings
     from tollhouse.gateway.pricing import Pricing
     from tollhouse.providers.factory import UpstreamFactory
 
@@ -88,6 +89,7 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
                 api_version=deployment.api_version,
                 bearer=deployment.bearer,
                 aws=_aws_keys(deployment.aws),
+                google=_service_account(deployment.google),
                 timeouts=Timeouts(
                     connect_s=deployment.timeouts.connect_s,
                     first_event_s=deployment.timeouts.first_event_s,
@@ -116,4 +118,15 @@ def _aws_keys(access: AwsAccess | None) -> AwsKeys | None:
         secret_access_key=access.secret_access_key.reveal(),
         region=access.region,
         session_token=access.session_token.reveal() if access.session_token else None,
+    )
+
+
+def _service_account(account: GoogleAccount | None) -> ServiceAccount | None:
+    if account is None:
+        return None
+    return ServiceAccount(
+        client_email=account.client_email,
+        private_key=account.private_key.reveal(),
+        token_uri=account.token_uri,
+        key_id=account.key_id,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.ask import TRACED
+from tollhouse.providers.ask import CONVERSATIONS, TRACED
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _BETA = "?beta=true"  # which Anthropic's own clients add where they ask for wha
 class AnthropicUpstream(HTTPUpstream):
     """One deployment of a server that speaks like Anthropic."""
 
-    kinds = frozenset({"messages", "count_tokens", "chat", "responses"})
+    kinds = CONVERSATIONS | {"count_tokens"}
 
     def __init__(
         self,

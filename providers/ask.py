@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestView
 
 TRACED = (b"traceparent", b"tracestate")
-CONVERSATIONS = frozenset({"chat", "messages", "responses"})  # kinds that can be told in every dialect of conversations
+# Kinds that can be told in every dialect of conversations; of completions those with one prompt.
+CONVERSATIONS = frozenset({"chat", "completions", "messages", "responses"})
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to

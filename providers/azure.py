@@ -40,6 +40,7 @@ class AzureUpstream(OpenAIUpstream):
             timeouts=timeouts,
             api_key=api_key,
             key_header=key_header,
+            provider="azure",
             max_body=max_body,
         )
         self._base_path = base_path

@@ -13,6 +13,7 @@ from tollhouse.providers.bedrock import AwsKeys, BedrockUpstream
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.echo import EchoUpstream
 from tollhouse.providers.gemini import GeminiUpstream
+from tollhouse.providers.google import AccessTokens, ServiceAccount
 from tollhouse.providers.ollama import OllamaUpstream
 from tollhouse.providers.openai import OpenAIUpstream
 from tollhouse.providers.transport import Origin
@@ -38,6 +39,7 @@ class UpstreamFactory:
     def __init__(self, *, max_in_flight: int = 256, queue_wait_s: float = 1.0) -> None:
         self._deadlines = Deadlines()
         self._origins: dict[tuple[str, str, int], Origin] = {}
+        self._accounts: dict[ServiceAccount, AccessTokens] = {}
         self._max_in_flight = max_in_flight
         self._queue_wait_s = queue_wait_s
 
@@ -51,6 +53,7 @@ class UpstreamFactory:
         api_version: str | None = None,
         bearer: bool = False,
         aws: AwsKeys | None = None,
+        google: ServiceAccount | None = None,
     ) -> Upstream:
         """An upstream of this provider; "tollhouse" is the built-in model. Raises ValueError for an unusable base.
 
@@ -70,7 +73,10 @@ class UpstreamFactory:
             return BedrockUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, keys=aws)
         if provider == "vertex_ai" or (provider == "gemini" and not path.endswith("/openai")):
             token = bearer or provider == "vertex_ai"
-            return GeminiUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, bearer=token)
+            tokens = self._tokens(google, timeouts) if google is not None else None
+            return GeminiUpstream(
+                origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, bearer=token, tokens=tokens
+            )
         if provider == "ollama" and not path.endswith("/v1"):
             return OllamaUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
         key_header = "api-key" if provider == "azure" and not bearer else "authorization"
@@ -89,8 +95,23 @@ class UpstreamFactory:
             timeouts=timeouts,
             api_key=api_key,
             key_header=key_header,
+            provider=provider,
             query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
         )
+
+    def _tokens(self, account: ServiceAccount, timeouts: Timeouts) -> AccessTokens:
+        """One for all deployments of an account."""
+        found = self._accounts.get(account)
+        if found is None:
+            url = urlsplit(account.token_uri)
+            host = url.hostname or ""
+            found = self._accounts[account] = AccessTokens(
+                account,
+                origin=self._origin("google", url.scheme, host, url.port or _DEFAULT_PORT[url.scheme]),
+                path=url.path or "/",
+                timeouts=timeouts,
+            )
+        return found
 
     def close(self) -> None:
         """Close idle connections."""

@@ -10,7 +10,7 @@ from tollhouse.providers.call import Call
 from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.transport import Origin
@@ -79,17 +79,24 @@ class HTTPUpstream:
 
         lines: whole header lines (each with its CRLF) to send along.
         """
+        call = self._call(reader, warnings)
+        call.opening = self._begin(call, ask, path, body, lines)
+        return call
+
+    def _call(self, reader: ResponseReader, warnings: tuple[str, ...]) -> Call:
         call = Call(reader, self._timeouts)
         call.hidden = self._key
         call.warnings = warnings
+        return call
+
+    def _begin(self, call: Call, ask: Ask, path: str, body: bytes, lines: bytes) -> Awaitable[None] | None:
         head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
             self._heads.get(path) or self._head(path),
             ask.request_id.encode("ascii"),
             lines,
             len(body),
         )
-        call.opening = self.origin.start(call, head, body, stream=ask.stream)
-        return call
+        return self.origin.start(call, head, body, stream=ask.stream)
 
     def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
         """A GET of `path`, or of the list of models."""

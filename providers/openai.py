@@ -28,7 +28,7 @@ _FORWARDED = (b"openai-beta", b"idempotency-key", *TRACED)
 class OpenAIUpstream(HTTPUpstream):
     """One deployment of a server that speaks like OpenAI. What speaks otherwise is translated to chat.
 
-    passes: what is no conversation can be asked of it, too.
+    provider: whose deployment it is; several may share an origin. passes: it can be asked for what is no conversation.
     """
 
     passes = True
@@ -42,6 +42,7 @@ class OpenAIUpstream(HTTPUpstream):
         api_key: str | None = None,
         key_header: str = "authorization",
         query: str = "",
+        provider: str | None = None,
         max_body: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(
@@ -55,7 +56,7 @@ class OpenAIUpstream(HTTPUpstream):
         )
         self._base_path = base_path
         self._query = query.removeprefix("?")
-        is_openai = origin.name in {"openai", "azure"}
+        is_openai = (provider or origin.name) in {"openai", "azure"}
         self._dialect = "openai" if is_openai else "chat"
         # Newer models of OpenAI's take nothing else.
         self._chat_limit = "max_completion_tokens" if is_openai else None

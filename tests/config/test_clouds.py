@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from tollhouse.config.loader import load, load_mapping
 from tollhouse.config.problems import ConfigError
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import AwsAccess, Deployment, Settings
+from tollhouse.config.settings import AwsAccess, Deployment, GoogleAccount, Settings
 
-KEYS = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
+KEYS: dict[str, Any] = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
 
 
 def _settings(model: str, environ: dict[str, str] | None = None, **params: Any) -> Settings:
@@ -107,6 +108,49 @@ def test_vertex_has_its_project_and_place_in_the_path():
         _settings("vertex_ai/gemini-2.5-pro", api_key="ya29.x")
     with pytest.raises(ConfigError, match="vertex_location: must be"):
         _settings("vertex_ai/gemini-2.5-pro", vertex_project="p", vertex_location="a/b", api_key="ya29.x")
+
+
+ACCOUNT = {
+    "type": "service_account",
+    "client_email": "g@p.iam.gserviceaccount.com",
+    "private_key": "-----BEGIN PRIVATE KEY-----\nsecret\n",
+    "private_key_id": "k1",
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
+
+
+def test_a_service_account_comes_from_its_file_or_as_text(tmp_path):
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps(ACCOUNT))
+    for credentials in (str(path), json.dumps(ACCOUNT)):
+        made = _one("vertex_ai/gemini-2.5-pro", vertex_project="p", vertex_credentials=credentials)
+        assert made.api_key is None
+        assert made.google == GoogleAccount(
+            client_email="g@p.iam.gserviceaccount.com",
+            private_key=Secret(ACCOUNT["private_key"]),
+            token_uri="https://oauth2.googleapis.com/token",
+            key_id="k1",
+        )
+        assert "secret" not in repr(made)
+    environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(path), "GOOGLE_CLOUD_PROJECT": "p"}
+    assert "vertex_ai/*" in {d.model_name for d in load(None, environ).deployments}
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "/no/such/file",
+        "{",
+        json.dumps(ACCOUNT | {"type": "authorized_user"}),
+        json.dumps(ACCOUNT | {"private_key": None}),
+        json.dumps(ACCOUNT | {"token_uri": "https://evil.example/token"}),
+        json.dumps(ACCOUNT | {"token_uri": "https://evil.example/a.googleapis.com/token"}),
+    ],
+)
+def test_what_is_no_service_account_is_named_and_not_shown(credentials):
+    with pytest.raises(ConfigError, match="vertex_credentials: must") as caught:
+        _settings("vertex_ai/gemini-2.5-pro", vertex_project="p", vertex_credentials=credentials)
+    assert "PRIVATE" not in str(caught.value)
 
 
 def test_other_publishers_models_on_vertex_are_left_out():

@@ -55,7 +55,7 @@ class TestAnthropic:
         if stream:
             with client.messages.stream(model=CLAUDE, max_tokens=99, messages=HELLO) as events:
                 assert "".join(events.text_stream) == "The weather is wörld 😀"
-                message = events.get_final_message()
+                message: Message = events.get_final_message()
         else:
             message = client.messages.create(model=CLAUDE, max_tokens=99, messages=HELLO)
         expected = anthropic_scripts.message(CLAUDE)

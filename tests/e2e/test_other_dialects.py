@@ -1,4 +1,4 @@
-"""OpenAI's client through the gateway to providers that speak other dialects: Gemini, Bedrock, Ollama, classic Azure."""
+"""OpenAI's and Anthropic's clients through the gateway to providers of other dialects: Gemini, Bedrock, Ollama."""
 
 from __future__ import annotations
 
@@ -71,8 +71,13 @@ def gateway(providers: dict[str, Provider]) -> Iterator[Gateway]:
         _params(f"bedrock/converse/{CLAUDE}", name="bedrock", **keys),
         _params(f"bedrock/{PROFILE}", name="bedrock-profile", **keys),
         _params(f"bedrock/{CLAUDE}", name="bedrock-badly-keyed", **keys | {"aws_secret_access_key": "wrong"}),
-        _params(f"bedrock/{CLAUDE}", name="bedrock-bearer", api_base=keys["api_base"], aws_region_name="eu-west-1",
-                api_key=aws.API_KEY),
+        _params(
+            f"bedrock/{CLAUDE}",
+            name="bedrock-bearer",
+            api_base=keys["api_base"],
+            aws_region_name="eu-west-1",
+            api_key=aws.API_KEY,
+        ),
         _params("ollama/llama3.2", name="ollama", api_base=providers["ollama"].url),
     ]
     prices = {"ollama/*": {"input": "0.01", "output": "0.02"}}
@@ -84,6 +89,11 @@ def gateway(providers: dict[str, Provider]) -> Iterator[Gateway]:
 def client(gateway: Gateway) -> Iterator[OpenAI]:
     with OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0, timeout=10) as made:
         yield made
+
+
+def _body(error: openai.APIError | anthropic.APIError) -> dict[str, Any]:
+    assert isinstance(error.body, dict)
+    return error.body
 
 
 def _user(text: str) -> list[ChatCompletionMessageParam]:
@@ -209,8 +219,8 @@ def test_errors_have_the_status_and_the_words_of_the_provider(client, model, err
         with pytest.raises(error) as caught:
             client.chat.completions.create(model=model, messages=_user(Say.THROTTLE), stream=stream)
         assert words in caught.value.message
-        assert caught.value.body["code"] == code
-        assert {"message", "type", "param", "code"} <= set(caught.value.body)
+        assert _body(caught.value)["code"] == code
+        assert {"message", "type", "param", "code"} <= set(_body(caught.value))
 
 
 @pytest.mark.parametrize("model", ["gemini", "bedrock"])
@@ -223,22 +233,22 @@ def test_a_malformed_call_is_an_error_and_never_an_answer(client, model):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("say", [Say.FAIL, Say.BREAK])
 def test_a_stream_that_fails_in_the_middle_raises(client, model, say):
-    with pytest.raises(openai.APIError) as caught, client.chat.completions.create(
-        model=model, messages=_user(say), stream=True
-    ) as stream:
-        text = ""
-        for chunk in stream:
-            text += chunk.choices[0].delta.content or ""
-            assert chunk.choices[0].finish_reason is None
+    text = ""
+    with client.chat.completions.create(model=model, messages=_user(say), stream=True) as stream:
+        chunks = iter(stream)
+        with pytest.raises(openai.APIError) as caught:  # noqa: PT012 - the last of them
+            while chunk := next(chunks):
+                text += chunk.choices[0].delta.content or ""
+                assert chunk.choices[0].finish_reason is None
     assert text == WORDS[0]
-    assert caught.value.body["code"]
+    assert _body(caught.value)["code"]
 
 
 @pytest.mark.parametrize("model", ["gemini-badly-keyed", "bedrock-badly-keyed"])
 def test_refused_credentials_are_no_fault_of_the_caller_and_are_not_shown(client, model):
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model=model, messages=_user("hello"))
-    assert (caught.value.status_code, caught.value.body["code"]) == (502, "upstream_auth")
+    assert (caught.value.status_code, _body(caught.value)["code"]) == (502, "upstream_auth")
     told = caught.value.response.text + str(caught.value.response.headers)
     for secret in ("AIza", aws.SESSION_TOKEN, aws.SECRET_KEY, aws.ACCESS_KEY):
         assert secret not in told
@@ -270,7 +280,7 @@ def test_the_key_is_never_in_the_url_and_the_callers_key_goes_nowhere(client, ga
 
 
 def test_what_cannot_be_told_is_named_in_a_header(client):
-    cases = {
+    cases: dict[str, tuple[str, dict[str, Any]]] = {
         "gemini": ("logit_bias, user", {"user": "me", "logit_bias": {"1": 1}, "seed": 1}),
         "bedrock": ("seed", {"seed": 1, "temperature": 0.5}),
         "ollama": ("tool_choice", {"tools": [TOOL], "tool_choice": "required", "seed": 1}),
@@ -297,11 +307,16 @@ def test_what_would_be_missed_is_refused_before_anybody_is_asked(client, provide
         assert len(providers[model].asked) == before
 
 
-@pytest.mark.parametrize("model", ["gemini", "bedrock"])
-def test_endpoints_that_a_provider_does_not_have_are_a_clear_400(client, model):
+def test_an_endpoint_that_a_provider_does_not_have_is_a_clear_400(client):
     with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(model=model, prompt="hello")
-    assert model in caught.value.message
+        client.embeddings.create(model="bedrock", input="hello")
+    assert "bedrock" in caught.value.message
+    assert "/v1/embeddings" in caught.value.message
+
+
+@pytest.mark.parametrize("model", ["gemini", "bedrock"])
+def test_a_prompt_is_completed_by_models_that_converse(client, model):
+    assert client.completions.create(model=model, prompt="hello").choices[0].text == GREETING
 
 
 def test_embeddings_of_ollama_pass_as_they_are(client, providers):
@@ -319,27 +334,30 @@ def test_anthropics_client_is_served_as_well(gateway, model):
         assert answer.stop_reason == "end_turn"
         with client.messages.stream(model=model, max_tokens=900, messages=messages) as stream:
             assert stream.get_final_text() == GREETING
-        tool: Any = {"name": "open_gate", "input_schema": {"type": "object", "properties": {"gate": {"type": "string"}}}}
+        schema = {"type": "object", "properties": {"gate": {"type": "string"}}}
+        tool: Any = {"name": "open_gate", "input_schema": schema}
         with client.messages.stream(model=model, max_tokens=900, messages=messages, tools=[tool]) as stream:
             final = stream.get_final_message()
         assert [block.input["gate"] for block in final.content if block.type == "tool_use"] == ["N\u00f6rd", "S"]
         assert final.stop_reason == "tool_use"
+        throttled: list[Any] = [{"role": "user", "content": Say.THROTTLE}]
         with pytest.raises(anthropic.APIStatusError) as caught:
-            throttled: list[Any] = [{"role": "user", "content": Say.THROTTLE}]
             client.messages.create(model=model, max_tokens=900, messages=throttled)
-        assert caught.value.body["type"] == "error"
+        assert _body(caught.value)["type"] == "error"
 
 
 def test_signed_thoughts_of_bedrock_are_replayed_byte_for_byte(gateway, providers):
     with Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0, timeout=10) as client:
         thinking: Any = {"type": "enabled", "budget_tokens": 1024}
-        asked: Any = {"role": "user", "content": [{"type": "text", "text": Say.THINK,
-                                                   "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}
+        asked: Any = {
+            "role": "user",
+            "content": [{"type": "text", "text": Say.THINK, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        }
         with client.messages.stream(model="bedrock", max_tokens=9000, messages=[asked], thinking=thinking) as stream:
             answer = stream.get_final_message()
         kinds = [block.type for block in answer.content]
         assert kinds == ["thinking", "redacted_thinking", "text"]
-        assert answer.content[0].signature == aws.SIGNATURE
+        assert answer.content[0].to_dict()["signature"] == aws.SIGNATURE
         again: Any = [asked, {"role": "assistant", "content": answer.content}, {"role": "user", "content": "and?"}]
         client.messages.create(model="bedrock", max_tokens=9000, messages=again, thinking=thinking)
         sent = providers["bedrock"].last.json

@@ -10,7 +10,8 @@ from tollhouse.gateway.errors import normalise, told_status, upstream_status
 
 def _told(status: int, body: Any, **more: Any) -> dict[str, Any]:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return orjson.loads(normalise(status, data, "someone", **more))["error"]
+    told: dict[str, Any] = orjson.loads(normalise(status, data, "someone", **more))["error"]
+    return told
 
 
 @pytest.mark.parametrize(

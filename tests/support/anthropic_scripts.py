@@ -26,7 +26,7 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 def start(model: str) -> bytes:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_01",
         "type": "message",
         "role": "assistant",

@@ -45,7 +45,7 @@ _FOREIGN = (
     "AWS_",
     "GEMINI_",
     "VERTEX",
-    "GOOGLE_CLOUD_",
+    "GOOGLE_",
     "OLLAMA_",
     "REDIS_",
     "LITELLM_",

@@ -96,7 +96,7 @@ impl Framer {
             if crc32fast::hash(&bytes[..8]) != word(bytes, 8) {
                 return Err(FramingError::Checksum);
             }
-            if total > LARGEST || total < PRELUDE + 4 || headers > total - PRELUDE - 4 {
+            if !(PRELUDE + 4..=LARGEST).contains(&total) || headers > total - PRELUDE - 4 {
                 return Err(FramingError::Malformed("a message of the event stream has an impossible length"));
             }
             self.checked = true;

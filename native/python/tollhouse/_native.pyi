@@ -224,7 +224,8 @@ class ResponseReader:
         """dialect: "chat", "completions", "messages", "responses", "other" (no conversation: a stream ends where its
         framing does, and what is neither events nor JSON is READY as it comes, however long) or "raw" (never tapped).
 
-        client: the dialect of the caller, where it is another: "chat", "messages" or "responses". Then `dialect` is
+        client: the dialect of the caller, where it is another: "chat", "completions",
+        "messages" or "responses". Then `dialect` is
         that of the upstream ("openai" is "chat"; "gemini", "converse", "ollama"), and a success is handed out translated,
         whole or event by event; anything else stays as it is. request_id, model, created (seconds since the epoch):
         for answers that do not say. request: the caller's body, for answers that repeat what was asked.

@@ -32,6 +32,11 @@ class Watch:
         self._include_usage = _include_usage(request) if self._path in KINDS else None
         self._read: list[bytes] = []
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether there is anything to check."""
+        return self._grammar is not None
+
     def feed(self, data: bytes) -> bytes:
         """Take down what was read; hands it back."""
         if self._grammar is not None:

@@ -169,8 +169,9 @@ def _frames(blocks: list[dict[str, Any]], reason: str) -> list[bytes]:
             use = block["toolUse"]
             start = {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}
             frames.append(event("contentBlockStart", contentBlockIndex=index, start=start))
-        for delta in _deltas(block):
-            frames.append(event("contentBlockDelta", contentBlockIndex=index, delta=delta, p="xyz"))
+        frames.extend(
+            event("contentBlockDelta", contentBlockIndex=index, delta=delta, p="xyz") for delta in _deltas(block)
+        )
         frames.append(event("contentBlockStop", contentBlockIndex=index))
     return [*frames, event("messageStop", stopReason=reason), event("metadata", usage=USAGE, metrics={"latencyMs": 9})]
 

@@ -79,8 +79,9 @@ def _said(body: dict[str, Any], text: str) -> list[dict[str, Any]]:
         return [{"parts": None, "finish": "MALFORMED_FUNCTION_CALL"}]
     if body.get("tools") and config.get("mode") != "NONE" and "functionResponse" not in last[0]:
         name = body["tools"][0]["functionDeclarations"][0]["name"]
-        first = {"functionCall": {"name": name, "args": {"gate": "N\u00f6rd", "minutes": 5}}, "thoughtSignature": SIGNATURE}
-        second = {"functionCall": {"name": name, "args": {"gate": "S", "minutes": 1}}}
+        calls = [{"name": name, "args": {"gate": gate, "minutes": 5}} for gate in ("N\u00f6rd", "S")]
+        first = {"functionCall": calls[0], "thoughtSignature": SIGNATURE}
+        second = {"functionCall": calls[1]}
         return [{"parts": [first, second]}, {"parts": [{"text": ""}], "finish": "STOP"}]
     said: list[dict[str, Any]] = []
     if text.startswith(Say.THINK):

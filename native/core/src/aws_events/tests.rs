@@ -30,7 +30,9 @@ fn sealed(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn all(pieces: &[&[u8]]) -> Result<Vec<(MessageKind, Vec<u8>, Vec<u8>)>, FramingError> {
+type Found = Vec<(MessageKind, Vec<u8>, Vec<u8>)>;
+
+fn all(pieces: &[&[u8]]) -> Result<Found, FramingError> {
     let mut framer = Framer::new();
     let mut found = Vec::new();
     for piece in pieces {

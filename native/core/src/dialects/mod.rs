@@ -5,6 +5,7 @@
 //! others have. Where caller and upstream speak the same dialect none of this runs; bytes pass.
 
 pub mod chat;
+pub mod completions;
 pub mod conversation;
 pub mod converse;
 mod fields;
@@ -72,6 +73,7 @@ pub struct Setting {
 pub fn request_reader(dialect: &str) -> Option<ReadRequest> {
     Some(match dialect {
         "chat" => chat::read_request,
+        "completions" => completions::read_request,
         "messages" => messages::read_request,
         "responses" => responses::read_request,
         _ => return None,
@@ -110,6 +112,7 @@ pub fn answer_reader(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerR
 pub fn answer_writer(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerWriter>> {
     Some(match dialect {
         "chat" => Box::new(chat::Writer::new(setting)),
+        "completions" => Box::new(completions::Writer::new(setting)),
         "messages" => Box::new(messages::Writer::new(setting)),
         "responses" => Box::new(responses::Writer::new(setting)),
         _ => return None,

@@ -163,14 +163,14 @@ impl Messages {
             "tool" => {
                 let id = message.required("tool_call_id")?;
                 let is_error = message.flag("is_error")?.unwrap_or(false);
-                vec![result(id, content(&mut message)?, is_error)]
+                vec![result(id, self.content(&mut message)?, is_error)]
             }
             "function" => {
                 let name = message.required("name")?;
                 let id = self.functions.get(&name).cloned().unwrap_or(name);
-                vec![result(id, content(&mut message)?, false)]
+                vec![result(id, self.content(&mut message)?, false)]
             }
-            "system" | "developer" | "user" => content(&mut message)?,
+            "system" | "developer" | "user" => self.content(&mut message)?,
             _ => {
                 let place = message.at("role");
                 let known = "must be system, developer, user, assistant, tool or function";
@@ -193,7 +193,7 @@ impl Messages {
 
     fn assistant(&mut self, index: usize, message: &mut Fields) -> Result<Vec<Part>, RequestError> {
         let mut parts = thoughts(message)?;
-        parts.append(&mut content(message)?);
+        parts.append(&mut self.content(message)?);
         if let Some(refusal) = message.text("refusal")?.filter(|text| !text.is_empty()) {
             parts.push(part(Content::Refusal(refusal)));
         }
@@ -218,6 +218,26 @@ impl Messages {
         }
         Ok(parts)
     }
+
+    fn content(&mut self, message: &mut Fields) -> Result<Vec<Part>, RequestError> {
+        let place = message.at("content");
+        let list = match message.take("content") {
+            None => return Ok(Vec::new()),
+            Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
+            Some(Value::String(text)) => return Ok(vec![part(Content::Text(text))]),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(RequestError::wrong_type(place, "a string, an array of parts or null")),
+        };
+        let mut parts = Vec::with_capacity(list.len());
+        for (index, value) in list.into_iter().enumerate() {
+            let mut fields = Fields::new(value, &format!("{place}[{index}]"))?;
+            parts.extend(piece(&mut fields)?);
+            for (name, _) in fields.rest() {
+                self.conversation.rest.insert(format!("messages.content.{name}"), Value::Null);
+            }
+        }
+        Ok(parts)
+    }
 }
 
 /// Gemini's proof of a call, where its own `OpenAI` dialect has it: `extra_content.google.thought_signature`.
@@ -235,7 +255,10 @@ fn thoughts(message: &mut Fields) -> Result<Vec<Part>, RequestError> {
             continue;
         }
         let text = block.text("thinking")?.unwrap_or_default();
-        parts.push(part(Content::Thinking { text, signature: block.text("signature")? }));
+        parts.push(part(Content::Thinking {
+            text,
+            signature: block.text("signature")?.filter(|proof| !proof.is_empty()),
+        }));
     }
     if let Some(text) = plain.into_iter().flatten().find(|text| !text.is_empty() && parts.is_empty()) {
         parts.push(part(Content::Thinking { text, signature: None }));
@@ -264,25 +287,8 @@ fn part(content: Content) -> Part {
     Part { content, cache: None }
 }
 
-fn content(message: &mut Fields) -> Result<Vec<Part>, RequestError> {
-    let place = message.at("content");
-    match message.take("content") {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![part(Content::Text(text))]),
-        Some(Value::Array(list)) => {
-            let mut parts = Vec::with_capacity(list.len());
-            for (index, value) in list.into_iter().enumerate() {
-                parts.extend(piece(Fields::new(value, &format!("{place}[{index}]"))?)?);
-            }
-            Ok(parts)
-        }
-        Some(_) => Err(RequestError::wrong_type(place, "a string, an array of parts or null")),
-    }
-}
-
 /// A part of a message; None for a text that is empty.
-fn piece(mut fields: Fields) -> Result<Option<Part>, RequestError> {
+fn piece(fields: &mut Fields) -> Result<Option<Part>, RequestError> {
     let kind = fields.required("type")?;
     let cache = fields.cache();
     let content = match kind.as_str() {
@@ -291,7 +297,7 @@ fn piece(mut fields: Fields) -> Result<Option<Part>, RequestError> {
             text => Content::Text(text),
         },
         "refusal" => Content::Refusal(fields.required("refusal")?),
-        "image_url" => Content::Image(image(&mut fields)?),
+        "image_url" => Content::Image(image(fields)?),
         "input_audio" => {
             let place = fields.at("input_audio");
             let mut audio = fields.object("input_audio")?.ok_or_else(|| RequestError::missing(&place))?;
@@ -324,7 +330,15 @@ fn image(fields: &mut Fields) -> Result<Media, RequestError> {
     let place = fields.at("image_url");
     let url = match fields.take("image_url") {
         Some(Value::String(url)) => url,
-        Some(value) => Fields::new(value, &place)?.required("url")?,
+        Some(value) => {
+            let mut inner = Fields::new(value, &place)?;
+            let url = inner.required("url")?;
+            // How closely to look; "auto" is as good as nothing.
+            if inner.text("detail")?.is_some_and(|detail| detail != "auto") {
+                fields.put("image_url.detail", Value::Bool(true));
+            }
+            url
+        }
         None => return Err(RequestError::missing(&place)),
     };
     Ok(media_of_url(&url))

@@ -9,3 +9,4 @@ pub use ask::read_request;
 pub use reader::Reader;
 pub use tell::{write_openai_request, write_request};
 pub use writer::Writer;
+pub(super) use writer::{finish, usage};

@@ -177,7 +177,7 @@ fn sealed(data: &str) -> Value {
 }
 
 /// `OpenAI`'s word. An answer that its provider has paused is not complete, and no other word says so.
-fn finish(reason: StopReason) -> &'static str {
+pub(crate) fn finish(reason: StopReason) -> &'static str {
     match reason {
         StopReason::End | StopReason::Sequence => "stop",
         StopReason::Length | StopReason::Paused => "length",
@@ -187,7 +187,7 @@ fn finish(reason: StopReason) -> &'static str {
 }
 
 /// `OpenAI`'s report; what was written to the cache stands where `OpenRouter` has it.
-fn usage(tokens: &Tokens) -> Value {
+pub(crate) fn usage(tokens: &Tokens) -> Value {
     let written = tokens.get(Kind::CacheWrite) + tokens.get(Kind::CacheWriteHour);
     let mut read = json!({
         "cached_tokens": tokens.cached(),

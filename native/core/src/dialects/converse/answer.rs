@@ -47,9 +47,9 @@ struct Block<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct ToolUse<'a> {
-    tool_use_id: String,
+    #[serde(rename = "toolUseId")]
+    id: String,
     name: String,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
@@ -294,7 +294,7 @@ impl Reader {
         self.calls += 1;
         let arguments = call.input.map(RawValue::get).filter(|json| *json != "null");
         self.open = Some((block, number, arguments.is_some()));
-        events.push(Event::Call { choice: 0, call: number, id: call.tool_use_id, name: call.name, signature: None });
+        events.push(Event::Call { choice: 0, call: number, id: call.id, name: call.name, signature: None });
         events.extend(arguments.map(|json| Event::Arguments { choice: 0, call: number, json: json.into() }));
     }
 

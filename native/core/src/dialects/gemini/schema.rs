@@ -84,7 +84,7 @@ impl<'a> Cleaner<'a, '_> {
         let mut out = Map::new();
         for (key, value) in members {
             match key.as_str() {
-                "type" => self.kind(value, members, &mut out),
+                "type" => kind(value, members, &mut out),
                 "properties" => {
                     let mut properties = Map::new();
                     for (name, schema) in value.as_object().into_iter().flatten() {
@@ -134,24 +134,6 @@ impl<'a> Cleaner<'a, '_> {
             out.insert("description".into(), text.clone());
         }
         Ok(schema)
-    }
-
-    /// `["string", "null"]` is a string that may be null.
-    fn kind(&mut self, value: &Value, members: &Map<String, Value>, out: &mut Map<String, Value>) {
-        let Value::Array(kinds) = value else {
-            out.insert("type".into(), value.clone());
-            return;
-        };
-        let mut real: Vec<&Value> = kinds.iter().filter(|kind| *kind != "null").collect();
-        if real.len() < kinds.len() {
-            out.insert("nullable".into(), true.into());
-        }
-        if real.len() > 1 && !members.contains_key("anyOf") && !members.contains_key("oneOf") {
-            let any: Vec<Value> = real.iter().map(|kind| json!({"type": kind})).collect();
-            out.insert("anyOf".into(), any.into());
-        } else if let Some(kind) = real.pop() {
-            out.insert("type".into(), kind.clone());
-        }
     }
 
     /// A `null` among the alternatives is an absence; a single one that is left needs no choice.
@@ -237,4 +219,22 @@ fn known(required: &Value, members: &Map<String, Value>) -> Value {
     let Some(properties) = members.get("properties").and_then(Value::as_object) else { return required.clone() };
     let names = required.as_array().into_iter().flatten();
     names.filter(|name| name.as_str().is_some_and(|name| properties.contains_key(name))).cloned().collect()
+}
+
+/// `["string", "null"]` is a string that may be null.
+fn kind(value: &Value, members: &Map<String, Value>, out: &mut Map<String, Value>) {
+    let Value::Array(kinds) = value else {
+        out.insert("type".into(), value.clone());
+        return;
+    };
+    let mut real: Vec<&Value> = kinds.iter().filter(|kind| *kind != "null").collect();
+    if real.len() < kinds.len() {
+        out.insert("nullable".into(), true.into());
+    }
+    if real.len() > 1 && !members.contains_key("anyOf") && !members.contains_key("oneOf") {
+        let any: Vec<Value> = real.iter().map(|kind| json!({"type": kind})).collect();
+        out.insert("anyOf".into(), any.into());
+    } else if let Some(kind) = real.pop() {
+        out.insert("type".into(), kind.clone());
+    }
 }

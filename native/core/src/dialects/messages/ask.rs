@@ -1,6 +1,6 @@
 //! A caller's messages request, read.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::blocks;
 use crate::dialects::conversation::{Content, Conversation, Format, Part, Reasoning, Role, Tool, ToolChoice, Turn};
@@ -13,9 +13,10 @@ use crate::request::RequestError;
 /// A member of another type than the API says, named by its path.
 pub fn read_request(body: &[u8]) -> Result<Conversation, RequestError> {
     let mut fields = Fields::of_body(body)?;
+    let mut rest = Map::new();
     let mut conversation = Conversation {
         model: fields.text("model")?.unwrap_or_default(),
-        system: blocks::read(&mut fields, "system")?,
+        system: blocks::read(&mut fields, "system", &mut rest)?,
         max_tokens: fields.count("max_tokens")?,
         temperature: fields.number("temperature")?,
         top_p: fields.number("top_p")?,
@@ -42,7 +43,7 @@ pub fn read_request(body: &[u8]) -> Result<Conversation, RequestError> {
     }
     for mut message in fields.objects("messages")? {
         let role = message.required("role")?;
-        let parts = blocks::read(&mut message, "content")?;
+        let parts = blocks::read(&mut message, "content", &mut rest)?;
         match role.as_str() {
             "user" => conversation.turns.push(Turn { role: Role::User, parts }),
             "assistant" => conversation.turns.push(Turn { role: Role::Assistant, parts }),
@@ -53,9 +54,8 @@ pub fn read_request(body: &[u8]) -> Result<Conversation, RequestError> {
             }
         }
     }
-    for (name, value) in fields.rest() {
-        conversation.rest.insert(name, value);
-    }
+    conversation.rest.extend(rest);
+    conversation.rest.extend(fields.rest());
     Ok(conversation)
 }
 

@@ -1,14 +1,14 @@
 //! Content blocks, read.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ask::part;
 use crate::dialects::conversation::{Content, Media, Part};
 use crate::dialects::fields::Fields;
 use crate::request::RequestError;
 
-/// A text, or an array of blocks; empty texts are left out.
-pub(super) fn read(fields: &mut Fields, name: &str) -> Result<Vec<Part>, RequestError> {
+/// A text, or an array of blocks; empty texts are left out. Members that have no meaning elsewhere go to `rest`.
+pub(super) fn read(fields: &mut Fields, name: &str, rest: &mut Map<String, Value>) -> Result<Vec<Part>, RequestError> {
     let place = fields.at(name);
     match fields.take(name) {
         None => Ok(Vec::new()),
@@ -17,7 +17,13 @@ pub(super) fn read(fields: &mut Fields, name: &str) -> Result<Vec<Part>, Request
         Some(Value::Array(list)) => {
             let mut parts = Vec::with_capacity(list.len());
             for (index, value) in list.into_iter().enumerate() {
-                let read = block(Fields::new(value, &format!("{place}[{index}]"))?)?;
+                let mut fields = Fields::new(value, &format!("{place}[{index}]"))?;
+                let read = block(&mut fields, rest)?;
+                if !matches!(read, Some(Part { content: Content::Foreign(_), .. })) {
+                    rest.extend(
+                        fields.rest().into_iter().map(|(name, _)| (format!("messages.content.{name}"), Value::Null)),
+                    );
+                }
                 parts.extend(read.filter(|part| part.content != Content::Text(String::new())));
             }
             Ok(parts)
@@ -26,16 +32,16 @@ pub(super) fn read(fields: &mut Fields, name: &str) -> Result<Vec<Part>, Request
     }
 }
 
-fn block(mut fields: Fields) -> Result<Option<Part>, RequestError> {
+fn block(fields: &mut Fields, rest: &mut Map<String, Value>) -> Result<Option<Part>, RequestError> {
     let kind = fields.required("type")?;
     let cache = fields.cache();
     let content = match kind.as_str() {
         "text" => Content::Text(fields.required("text")?),
-        "image" => Content::Image(source(&mut fields)?.0),
+        "image" => Content::Image(source(fields, rest)?.0),
         "document" => {
             let title = fields.text("title")?;
             let context = fields.text("context")?;
-            match source(&mut fields)? {
+            match source(fields, rest)? {
                 (Media::Inline { media_type, data }, true) if media_type.starts_with("text/") => {
                     let words: Vec<_> = [title, context, Some(data)].into_iter().flatten().collect();
                     Content::Text(words.join("\n\n"))
@@ -45,7 +51,7 @@ fn block(mut fields: Fields) -> Result<Option<Part>, RequestError> {
         }
         "thinking" => Content::Thinking {
             text: fields.text("thinking")?.unwrap_or_default(),
-            signature: fields.text("signature")?,
+            signature: fields.text("signature")?.filter(|proof| !proof.is_empty()),
         },
         "redacted_thinking" => Content::RedactedThinking(fields.required("data")?),
         "tool_use" => {
@@ -60,7 +66,7 @@ fn block(mut fields: Fields) -> Result<Option<Part>, RequestError> {
         "tool_result" => Content::CallResult {
             id: fields.required("tool_use_id")?,
             is_error: fields.flag("is_error")?.unwrap_or(false),
-            parts: read(&mut fields, "content")?,
+            parts: read(fields, "content", rest)?,
         },
         _ => Content::Foreign(kind),
     };
@@ -68,7 +74,7 @@ fn block(mut fields: Fields) -> Result<Option<Part>, RequestError> {
 }
 
 /// Where an image or document is; true if it is plain text.
-fn source(fields: &mut Fields) -> Result<(Media, bool), RequestError> {
+fn source(fields: &mut Fields, rest: &mut Map<String, Value>) -> Result<(Media, bool), RequestError> {
     let place = fields.at("source");
     let Some(mut source) = fields.object("source")? else { return Err(RequestError::missing(&place)) };
     Ok(match source.required("type")?.as_str() {
@@ -83,7 +89,7 @@ fn source(fields: &mut Fields) -> Result<(Media, bool), RequestError> {
         "url" => (Media::Url(source.required("url")?), false),
         "file" => (Media::File(source.required("file_id")?), false),
         "content" => {
-            let parts = read(&mut source, "content")?;
+            let parts = read(&mut source, "content", rest)?;
             let mut texts = Vec::new();
             for part in parts {
                 match part.content {

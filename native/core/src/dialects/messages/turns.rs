@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dialects::conversation::{CacheMark, Content, Conversation, Media, Part, Role};
-use crate::dialects::fields::named;
+use crate::dialects::fields::{base64, named};
 use crate::request::RequestError;
 
 /// All messages.
@@ -102,7 +102,7 @@ fn block(place: &str, part: &Part) -> Result<Option<Value>, RequestError> {
         Content::Text(text) | Content::Refusal(text) => json!({"type": "text", "text": text}),
         Content::Image(media) => json!({"type": "image", "source": source(place, media)?}),
         Content::Document { media, name } => {
-            let mut block = json!({"type": "document", "source": source(place, media)?});
+            let mut block = json!({"type": "document", "source": document(place, media)?});
             if let Some(name) = name {
                 block["title"] = json!(name);
             }
@@ -155,6 +155,18 @@ fn input(id: &str, arguments: &str) -> Result<Value, RequestError> {
         let message = format!("the arguments of the tool call {id} are not a JSON object");
         RequestError::new(message, "messages", "invalid_tool_messages")
     })
+}
+
+/// Of documents, those in Base64 are PDFs; a text is told as text.
+fn document(place: &str, media: &Media) -> Result<Value, RequestError> {
+    match media {
+        Media::Inline { media_type, data } if media_type.starts_with("text/") => {
+            let text = base64(data).and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = text.ok_or_else(|| refused(place, "a text that is not Base64 of UTF-8"))?;
+            Ok(json!({"type": "text", "media_type": "text/plain", "data": text}))
+        }
+        _ => source(place, media),
+    }
 }
 
 fn source(place: &str, media: &Media) -> Result<Value, RequestError> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{events, streamed, whole};
 
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
 fn chunk(delta: Value, finish: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
     format!("data: {}\n\n", json!({"id": "c1", "model": "gpt", "choices": [choice], "usage": null}))

@@ -61,6 +61,19 @@ pub(super) fn streamed(upstream: &str, client: &str, stream: &str) -> (Vec<u8>, 
         assert_eq!(cut.text_bytes(), whole.text_bytes());
         assert_eq!(cut.fault(), whole.fault());
     }
+    for at in 1..stream.len() {
+        let mut cut = response(upstream, client);
+        let mut got = Vec::new();
+        cut.feed(STREAM);
+        for piece in [&stream.as_bytes()[..at], &stream.as_bytes()[at..]] {
+            cut.feed(piece);
+            got.extend_from_slice(cut.ready());
+            cut.consume(usize::MAX);
+        }
+        cut.eof();
+        got.extend_from_slice(cut.ready());
+        assert!(got == bytes, "cut at {at}");
+    }
     (bytes, whole)
 }
 

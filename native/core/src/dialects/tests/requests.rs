@@ -148,6 +148,13 @@ fn proven_thoughts_are_handed_back_and_others_are_not() {
     ]}));
     assert_eq!(body["messages"][1]["content"], json!([blocks[0], blocks[1], {"type": "text", "text": "b"}]));
     assert_eq!(body["messages"][3]["content"], json!([{"type": "text", "text": "d"}]));
+    // As the gateway tells the thoughts of models that do not sign them.
+    let unsigned = json!([{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "b"}]);
+    let (body, _) = to_messages(&json!({"messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "thinking_blocks": unsigned.as_array().unwrap()[..1]},
+    ]}));
+    assert_eq!(body["messages"][1]["content"], json!([{"type": "text", "text": "b"}]));
 }
 
 #[test]
@@ -286,4 +293,52 @@ fn a_conversation_of_anthropics_is_one_of_openais() {
         })
     );
     assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn documents_and_images_by_address_are_told_both_ways() {
+    let (body, warnings) = to_messages(&json!({"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "high"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="}},
+        {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,aMOpbGxv"}},
+    ]}]}));
+    assert_eq!(
+        body["messages"][0]["content"],
+        json!([
+            {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+            {"type": "document", "title": "a.pdf",
+             "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}},
+            {"type": "document", "title": "a.txt",
+             "source": {"type": "text", "media_type": "text/plain", "data": "héllo"}},
+        ])
+    );
+    assert_eq!(warnings, ["messages.content.image_url.detail"]);
+    let document = |source: Value| {
+        json!({"messages": [{"role": "user", "content": [
+            {"type": "document", "source": source, "title": "T", "citations": {"enabled": true}},
+        ]}]})
+    };
+    let pdf = json!({"type": "base64", "media_type": "application/pdf", "data": "aGk="});
+    let (body, warnings) = to_chat(&document(pdf));
+    assert_eq!(body["messages"][0]["content"][0]["file"]["file_data"], "data:application/pdf;base64,aGk=");
+    assert_eq!(warnings, ["messages.content.citations"]);
+    let (body, _) = to_chat(&document(json!({"type": "text", "media_type": "text/plain", "data": "words"})));
+    assert_eq!(body["messages"], json!([{"role": "user", "content": "T\n\nwords"}]));
+    let mut asked = document(json!({"type": "url", "url": "https://example.com/a.pdf"}));
+    asked["model"] = json!("m");
+    assert!(refused("messages", "chat", &asked).contains("document by its URL"));
+}
+
+#[test]
+fn results_in_several_messages_follow_their_calls_at_once() {
+    let (body, _) = to_chat(&json!({"messages": [
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "A"}, {"type": "text", "text": "so"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "B"}]},
+    ]}));
+    let roles: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
 }
