@@ -47,7 +47,8 @@ pub(super) struct Reasoning {
 #[derive(Debug, Default)]
 pub(super) struct Call {
     pub(super) id: String,
-    pub(super) call_id: String,
+    /// What its result will name.
+    pub(super) answers_to: String,
     pub(super) name: String,
     pub(super) arguments: String,
     /// It takes any text, and was told to the upstream as a function of one string.
@@ -120,7 +121,7 @@ impl Call {
             kind,
             &text_member("status", status),
             &text_member(name, said),
-            &text_member("call_id", &self.call_id),
+            &text_member("call_id", &self.answers_to),
             &text_member("name", &self.name),
         ])
     }
