@@ -430,12 +430,12 @@ def _returned(call: Call) -> Headers:
         kind = _JSON if not call.reader.is_event_stream else _EVENTS
         headers = [kind, *(header for header in headers if header[0] != b"content-type")]
     if call.warnings:
-        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings))))
+        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings), most=2000)))
     return headers
 
 
-def _header_value(model: str) -> bytes:
-    """A model's name, which may be the caller's own words (for a wildcard), as nothing but visible ASCII."""
-    if model.isascii() and model.isprintable() and len(model) <= 200:
-        return model.encode()
-    return "".join(c if " " <= c <= "~" else "?" for c in model[:200]).encode()
+def _header_value(text: str, *, most: int = 200) -> bytes:
+    """What may be the caller's own words (a model's name, for a wildcard) as nothing but visible ASCII."""
+    if text.isascii() and text.isprintable() and len(text) <= most:
+        return text.encode()
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:most]).encode()

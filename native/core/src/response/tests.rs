@@ -166,3 +166,68 @@ fn a_stream_ends_in_front_of_the_event_that_nobody_has_paid_for() {
         assert_eq!(response.fault().map(|fault| fault.kind), (flags & FAULT != 0).then_some("spent"));
     }
 }
+
+fn other(message: &[u8], eof: bool) -> (String, u8, Option<&'static str>, Option<u64>) {
+    let mut response = Response::new(Dialect::Other, false, LIMITS);
+    let mut out = Vec::new();
+    // In pieces, as it may come.
+    for piece in message.chunks(7) {
+        if response.feed(piece) & READY != 0 {
+            out.extend(response.ready());
+            response.consume(usize::MAX);
+        }
+    }
+    if eof {
+        response.eof();
+    }
+    out.extend(response.ready());
+    let tokens = response.tokens().map(|tokens| tokens.completion());
+    (String::from_utf8_lossy(&out).into_owned(), response.settle() & !READY, response.fault().map(|f| f.kind), tokens)
+}
+
+#[test]
+fn sound_of_any_length_is_ready_as_it_comes() {
+    let sound = "x".repeat(5000);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n";
+    let whole = format!("{head}Content-Length: 5000\r\n\r\n{sound}");
+    assert_eq!(other(whole.as_bytes(), false), (sound.clone(), HEAD | END, None, None));
+    let (out, flags, fault, _) = other(&whole.as_bytes()[..3000], true);
+    assert!(!out.is_empty());
+    assert_eq!((flags & END, fault), (0, Some("truncated")));
+    let mut response = Response::new(Dialect::Other, false, LIMITS);
+    assert_eq!(response.feed(format!("{head}Content-Length: 5000\r\n\r\nxx").as_bytes()) & READY, READY);
+}
+
+#[test]
+fn json_that_is_no_conversation_is_held_and_its_usage_read() {
+    let body = r#"{"data":[],"usage":{"input_tokens":3,"output_tokens":4}}"#;
+    let whole =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut response = Response::new(Dialect::Other, false, LIMITS);
+    assert_eq!(response.feed(&whole.as_bytes()[..whole.len() - 1]) & READY, 0);
+    assert_eq!(other(whole.as_bytes(), false), (body.to_owned(), HEAD | END, None, Some(4)));
+}
+
+#[test]
+fn events_that_are_no_conversation_end_with_their_framing() {
+    let events = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"usage\":\
+                  {\"input_tokens\":3,\"output_tokens\":4}}\n\n";
+    let whole = chunked(events);
+    assert_eq!(other(&whole, false), (events.to_owned(), HEAD | END, None, Some(4)));
+    assert_eq!(other(&whole[..whole.len() - 5], true).2, Some("truncated"));
+    let failed = chunked("data: {\"type\":\"error\",\"message\":\"no\"}\n\n");
+    assert_eq!(other(&failed, false).2, Some("stream_error"));
+}
+
+#[test]
+fn a_response_that_breaks_off_fails_under_its_own_id() {
+    let mut response = Response::new(Dialect::Responses, false, LIMITS);
+    let begun = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\
+                 \"response\":{\"id\":\"resp_9\"}}\n\n";
+    response.feed(&chunked(begun)[..]);
+    let event = String::from_utf8(response.fault_event("broke \"off\"", "upstream_truncated")).unwrap();
+    assert!(event.starts_with("event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":1,"));
+    let data: serde_json::Value = serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();
+    assert_eq!((&data["response"]["id"], &data["response"]["status"]), (&"resp_9".into(), &"failed".into()));
+    assert_eq!(data["response"]["error"]["message"], "broke \"off\"");
+}

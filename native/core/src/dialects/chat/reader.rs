@@ -100,7 +100,7 @@ impl Reader {
             self.choices.len() - 1
         });
         let known = &mut self.choices[place];
-        let delta = choice.remove("delta").or_else(|| choice.remove("message"));
+        let delta = choice.remove("delta").filter(Value::is_object).or_else(|| choice.remove("message"));
         if let Some(Value::Object(delta)) = delta {
             known.delta(delta, &self.setting, events);
         }

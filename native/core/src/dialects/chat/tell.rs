@@ -199,11 +199,17 @@ fn messages(
     if !instructions.is_empty() {
         messages.push(json!({"role": "system", "content": instructions.join("\n\n")}));
     }
-    for (index, turn) in conversation.turns.iter().enumerate() {
-        match turn.role {
-            Role::User => user(index, turn, warnings, &mut messages)?,
-            Role::Assistant => messages.push(assistant(index, turn, warnings, flavour)?),
+    let mut at = 0;
+    while let Some(turn) = conversation.turns.get(at) {
+        if turn.role == Role::Assistant {
+            messages.push(assistant(at, turn, warnings, flavour)?);
+            at += 1;
+            continue;
         }
+        let rest = &conversation.turns[at..];
+        let end = at + rest.iter().position(|turn| turn.role != Role::User).unwrap_or(rest.len());
+        users(at, &conversation.turns[at..end], warnings, &mut messages)?;
+        at = end;
     }
     Ok(messages)
 }
@@ -214,42 +220,57 @@ fn note_cache(part: &Part, warnings: &mut Warnings) {
     }
 }
 
-/// Results come first, each a message of its own; images that tools gave stand in the user's message behind them.
-fn user(index: usize, turn: &Turn, warnings: &mut Warnings, messages: &mut Vec<Value>) -> Result<(), RequestError> {
-    let mut said = Vec::new();
-    for part in &turn.parts {
-        note_cache(part, warnings);
-        let Content::CallResult { id, parts, is_error } = &part.content else { continue };
-        if *is_error {
-            warnings.lost("is_error");
-        }
-        let mut texts = Vec::new();
-        let before = said.len();
-        for inner in parts {
-            note_cache(inner, warnings);
-            match &inner.content {
-                Content::Text(text) => texts.push(text.as_str()),
-                _ => said.push(piece(index, inner)?),
+/// What the user says in one go. Results come first, each a message of its own; images that tools gave stand in front of
+/// the user's own message behind them.
+fn users(index: usize, turns: &[Turn], warnings: &mut Warnings, messages: &mut Vec<Value>) -> Result<(), RequestError> {
+    let mut said = vec![Vec::new(); turns.len()];
+    for (turn, said) in turns.iter().zip(&mut said) {
+        for part in &turn.parts {
+            note_cache(part, warnings);
+            if let Content::CallResult { id, parts, is_error } = &part.content {
+                if *is_error {
+                    warnings.lost("is_error");
+                }
+                messages.push(result(index, id, parts, warnings, said)?);
             }
         }
-        if texts.is_empty() && said.len() > before {
-            texts.push("(see what follows)");
-        }
-        messages.push(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}));
     }
-    for part in &turn.parts {
-        if !matches!(part.content, Content::CallResult { .. }) {
+    for (turn, mut said) in turns.iter().zip(said) {
+        for part in turn.parts.iter().filter(|part| !matches!(part.content, Content::CallResult { .. })) {
             said.push(piece(index, part)?);
         }
-    }
-    if let [only] = &said[..]
-        && let Some(text) = only.get("text")
-    {
-        messages.push(json!({"role": "user", "content": text}));
-    } else if !said.is_empty() {
-        messages.push(json!({"role": "user", "content": said}));
+        if let [only] = &said[..]
+            && let Some(text) = only.get("text")
+        {
+            messages.push(json!({"role": "user", "content": text}));
+        } else if !said.is_empty() {
+            messages.push(json!({"role": "user", "content": said}));
+        }
     }
     Ok(())
+}
+
+/// A result; what is no text in it goes to what is said behind it.
+fn result(
+    index: usize,
+    id: &str,
+    parts: &[Part],
+    warnings: &mut Warnings,
+    said: &mut Vec<Value>,
+) -> Result<Value, RequestError> {
+    let mut texts = Vec::new();
+    let before = said.len();
+    for inner in parts {
+        note_cache(inner, warnings);
+        match &inner.content {
+            Content::Text(text) => texts.push(text.as_str()),
+            _ => said.push(piece(index, inner)?),
+        }
+    }
+    if texts.is_empty() && said.len() > before {
+        texts.push("(see what follows)");
+    }
+    Ok(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}))
 }
 
 fn piece(index: usize, part: &Part) -> Result<Value, RequestError> {

@@ -148,6 +148,13 @@ fn proven_thoughts_are_handed_back_and_others_are_not() {
     ]}));
     assert_eq!(body["messages"][1]["content"], json!([blocks[0], blocks[1], {"type": "text", "text": "b"}]));
     assert_eq!(body["messages"][3]["content"], json!([{"type": "text", "text": "d"}]));
+    // As the gateway tells the thoughts of models that do not sign them.
+    let unsigned = json!([{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "b"}]);
+    let (body, _) = to_messages(&json!({"messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "thinking_blocks": unsigned.as_array().unwrap()[..1]},
+    ]}));
+    assert_eq!(body["messages"][1]["content"], json!([{"type": "text", "text": "b"}]));
 }
 
 #[test]
@@ -320,4 +327,18 @@ fn documents_and_images_by_address_are_told_both_ways() {
     let mut asked = document(json!({"type": "url", "url": "https://example.com/a.pdf"}));
     asked["model"] = json!("m");
     assert!(refused("messages", "chat", &asked).contains("document by its URL"));
+}
+
+#[test]
+fn results_in_several_messages_follow_their_calls_at_once() {
+    let (body, _) = to_chat(&json!({"messages": [
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "b", "name": "f", "input": {}},
+        ]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "A"}, {"type": "text", "text": "so"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "B"}]},
+    ]}));
+    let roles: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
 }
