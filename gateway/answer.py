@@ -15,6 +15,8 @@ from tollhouse.middlewares.quota_errors import usd
 from tollhouse.providers.call import CHUNK, SETTLED
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tollhouse.gateway.attempt import Attempt
     from tollhouse.gateway.forward import Forwarder
     from tollhouse.middlewares.guard import AnswerStream
@@ -46,13 +48,11 @@ class Answer:
         self._is_started = is_started
         self._loop = loop
 
-    async def send(self) -> None:
+    def send(self) -> Awaitable[None]:
         """All of it; raises Refusal for what the guard stops before anything was sent."""
         self._exchange.provider = self._attempt.target.provider
-        if self._attempt.body is None:
-            await self._stream()
-        else:
-            await self._whole(self._attempt.body)
+        body = self._attempt.body
+        return self._stream() if body is None else self._whole(body)
 
     async def _whole(self, body: bytes) -> None:
         exchange = self._exchange
@@ -144,15 +144,15 @@ class Answer:
         is_first = exchange.kind == "responses"
         while True:
             chunk = call.take(CHUNK)
+            if is_first and chunk:
+                is_first = False
+                self._forwarder.remember(exchange, self._attempt, chunk)
             flags = call.flags
             if not flags & READY:
                 if reader.ended and not flags & END:
                     flags = await self._end_of_body()
                 if flags & SETTLED:
                     break
-            if is_first and chunk:
-                is_first = False
-                self._forwarder.remember(exchange, self._attempt, chunk)
             if scan is not None and chunk:
                 chunk = scan.feed(chunk)
             if chunk:

@@ -31,7 +31,8 @@ from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.route_metrics import RouteMetrics
-from tollhouse.middlewares.errors import error_body
+from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
+from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.providers.factory import UpstreamFactory
 
@@ -228,9 +229,14 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    """Starlette's own errors (no such route, wrong method) in OpenAI's shape."""
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own errors (no such route, wrong method) in the shape of the path's API."""
     assert isinstance(error, HTTPException)
     message, code = _REASONS.get(error.status_code, (error.detail, f"http_{error.status_code}"))
-    body = error_body(message, "invalid_request_error", code=code)
+    path = request.scope["path"]
+    if dialect_of(path) is not None:
+        exchange = exchange_of(request.scope)
+        body = messages_error_body(message, error.status_code, exchange.request_id if exchange is not None else "")
+    else:
+        body = error_body(message, "invalid_request_error", code=code)
     return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import stream_error_status, told_status
 from tollhouse.gateway.routing import shown as quoted
-from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers import causes
 from tollhouse.providers.ask import Ask
 from tollhouse.providers.attempts import blame
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
     from tollhouse.gateway.forward import Forwarder
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.providers.attempts import Try
+    from tollhouse.middlewares.quota import Outcome
     from tollhouse.providers.call import Call
+    from tollhouse.providers.plan import Try
 
 _FIRST = READY | END | FAULT
 
@@ -52,14 +52,21 @@ class Attempt:
         "target",
     )
 
-    def __init__(self, forwarder: Forwarder, exchange: Exchange, step: Try, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        exchange: Exchange,
+        step: Try,
+        loop: asyncio.AbstractEventLoop,
+        outcome: Outcome,
+    ) -> None:
         self._forwarder = forwarder
         self._loop = loop
         self.exchange = exchange
         self.target = target = step.target
         self.leg = step.leg
         self.model = step.leg.group.upstream_model(target, step.leg.model)
-        self.outcome = Outcome()
+        self.outcome = outcome
         self.call: Call | None = None
         self.error: UpstreamError | None = None
         self.body: bytes | None = None

@@ -14,7 +14,9 @@ from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.hedge import race
 from tollhouse.gateway.sinks import ping_of
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.providers.attempts import Attempts, Try, cooling
+from tollhouse.middlewares.quota import Outcome
+from tollhouse.providers.attempts import Attempts, cooling
+from tollhouse.providers.plan import Try
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,7 +144,11 @@ class Request:
     async def _run(self) -> None:
         step = self._first()
         while True:
-            attempt, failure = await self._try(step)
+            if step.wait_s or step.is_retry or self._forwarder.hedging is not None:
+                attempt, failure = await self._try(step)
+            else:
+                self._attempt = attempt = self.made(step)
+                failure = await attempt.run(self.keep_alive)
             if failure is None:
                 break
             following = await self._following(attempt, failure)
@@ -156,9 +162,9 @@ class Request:
 
     def _first(self) -> Try:
         plan: Plan = self._exchange.plan
-        targets = plan.first.group.targets
-        if len(targets) == 1 and targets[0].breaker.is_quiet:
-            return Try(targets[0], plan.first)
+        obvious = plan.obvious
+        if obvious is not None and obvious.target.breaker.is_quiet:
+            return obvious
         now = monotonic()
         step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
         if step is None:
@@ -201,9 +207,11 @@ class Request:
                 self._forwarder.budget.give_back()
 
     def made(self, step: Try) -> Attempt:
-        attempt = Attempt(self._forwarder, self._exchange, step, self._loop)
-        self._exchange.outcome = attempt.outcome
-        return attempt
+        exchange = self._exchange
+        # The stage of quotas has made the first one.
+        if self._attempt is not None or exchange.outcome is None:
+            exchange.outcome = Outcome()
+        return Attempt(self._forwarder, exchange, step, self._loop, exchange.outcome)
 
     async def _following(self, attempt: Attempt, failure: Failure) -> Try | None:
         """What to do next; None: nothing, and the failure is what there is to tell."""
@@ -241,7 +249,7 @@ class Request:
         if self._attempts is None:
             self._planned().note(Try(attempt.target, attempt.leg))
         step = self._planned().another(monotonic())
-        return None if step is None else Attempt(self._forwarder, self._exchange, step, self._loop)
+        return None if step is None else Attempt(self._forwarder, self._exchange, step, self._loop, Outcome())
 
     async def reserve(self) -> Any:
         """A hold for one attempt more; None: there is none to be had."""

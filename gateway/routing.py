@@ -58,10 +58,10 @@ class RouteStage(Stage):
         if model is None:
             msg = "model is required"
             raise BadRequest(msg, param="model", code="missing_required_parameter")
-        name = self._router.named(model)
+        name = meant = self._router.named(model)
         if self._header_routes:
-            name = self._by_header(exchange, name)
-        plan = self._plan(name, exchange.principal, model if name == self._router.named(model) else name)
+            name = self._by_header(exchange, meant)
+        plan = self._plan(name, exchange.principal, model if name == meant else name)
         if self._escalations is not None:
             pending = self._escalations.of(exchange, name)
             if pending is not None:

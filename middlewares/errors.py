@@ -87,6 +87,11 @@ _MESSAGES_TYPES = {
 }
 
 
+def dialect_of(path: str) -> str | None:
+    """Of errors on a path of Anthropic's API, whatever the request is; None: OpenAI's."""
+    return "messages" if path == "/v1/messages" or path.startswith("/v1/messages/") else None
+
+
 def error_body(message: str, type_: str, *, code: str | None = None, param: str | None = None) -> bytes:
     """An error object as OpenAI's clients expect it."""
     return orjson.dumps({"error": {"message": message, "type": type_, "param": param, "code": code}})

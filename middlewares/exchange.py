@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from tollhouse.middlewares.errors import Refusal, render
+from tollhouse.middlewares.errors import Refusal, dialect_of, render
 
 if TYPE_CHECKING:
     from tollhouse._native import RequestView
@@ -90,7 +90,8 @@ class Exchange:
         """Answer with an error, unless the response has begun already."""
         self.error_code = refusal.code or refusal.type
         if not self.status:
-            await self.respond(*render(refusal, self.kind, self.request_id))
+            kind = self.kind or dialect_of(self.scope["path"])
+            await self.respond(*render(refusal, kind, self.request_id))
 
 
 def exchange_of(scope: Scope) -> Exchange | None:

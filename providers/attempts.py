@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tollhouse.providers.causes import (
     AUTH,
@@ -16,6 +16,7 @@ from tollhouse.providers.causes import (
     UNSUPPORTED,
     Failure,
 )
+from tollhouse.providers.plan import Try
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 
 _PASSING = frozenset({SERVER_ERROR, CONNECTION, RATE_LIMIT, BUSY})  # over in a moment, perhaps
 _ALIVE = OF_MODEL | {REQUEST}  # no fault of the target's, which has answered
-
-
-class Try(NamedTuple):
-    """One attempt. `is_retry`: its target has failed this request before: wait first, give the budget back after."""
-
-    target: Target
-    leg: Leg
-    wait_s: float = 0.0
-    is_retry: bool = False
 
 
 class Attempts:

@@ -45,7 +45,7 @@ class GeminiUpstream(HTTPUpstream):
             timeouts=timeouts,
             api_key=api_key,
             key_header="authorization" if bearer else "x-goog-api-key",
-            models=f"{base_path}/models",
+            models=None if bearer else f"{base_path}/models",
             max_body=max_body,
         )
         self._base_path = base_path

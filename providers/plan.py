@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,12 +19,29 @@ class Leg(NamedTuple):
     causes: frozenset[str] = frozenset()
 
 
+class Try(NamedTuple):
+    """One attempt. `is_retry`: its target has failed this request before: wait first, give the budget back after."""
+
+    target: Target
+    leg: Leg
+    wait_s: float = 0.0
+    is_retry: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Where a request goes, and then where else. One object for all requests that are alike."""
+    """Where a request goes, and then where else. One object for all requests that are alike.
+
+    `obvious`: what to try first where there is no choice.
+    """
 
     first: Leg
     backups: tuple[Leg, ...] = ()
+    obvious: Try | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        targets = self.first.group.targets
+        object.__setattr__(self, "obvious", Try(targets[0], self.first) if len(targets) == 1 else None)
 
     @property
     def is_alone(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.gateway import ROOT, environment
 from tests.support.net import wait_until
+from tests.support.witness import Witness
 
 if TYPE_CHECKING:
     from tests.support.gateway import Gateway
@@ -39,16 +40,17 @@ class Run:
 def run(any_gateway: Gateway) -> Run:
     assert (FOLDER / "node_modules").is_dir(), "the JavaScript clients are not installed: `make test` does it"
     tag = f"node{next(_numbers)}"
-    order = {"baseURL": any_gateway.base_url, "apiKey": any_gateway.key, "tag": tag}
-    done = subprocess.run(
-        ["node", "client.mjs"],
-        cwd=FOLDER,
-        env=environment(),
-        input=json.dumps(order).encode(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    with Witness(any_gateway.port) as witness:
+        order = {"baseURL": f"{witness.url}/v1", "apiKey": any_gateway.key, "tag": tag}
+        done = subprocess.run(
+            ["node", "client.mjs"],
+            cwd=FOLDER,
+            env=environment(),
+            input=json.dumps(order).encode(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr.decode()
     return Run(json.loads(done.stdout), tag)
 

@@ -16,7 +16,6 @@ from tests.support.upstream import ScriptedUpstream
 @pytest.fixture
 def upstream():
     with ScriptedUpstream(hostile.SCRIPTS | {"": _checked}) as running:
-        running.is_well = True
         yield running
 
 

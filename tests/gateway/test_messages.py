@@ -153,6 +153,40 @@ async def test_what_a_chat_server_cannot_be_told_is_named(tmp_path, upstream):
     assert len(upstream.log.requests) == 1
 
 
+async def test_what_claude_code_sends_is_served_by_any_model(tmp_path, upstream):
+    kept = {"type": "ephemeral"}
+    tool = TOOLS[0] | {"description": "Opens", "eager_input_streaming": True}
+    body = _body(
+        stream=True,
+        system=[
+            {"type": "text", "text": "You are a tool."},
+            {"type": "text", "text": "Be brief.", "cache_control": kept},
+        ],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "<reminder>x</reminder>"}]},
+            {"role": "user", "content": [{"type": "text", "text": "open_gate", "cache_control": kept}]},
+        ],
+        tools=[tool],
+        metadata={"user_id": "user_" + "0" * 200},
+        thinking={"type": "adaptive"},
+        output_config={"effort": "high"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    )
+    headers = [(b"anthropic-beta", b"claude-code-20250219"), (b"anthropic-version", b"2023-06-01"), (b"x-app", b"cli")]
+    async with running_app(tmp_path, model_list=_claude(upstream, "fine")) as app:
+        echo = app.client(MESSAGES, body=body | {"model": "tollhouse/echo"}, headers=headers)
+        echo.scope["query_string"] = b"beta=true"
+        events = _named((await echo.run()).body)
+        served = await app.post(body, path=MESSAGES, headers=headers)
+    assert events[1]["content_block"]["name"] == "open_gate"
+    assert events[-2]["delta"]["stop_reason"] == "tool_use"
+    assert served.status == 200
+    assert served.header("x-gateway-warnings") == "cache_control, tools.eager_input_streaming, context_management"
+    sent = upstream.log.requests[0]
+    assert sent.json["reasoning_effort"] == "high"
+    assert not any(name.startswith("anthropic") for name in sent.headers)
+
+
 # --- chat to Anthropic
 
 

@@ -190,8 +190,8 @@ async def test_a_session_moves_when_its_deployment_is_away_and_the_others_stay(t
 @pytest.mark.parametrize("strategy", ["cost", "cost-based-routing"])
 async def test_the_cheapest_is_asked(tmp_path, upstream, strategy):
     prices = {"openai/fine": {"input": 9}, "vllm/fine": {"input": 1}, "groq/fine": {"input": 5}}
-    section = {"routing": {"strategy": strategy}} if strategy == "cost" else {}
-    section |= {} if section else {"router_settings": {"routing_strategy": strategy}}
+    own = {"routing": {"strategy": strategy}}
+    section = own if strategy == "cost" else {"router_settings": {"routing_strategy": strategy}}
     async with running_app(tmp_path, model_list=_three(upstream), prices=prices, **section) as app:
         assert set(await _providers(app)) == {"vllm"}
 
@@ -219,12 +219,14 @@ async def test_answers_say_what_was_asked_for_by_pattern(tmp_path, upstream):
 async def _stored(peer):
     """A response with an id of its own."""
     number = len(peer.log.requests)
-    answer = {"id": f"resp_{number}", "object": "response", "status": "completed", "model": "x", "output": []}
-    answer["usage"] = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    answer: dict[str, object] = {"id": f"resp_{number}", "object": "response", "status": "completed", "model": "x"}
+    answer |= {"output": [], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
     if peer.seen.json.get("stream"):
         await peer.stream_head()
-        for kind in ("response.created", "response.completed"):
-            data = orjson.dumps({"type": kind, "sequence_number": 0, "response": answer})
+        for at, (kind, status) in enumerate((("created", "in_progress"), ("completed", "completed"))):
+            kind = f"response.{kind}"  # noqa: PLW2901
+            now = answer | {"status": status}
+            data = orjson.dumps({"type": kind, "sequence_number": at, "response": now})
             await peer.chunk(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
         await peer.end()
     else:
@@ -239,7 +241,7 @@ async def test_a_response_is_continued_where_it_was_made(tmp_path, stream):
             body = {"model": "m", "input": "hello", "stream": stream}
             previous = None
             for number in range(8):
-                more = {} if previous is None else {"previous_response_id": previous}
+                more: dict[str, str] = {} if previous is None else {"previous_response_id": previous}
                 response = await app.post(body | more, path="/v1/responses")
                 assert response.status == 200, response
                 previous = f"resp_{number + 1}"

@@ -18,9 +18,20 @@ from tests.support.providers import bedrock
 from tollhouse._native import END, RequestView, ResponseReader, translate_request
 
 GOLDEN = Path(__file__).parent / "golden" / "dialects"
-PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
-MODELS = {"gemini": "gemini-3-pro-preview", "converse": "us.anthropic.claude-sonnet-4-20250514-v1:0", "ollama": "qwen3"}
-PAIRS = [(caller, upstream) for caller in PATHS for upstream in MODELS]
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+}
+MODELS = {
+    "chat": "qwen3-32b",
+    "messages": "claude-sonnet-4-5",
+    "gemini": "gemini-3-pro-preview",
+    "converse": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+    "ollama": "qwen3",
+}
+PAIRS = [(caller, upstream) for caller in PATHS for upstream in MODELS if caller != upstream]
 
 
 def _read(name: str) -> Any:
@@ -35,8 +46,12 @@ def _wire(upstream: str, events: list[Any]) -> bytes:
     elif upstream == "ollama":
         body = b"".join(json.dumps(line).encode() + b"\n" for line in events)
         kind = "application/x-ndjson"
+    elif upstream == "messages":
+        body = b"".join(b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events)
+        kind = "text/event-stream"
     else:
         body = b"".join(b"data: %b\r\n\r\n" % json.dumps(chunk).encode() for chunk in events)
+        body += b"data: [DONE]\r\n\r\n" if upstream == "chat" else b""
         kind = "text/event-stream"
     return _head(kind, len(body)) + body
 
@@ -95,7 +110,8 @@ def test_every_stream_has_the_grammar_of_its_caller(caller, upstream):
 @pytest.mark.parametrize("upstream", MODELS)
 def test_a_stream_that_is_cut_anywhere_is_told_the_same(upstream):
     wire = _wire(upstream, _read(f"answers/{upstream}.json")["stream"])
-    whole = _answered("chat", upstream, [wire])
+    caller = "responses" if upstream == "chat" else "chat"
+    whole = _answered(caller, upstream, [wire])
     for at in range(len(wire) + 1):
-        assert _answered("chat", upstream, [wire[:at], wire[at:]]) == whole, at
-    assert _answered("chat", upstream, [wire[at : at + 1] for at in range(len(wire))]) == whole
+        assert _answered(caller, upstream, [wire[:at], wire[at:]]) == whole, at
+    assert _answered(caller, upstream, [wire[at : at + 1] for at in range(len(wire))]) == whole

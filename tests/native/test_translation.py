@@ -66,7 +66,7 @@ def test_dialects_without_words_for_it_are_refused(body, kind, dialect):
         translate_request(_view(body, kind), dialect, model="m")
 
 
-@pytest.mark.parametrize(("dialect", "client"), [("klingon", "chat"), ("chat", "klingon"), ("messages", "completions")])
+@pytest.mark.parametrize(("dialect", "client"), [("klingon", "chat"), ("chat", "klingon"), ("messages", "embeddings")])
 def test_readers_know_their_dialects(dialect, client):
     with pytest.raises(ValueError, match="unknown dialect"):
         ResponseReader(dialect, client=client)

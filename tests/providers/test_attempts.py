@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.providers.attempts import Attempts, Try, blame, cooling
+from tollhouse.providers.attempts import Attempts, blame, cooling
 from tollhouse.providers.causes import EVERY, GENERAL, Failure
 from tollhouse.providers.echo import EchoUpstream
-from tollhouse.providers.plan import Leg, Plan
+from tollhouse.providers.plan import Leg, Plan, Try
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
@@ -22,9 +22,14 @@ def _plan(*names, backups=()):
     given = [*names, *(name for name, _ in backups)]
     targets = [Target(n.partition("/")[0], n.partition("/")[2], "x", UPSTREAM, id=n) for n in given]
     router = Router(targets)
-    first = names[0].partition("/")[0]
-    legs = [Leg(router.resolve(n.partition("/")[0]), n.partition("/")[0], frozenset(c)) for n, c in backups]
-    return Plan(Leg(router.resolve(first), first), tuple(legs))
+
+    def leg(name, causes=()):
+        model = name.partition("/")[0]
+        group = router.resolve(model)
+        assert group is not None
+        return Leg(group, model, frozenset(causes))
+
+    return Plan(leg(names[0]), tuple(leg(name, causes) for name, causes in backups))
 
 
 def _attempts(plan, *, budget=None, in_flight=100, **policy):

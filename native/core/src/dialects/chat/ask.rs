@@ -255,7 +255,10 @@ fn thoughts(message: &mut Fields) -> Result<Vec<Part>, RequestError> {
             continue;
         }
         let text = block.text("thinking")?.unwrap_or_default();
-        parts.push(part(Content::Thinking { text, signature: block.text("signature")? }));
+        parts.push(part(Content::Thinking {
+            text,
+            signature: block.text("signature")?.filter(|proof| !proof.is_empty()),
+        }));
     }
     if let Some(text) = plain.into_iter().flatten().find(|text| !text.is_empty() && parts.is_empty()) {
         parts.push(part(Content::Thinking { text, signature: None }));

@@ -51,7 +51,7 @@ fn block(fields: &mut Fields, rest: &mut Map<String, Value>) -> Result<Option<Pa
         }
         "thinking" => Content::Thinking {
             text: fields.text("thinking")?.unwrap_or_default(),
-            signature: fields.text("signature")?,
+            signature: fields.text("signature")?.filter(|proof| !proof.is_empty()),
         },
         "redacted_thinking" => Content::RedactedThinking(fields.required("data")?),
         "tool_use" => {

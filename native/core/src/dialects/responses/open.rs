@@ -45,9 +45,11 @@ pub(super) struct Reasoning {
 
 /// A call under way.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the API has an id of the item and one of the call")]
 pub(super) struct Call {
     pub(super) id: String,
-    pub(super) call_id: String,
+    /// What its result will name.
+    pub(super) answers_to: String,
     pub(super) name: String,
     pub(super) arguments: String,
     /// It takes any text, and was told to the upstream as a function of one string.
@@ -120,7 +122,7 @@ impl Call {
             kind,
             &text_member("status", status),
             &text_member(name, said),
-            &text_member("call_id", &self.call_id),
+            &text_member("call_id", &self.answers_to),
             &text_member("name", &self.name),
         ])
     }

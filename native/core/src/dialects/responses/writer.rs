@@ -197,7 +197,7 @@ impl Writer {
         let is_custom = self.custom.iter().any(|custom| custom == name);
         let call = Call {
             id: self.item_id(if is_custom { "ctc" } else { "fc" }),
-            call_id: id.to_owned(),
+            answers_to: id.to_owned(),
             name: name.to_owned(),
             arguments: String::new(),
             is_custom,

@@ -148,6 +148,13 @@ fn proven_thoughts_are_handed_back_and_others_are_not() {
     ]}));
     assert_eq!(body["messages"][1]["content"], json!([blocks[0], blocks[1], {"type": "text", "text": "b"}]));
     assert_eq!(body["messages"][3]["content"], json!([{"type": "text", "text": "d"}]));
+    // As the gateway tells the thoughts of models that do not sign them.
+    let unsigned = json!([{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "b"}]);
+    let (body, _) = to_messages(&json!({"messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "thinking_blocks": unsigned.as_array().unwrap()[..1]},
+    ]}));
+    assert_eq!(body["messages"][1]["content"], json!([{"type": "text", "text": "b"}]));
 }
 
 #[test]
