@@ -59,7 +59,7 @@ bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency
 	@scripts/system-packages.sh nginx:nginx
 	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
 
-proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (half an hour)
+proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (an hour)
 	@$(RUST) QUOTA_LONG=1 cargo test -q --release --locked -p tollhouse-core --test quota_explorer -- --nocapture
 	@QUOTA_LONG=1 $(BIN)/python -m pytest tests/proofs
 	@QUOTA_PROCESSES=8 QUOTA_OPERATIONS=1000000 $(BIN)/python -m pytest -o timeout=3600 \

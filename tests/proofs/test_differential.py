@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STEPS = 100  # of a history
 HISTORIES = {
     "embedded": rounds(300, 10_000, variable="QUOTA_HISTORIES"),
-    "redis": rounds(30, 300, variable="QUOTA_REDIS_HISTORIES"),
+    "redis": rounds(30, 10_000, variable="QUOTA_REDIS_HISTORIES"),
 }
 START = int(time.time() * 1000)  # the server's keys expire by its own clock
 HOUR = 3_600_000
