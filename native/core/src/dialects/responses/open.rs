@@ -45,7 +45,6 @@ pub(super) struct Reasoning {
 
 /// A call under way.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "the API has an id of the item and one of the call")]
 pub(super) struct Call {
     pub(super) id: String,
     /// What its result will name.
