@@ -13,7 +13,7 @@ from tests.support.app import running_app
 from tests.support.audit import records
 from tests.support.books import PRICES, READ, WRITTEN, Books
 from tests.support.chunks import event
-from tests.support.client import checked_error, events_of, text_of
+from tests.support.client import CHAT, chat_body, checked_error, events_of, text_of
 from tests.support.gateway import KEY, NARROW_KEY, model
 from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
@@ -370,3 +370,20 @@ async def test_the_loser_of_two_is_accounted_for(tmp_path, books):
         assert (lost["status"], lost["provider"], served["provider"]) == ("attempt", "openai", "vllm")
         assert served["amount"] == 10 * WRITTEN + books.bills[-1].prompt * READ
         assert lost["amount"] + served["amount"] >= books.owed
+
+
+async def test_a_client_that_goes_while_the_first_of_two_is_waited_for_leaves_nothing_behind(tmp_path, books):
+    sections = _booked(books, "mute@50", routing={"hedge": {"after": 0.05}})
+    sections["model_list"].append(model("a", books.base_url, upstream="vllm/refuse@500"))
+    sections |= {"prices": PRICES | {"vllm/*": {"input": 1, "output": 2}}, "upstream": {"idle_s": 30}}
+    async with running_app(tmp_path, **sections, budget={"usd": "10"}) as app:
+        client = app.client(CHAT, body=chat_body("a", max_tokens=50))
+        task = asyncio.create_task(client.run())
+        async with asyncio.timeout(5):
+            while {bill.phase for bill in books.bills} != {"arrived", "refused"}:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        client.disconnect()
+        await asyncio.wait_for(task, 5)
+    (lost,) = records(tmp_path / "state")
+    assert (lost["provider"], lost["status"]) == ("openai", "incomplete")
