@@ -95,7 +95,7 @@ def of_error(error: UpstreamError) -> str:
 
 
 def retry_after(headers: Collection[tuple[bytes, bytes]], *, now: Callable[[], float] = time) -> float | None:
-    """Seconds by `retry-after-ms` or `retry-after`, which may be a date (RFC 9110, 10.2.3); None for what makes no sense.
+    """Seconds by `retry-after-ms` or `retry-after`, which may be a date (RFC 9110, 10.2.3).
 
     now: seconds since the epoch.
     """
