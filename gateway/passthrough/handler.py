@@ -164,7 +164,7 @@ class PassThrough:
             try:
                 if call.opening is not None:
                     await call.opening
-                if outcome is not None:
+                if outcome is not None and (call.opening is None or not call.flags & SETTLED):
                     outcome.asked = True
                 loop = asyncio.get_running_loop()
                 while not (call.flags & _FIRST or await call.wait(_FIRST, loop)):
