@@ -51,7 +51,7 @@ def resolve(file: File, deployments: Sequence[Deployment], source: Document) -> 
     router = file.router_settings or RouterSettings()
     litellm = file.litellm_settings or LiteLLMSettings()
     own = file.routing or RoutingSection()
-    aliases = _aliases(router)
+    aliases = _aliases(router, {deployment.model_name for deployment in deployments}, source)
     known = _Known(deployments, aliases, source)
     for alias, model in aliases.items():
         known.check(model, ("router_settings", "model_group_alias", alias))
@@ -163,10 +163,26 @@ def _strategy(router: RouterSettings, source: Document) -> str:
     return _STRATEGIES.get(name, "weighted")
 
 
-def _aliases(router: RouterSettings) -> dict[str, str]:
-    return {
+def _aliases(router: RouterSettings, names: set[str], source: Document) -> dict[str, str]:
+    """Each with the model that it leads to in the end."""
+    given = {
         alias: to.model if isinstance(to, AliasTarget) else to for alias, to in (router.model_group_alias or {}).items()
     }
+    found: dict[str, str] = {}
+    for alias, to in given.items():
+        place: Place = ("router_settings", "model_group_alias", alias)
+        if alias in names:
+            source.report(place, f"there is a model {alias}, so the alias is left out", warning=True)
+            continue
+        seen, model = {alias}, to
+        while model in given and model not in names and model not in seen:
+            seen.add(model)
+            model = given[model]
+        if model in seen:
+            source.report(place, f"{alias} stands for itself")
+        else:
+            found[alias] = model
+    return found
 
 
 def _fallbacks(file: File, router: RouterSettings, litellm: LiteLLMSettings, known: _Known) -> tuple[Fallback, ...]:
@@ -189,7 +205,9 @@ def _fallbacks(file: File, router: RouterSettings, litellm: LiteLLMSettings, kno
     section = "router_settings" if router.default_fallbacks is not None else "litellm_settings"
     default = router.default_fallbacks or litellm.default_fallbacks
     if default and "*" not in plain:
-        made += _litellm("*", default, (section, "default_fallbacks"), _rest(special.get("*", set())), known)
+        made += _litellm(
+            "*", default[: router.max_fallbacks], (section, "default_fallbacks"), _rest(special.get("*", set())), known
+        )
     return tuple(made)
 
 
@@ -199,11 +217,12 @@ def _rest(special: set[str]) -> frozenset[str]:
 
 
 def _by_model(kind: str, router: RouterSettings, litellm: LiteLLMSettings) -> list[tuple[Place, str, list[str]]]:
+    most = router.max_fallbacks
     section, found = "router_settings", getattr(router, kind)
     if found is None:
         section, found = "litellm_settings", getattr(litellm, kind)
     listed: ByModel = found or []
-    return [((section, kind, i, model), model, to) for i, one in enumerate(listed) for model, to in one.items()]
+    return [((section, kind, i, model), model, to[:most]) for i, one in enumerate(listed) for model, to in one.items()]
 
 
 def _litellm(model: str, to: list[str], place: Place, causes: frozenset[str], known: _Known) -> list[Fallback]:

@@ -124,7 +124,8 @@ class Attempt:
             call = self._send()
             if call.opening is not None:
                 await call.opening
-            self.outcome.asked = True
+            if call.opening is None or not call.flags & SETTLED:  # else it was given up before anything was sent
+                self.outcome.asked = True
             while not (call.flags & mask or await call.wait(mask, self._loop)):
                 await keep_alive()
             # With events before the fault, the client gets those first.

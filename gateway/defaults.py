@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tollhouse.middlewares.errors import BadRequest
+
 if TYPE_CHECKING:
     from tollhouse._native import RequestView
 
@@ -14,11 +16,21 @@ _LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"
 _RENAMED = {"responses": {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}}
 
 
+def members_of(body: bytes) -> dict[str, Any]:
+    """Of a JSON object that was parsed strictly. Raises BadRequest for a number that is valid and beyond all use."""
+    try:
+        found: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        msg = "a number in the body is too large"
+        raise BadRequest(msg, code="invalid_value") from None
+    return found
+
+
 def filled(view: RequestView, kind: str, params: dict[str, Any]) -> RequestView:
     """`view` with `params` at its end, where its body has no such members. Every byte of it stays."""
     if kind == "embeddings":
         return view
-    given = orjson.loads(view.body)
+    given = members_of(view.body)
     names = _RENAMED.get(kind, {})
     has_length = not _LENGTHS.isdisjoint(given)
     added = {

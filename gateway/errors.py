@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tollhouse.middlewares.errors import MESSAGES_KINDS, BadRequest, Refusal, error_body, messages_error_body
+from tollhouse.providers.attempts import cooling
 from tollhouse.providers.errors import (
     UpstreamBusy,
     UpstreamCannot,
@@ -14,6 +16,9 @@ from tollhouse.providers.errors import (
     UpstreamShutdown,
     UpstreamStreamError,
 )
+
+if TYPE_CHECKING:
+    from tollhouse.providers.plan import Plan
 
 _BAD_CREDENTIALS = frozenset({401, 403})
 _VAGUE = 500
@@ -31,6 +36,17 @@ def refusal_of(error: UpstreamError, error_event: bytes | None = None) -> Refusa
         refusal.headers.append((b"retry-after", b"1"))
         refusal.type = "server_error"
     return refusal
+
+
+def refusal_of_cooling(plan: Plan, now: float) -> Refusal:
+    """All targets have failed of late, and nobody is asked before it makes sense."""
+    wait_s, is_limited = cooling(plan, now)
+    headers = [(b"retry-after", b"%d" % max(1, ceil(wait_s)))]
+    if is_limited:
+        msg = "every upstream of this model is over its rate limit"
+        return Refusal(msg, status=429, type="rate_limit_error", code="upstream_rate_limited", headers=headers)
+    msg = "every upstream of this model has failed too often and is left alone for a while"
+    return Refusal(msg, status=503, type="upstream_error", code="upstream_cooling", headers=headers)
 
 
 def stream_error_status(error_object: bytes) -> int:

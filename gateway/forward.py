@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tollhouse.gateway.answer import Answer, early_headers, shown
 from tollhouse.gateway.attempt import Attempt
-from tollhouse.gateway.errors import refusal_of
+from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
 from tollhouse.gateway.hedge import race
 from tollhouse.gateway.sinks import ping_of
-from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.quota import Outcome
-from tollhouse.providers.attempts import Attempts, cooling
+from tollhouse.providers.attempts import Attempts
 from tollhouse.providers.plan import Try
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 _UNCHARGED = object()
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"').search
-_PREVIOUS = re.compile(rb'"previous_response_id"\s*:\s*"([^"\\]{1,200})"').search
 
 
 class Forwarder:
@@ -110,10 +107,9 @@ class Forwarder:
     def maker(self, exchange: Exchange) -> str | None:
         """Who made the response that this request continues, as far as anybody knows."""
         view = exchange.view
-        if exchange.kind != "responses" or view is None:
+        if exchange.kind != "responses" or view is None or view.previous_response_id is None:
             return None
-        found = _PREVIOUS(view.body)
-        return None if found is None else self._remembered.find(_owner(exchange), found[1].decode())
+        return self._remembered.find(_owner(exchange), view.previous_response_id)
 
 
 class Request:
@@ -168,7 +164,7 @@ class Request:
         now = monotonic()
         step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
         if step is None:
-            raise _cooling(plan, now)
+            raise refusal_of_cooling(plan, now)
         if step.leg is not plan.first:
             self._forwarder.metrics.fell_back(plan.first.group.label, step.leg.group.label, "cooling")
         return step
@@ -291,14 +287,3 @@ class Request:
 
 def _owner(exchange: Exchange) -> str:
     return "" if exchange.principal is None else exchange.principal.id
-
-
-def _cooling(plan: Plan, now: float) -> Refusal:
-    """All targets have failed of late, and nobody is asked before it makes sense."""
-    wait_s, is_limited = cooling(plan, now)
-    headers = [(b"retry-after", b"%d" % max(1, ceil(wait_s)))]
-    if is_limited:
-        msg = "every upstream of this model is over its rate limit"
-        return Refusal(msg, status=429, type="rate_limit_error", code="upstream_rate_limited", headers=headers)
-    msg = "every upstream of this model has failed too often and is left alone for a while"
-    return Refusal(msg, status=503, type="upstream_error", code="upstream_cooling", headers=headers)

@@ -77,6 +77,9 @@ async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attemp
             if failure is None or not running:
                 break
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        winner = first  # as whoever asked for this has it: the other one is to be left and accounted for here
+        raise
     finally:
         for task in running:
             task.cancel()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-
-import orjson
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
 
-_NAMED = re.compile(rb'"(?:prompt_cache_key|user|safety_identifier|metadata)"\s*:').search
 _TEXTS = 2  # of a conversation: what the system and the user said first
 _ENOUGH = 4096  # bytes of each: a conversation that is the same so far is the same
 
@@ -36,14 +32,7 @@ class Sessions:
     def _named(self, exchange: Exchange) -> bytes | None:
         view = exchange.view
         assert view is not None
-        if _NAMED(view.body) is None:
-            return None
-        body = orjson.loads(view.body)
-        metadata = body.get("metadata")
-        found = [body.get("prompt_cache_key"), body.get("user"), body.get("safety_identifier")]
-        if isinstance(metadata, dict):  # Anthropic's
-            found.append(metadata.get("user_id"))
-        return next((name.encode() for name in found if isinstance(name, str) and name), None)
+        return None if view.session is None else view.session.encode()
 
     def _prefix(self, exchange: Exchange) -> bytes | None:
         view = exchange.view

@@ -20,7 +20,7 @@ def rendezvous(targets: Sequence[Target], session: bytes) -> list[Target]:
     """All of `targets` in this session's own order: when one goes, only its sessions move; shares go by weight."""
 
     def score(target: Target) -> float:
-        digest = blake2b(session, digest_size=8, key=target.id.encode()[:64]).digest()
+        digest = blake2b(b"%b\0%b" % (target.id.encode(), session), digest_size=8).digest()
         return target.weight / -log((int.from_bytes(digest) + 0.5) / _SPACE)
 
     return sorted(targets, key=score, reverse=True)

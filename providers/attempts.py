@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tollhouse.providers.retry import Policy, RetryBudget
     from tollhouse.providers.router import Target
 
+COUNTED = "count_tokens"  # which the gateway does itself where an upstream cannot
 _PASSING = frozenset({SERVER_ERROR, CONNECTION, RATE_LIMIT, BUSY})  # over in a moment, perhaps
 _ALIVE = OF_MODEL | {REQUEST}  # no fault of the target's, which has answered
 
@@ -137,10 +138,14 @@ class Attempts:
         return Try(target, self._leg, wait_s, is_retry=True)
 
     def _order(self, leg: Leg, now: float) -> list[Target]:
-        """Those that can be asked this at all, as far as there are any."""
+        """Those that can be asked this at all, even if they are cooling and the others are not. If there are none, all:
+        one of them says why.
+        """
         order = leg.group.order(now, stream=self._stream, session=self._session)
         fitting = [target for target in order if self._kind in target.upstream.kinds]
-        return fitting or order
+        if fitting or self._kind == COUNTED:
+            return fitting or order
+        return [] if any(self._kind in target.upstream.kinds for target in leg.group.targets) else order
 
     def _go(self, target: Target, leg: Leg) -> Try:
         self._tried.append(target)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from email.utils import parsedate_to_datetime
+from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollhouse.providers.errors import (
@@ -14,7 +16,7 @@ from tollhouse.providers.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 TIMEOUT = "timeout"  # it was silent for too long, or said 408 or 504
 RATE_LIMIT = "rate_limit"  # 429
@@ -32,6 +34,7 @@ EVERY = GENERAL | {CONTEXT_WINDOW, CONTENT_POLICY}
 OF_MODEL = frozenset({CONTEXT_WINDOW, CONTENT_POLICY})  # another deployment of the same model would say the same
 HARMLESS = OF_MODEL | {REQUEST, BUSY, UNSUPPORTED}  # they say nothing against the deployment
 RETRY_AFTER = (b"retry-after-ms", b"retry-after")
+_LONGEST_S = 1e6  # it makes no difference how much longer
 _LOST = frozenset({"upstream_lost", "upstream_truncated"})
 _MISCONFIGURED = frozenset({401, 403, 404})
 
@@ -91,14 +94,32 @@ def of_error(error: UpstreamError) -> str:
     return SERVER_ERROR
 
 
-def retry_after(headers: Collection[tuple[bytes, bytes]]) -> float | None:
-    """Seconds by `retry-after-ms` or `retry-after`; a date, which nobody sends, is not read."""
+def retry_after(headers: Collection[tuple[bytes, bytes]], *, now: Callable[[], float] = time) -> float | None:
+    """Seconds by `retry-after-ms` or `retry-after`, which may be a date (RFC 9110, 10.2.3).
+
+    now: seconds since the epoch.
+    """
     given = dict(headers)
     for name, scale in zip(RETRY_AFTER, (1000.0, 1.0), strict=True):
-        try:
-            seconds = float(given[name]) / scale
-        except (KeyError, ValueError):
+        said = given.get(name)
+        if said is None:
             continue
-        if 0.0 <= seconds < 1e6:
-            return seconds
+        try:
+            seconds = float(said) / scale
+        except ValueError:
+            if scale != 1.0:
+                continue
+            until = _moment(said)
+            if until is None:
+                continue
+            seconds = max(0.0, until - now())
+        if seconds >= 0.0:  # no, if it is NaN
+            return min(seconds, _LONGEST_S)
     return None
+
+
+def _moment(date: bytes) -> float | None:
+    try:
+        return parsedate_to_datetime(date.decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -18,6 +18,7 @@ _TYPE = re.compile(
 _DISPOSITION = re.compile(
     rb'form-data; ?name="([^"\\\r\n]*)"(; ?filename="(?:[^"\\\r\n]|\\.)*")?(; ?filename\*=[^;"\s]+)?', re.IGNORECASE
 )
+_LOOSE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,17 @@ def fields_of(body: bytes, boundary: bytes) -> list[Field]:
         if head_end < 0:
             raise _bad("a field has no headers, or too many")
         start = head_end + 4
+        if body.startswith(line, start):  # the end of an empty field to some (Go's), its content to others
+            raise _bad("a field begins with its boundary")
         end = body.find(b"\r\n" + line, start)
         if end < 0:
             raise _bad("the last boundary is missing")
         name, is_file = _described(body[at + 2 : head_end])
         fields.append(Field(name, is_file, start, end))
         at = end + 2 + len(line)
+    # Some parsers end lines with a bare CR or LF as well, some look for boundaries anywhere.
+    if body.count(line) != len(fields) + 1:
+        raise _bad("a field holds its boundary")
     return fields
 
 
@@ -76,6 +82,8 @@ def _is_last(body: bytes, at: int) -> bool:
 def _described(head: bytes) -> tuple[str, bool]:
     """A field's name, and whether it is a file."""
     disposition: re.Match[bytes] | None = None
+    if _LOOSE(head) is not None:
+        raise _bad("a field's headers have a line end that is none, or a zero byte")
     for line in head.split(b"\r\n"):
         name, separator, value = line.partition(b":")
         if not separator or name != name.strip():

@@ -118,7 +118,7 @@ class PassThrough:
                 continue
             try:
                 status = call.reader.status
-                if has_next and call.flags & END and (status >= 500 or status == 429):
+                if has_next and (status >= 500 or status == 429) and await _is_complete(call):
                     self.count(exchange, target, f"http_{status}")
                     if outcome is not None:
                         outcome.asked = False
@@ -164,7 +164,7 @@ class PassThrough:
             try:
                 if call.opening is not None:
                     await call.opening
-                if outcome is not None:
+                if outcome is not None and (call.opening is None or not call.flags & SETTLED):
                     outcome.asked = True
                 loop = asyncio.get_running_loop()
                 while not (call.flags & _FIRST or await call.wait(_FIRST, loop)):
@@ -203,6 +203,16 @@ class PassThrough:
         elif outcome.tokens is None and not passage.bounded:
             # What the provider charges for (a minute, an image) is not told in tokens.
             outcome.price = None
+
+
+async def _is_complete(call: Call) -> bool:
+    """Wait for the end of an answer that nobody will read; False: it does not come."""
+    loop = asyncio.get_running_loop()
+    while not call.flags & SETTLED:
+        call.take()
+        if not call.flags & _FIRST:
+            await call.wait(_FIRST, loop)
+    return not call.flags & FAULT
 
 
 class _Endpoint:

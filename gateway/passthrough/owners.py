@@ -45,7 +45,7 @@ class Owners:
     async def add(self, ids: Collection[str], provider: str, owner: str) -> None:
         """These ids are new. One that has an owner keeps it."""
         rows = [(one, provider, owner, time()) for one in ids]
-        await self._run(lambda db: db.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows))
+        await self._write(lambda db: db.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows))
 
     async def find(self, name: str) -> Kept | None:
         row = await self._run(
@@ -55,19 +55,30 @@ class Owners:
 
     async def owned(self, ids: Collection[str], owner: str) -> set[str]:
         """Those of `ids` that are this owner's."""
-        listed = list(ids)[:_AT_ONCE]
-        marks = ",".join("?" * len(listed))
-        query = f"SELECT id FROM kept WHERE owner = ? AND id IN ({marks})"  # noqa: S608 - marks only
-        rows = await self._run(lambda db: db.execute(query, (owner, *listed)).fetchall())
-        return {row[0] for row in rows}
+        listed = list(ids)
+
+        def ask(db: sqlite3.Connection) -> set[str]:
+            found: set[str] = set()
+            for at in range(0, len(listed), _AT_ONCE):
+                some = listed[at : at + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT id FROM kept WHERE owner = ? AND id IN ({marks})"  # noqa: S608 - marks only
+                found.update(row[0] for row in db.execute(query, (owner, *some)))
+            return found
+
+        return await self._run(ask)
 
     async def forget(self, name: str) -> None:
-        await self._run(lambda db: db.execute("DELETE FROM kept WHERE id = ?", (name,)))
+        await self._write(lambda db: db.execute("DELETE FROM kept WHERE id = ?", (name,)))
 
     async def close(self) -> None:
         if self._db is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
+
+    async def _write(self, tell: Callable[[sqlite3.Connection], sqlite3.Cursor]) -> None:
+        # A cursor must not leave its thread: where it is dropped it resets a statement that may be running again.
+        await self._run(lambda db: tell(db).close())
 
     async def _run(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         try:

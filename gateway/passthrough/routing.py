@@ -8,11 +8,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
-import orjson
-
+from tollhouse.gateway.defaults import members_of
+from tollhouse.gateway.errors import refusal_of_cooling
 from tollhouse.gateway.routing import shown
 from tollhouse.middlewares.errors import BadRequest, Forbidden
 from tollhouse.providers.openai import OpenAIUpstream
+from tollhouse.providers.plan import Leg, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +74,15 @@ class Ways:
         if principal is not None and not principal.allows(named):
             msg = f"this API key may not use the model {shown(model)}"
             raise Forbidden(msg, param="model", code="model_not_allowed")
-        able = [target for target in group.order(monotonic()) if _passes(target)]
-        if not able:
+        fitting = [target for target in group.targets if _passes(target)]
+        if not fitting:
             msg = f"the model {shown(model)} is not served at {passage.path}"
             raise BadRequest(msg, param="model", code="unsupported_endpoint", retry=False)
+        now = monotonic()
+        able = [target for target in group.order(now) if target in fitting]
+        if not able and len(group.targets) > 1:
+            raise refusal_of_cooling(Plan(Leg(group, named)), now)
+        able = able or fitting  # one that is all there is is asked anyway
         exchange.model, exchange.asked_model = group.label, named
         return Way([(target, group.upstream_model(target, named)) for target in able], path, query)
 
@@ -120,7 +126,7 @@ class Ways:
         if not principal.allows(f"{keeper.provider}/*"):
             msg = f"this API key may use some models only, and a batch may name any model of {keeper.provider}"
             raise Forbidden(msg, code="model_not_allowed")
-        given = orjson.loads(payload.with_model(""))
+        given = members_of(payload.with_model(""))
         name = given.get("input_file_id")
         if not isinstance(name, str):
             msg = "input_file_id must be a string"

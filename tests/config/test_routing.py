@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tollhouse.config.loader import check, load, load_mapping
+from tollhouse.config.problems import ConfigError
 from tollhouse.config.settings import Allowance, Escalation, Fallback, HeaderRoute, HealthChecks, Hedge
 
 GENERAL = {"timeout", "rate_limit", "server_error", "connection", "auth", "busy"}
@@ -225,3 +226,22 @@ auth: {type: basic, tokens: [sk-one]}
     }
     assert any(place.startswith("routing.hedge.after") for place, _, _ in said)
     assert any(place.startswith("fallbacks[") and line == 10 for place, line, _ in said)
+
+
+def test_an_alias_of_an_alias_leads_to_a_model_and_a_model_is_no_alias():
+    section = {"model_group_alias": {"x": "y", "y": "b", "a": "c"}, "fallbacks": [{"b": ["a"]}]}
+    settings = _settings(router_settings=section)
+    assert settings.routing.aliases == {"x": "b", "y": "b"}
+    assert {(rule.model, rule.to) for rule in settings.routing.fallbacks} == {("b", ("a",))}
+    assert any("there is a model a" in warning for warning in settings.warnings)
+
+
+def test_aliases_in_a_circle_are_refused():
+    with pytest.raises(ConfigError, match="stands for itself"):
+        _settings(router_settings={"model_group_alias": {"x": "y", "y": "x"}})
+
+
+def test_no_more_fallbacks_than_wanted():
+    section = {"fallbacks": [{"a": ["b", "c"]}], "default_fallbacks": ["c", "b"], "max_fallbacks": 1}
+    rules = _settings(router_settings=section).routing.fallbacks
+    assert {(rule.model, rule.to) for rule in rules} == {("a", ("b",)), ("*", ("c",))}

@@ -65,6 +65,12 @@ BROKEN_OFF = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _alone(upstream: ScriptedUpstream) -> None:
+    """The gateways of the session keep connections of the tests before, which would be counted here."""
+    upstream.drop_idle_connections()
+
+
 @pytest.fixture(autouse=True)
 def _unharmed(gateway: Gateway, upstream: ScriptedUpstream) -> object:
     """After each case: nothing in flight, no connection left behind, bounded memory, and a good answer."""

@@ -13,10 +13,11 @@ from tests.support.app import running_app
 from tests.support.audit import records
 from tests.support.books import PRICES, READ, WRITTEN, Books
 from tests.support.chunks import event
-from tests.support.client import checked_error, events_of, text_of
+from tests.support.client import CHAT, chat_body, checked_error, events_of, text_of
 from tests.support.gateway import KEY, NARROW_KEY, model
 from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
+from tollhouse.providers.errors import UpstreamShutdown
 
 SOON = {"first_event_s": 0.3, "idle_s": 0.3}
 
@@ -370,3 +371,34 @@ async def test_the_loser_of_two_is_accounted_for(tmp_path, books):
         assert (lost["status"], lost["provider"], served["provider"]) == ("attempt", "openai", "vllm")
         assert served["amount"] == 10 * WRITTEN + books.bills[-1].prompt * READ
         assert lost["amount"] + served["amount"] >= books.owed
+
+
+async def test_a_client_that_goes_while_the_first_of_two_is_waited_for_leaves_nothing_behind(tmp_path, books):
+    sections = _booked(books, "mute@50", routing={"hedge": {"after": 0.05}})
+    sections["model_list"].append(model("a", books.base_url, upstream="vllm/refuse@500"))
+    sections |= {"prices": PRICES | {"vllm/*": {"input": 1, "output": 2}}, "upstream": {"idle_s": 30}}
+    async with running_app(tmp_path, **sections, budget={"usd": "10"}) as app:
+        client = app.client(CHAT, body=chat_body("a", max_tokens=50))
+        task = asyncio.create_task(client.run())
+        async with asyncio.timeout(5):
+            while {bill.phase for bill in books.bills} != {"arrived", "refused"}:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        client.disconnect()
+        await asyncio.wait_for(task, 5)
+    (lost,) = records(tmp_path / "state")
+    assert (lost["provider"], lost["status"]) == ("openai", "incomplete")
+
+
+async def test_what_the_end_of_the_process_kept_from_being_sent_costs_nothing(tmp_path, books):
+    sections = _booked(books, "mute@50") | {"upstream": {"max_in_flight": 1, "queue_wait_s": 5}}
+    async with running_app(tmp_path, **sections, budget={"usd": "10"}) as app:
+        sent, waiting = (asyncio.create_task(app.chat("a", max_tokens=50)) for _ in range(2))
+        async with asyncio.timeout(5):
+            while not books.bills or len(app.asgi.state.lifecycle.calls) < 2:
+                await asyncio.sleep(0.005)
+        for call in sorted(app.asgi.state.lifecycle.calls, key=lambda call: call.on_abort is not None):
+            call.fail(UpstreamShutdown("the gateway is stopping"))
+        assert [(await task).status for task in (sent, waiting)] == [503, 503]
+        assert len(books.bills) == 1
+    assert len(records(tmp_path / "state")) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import hostile
 from tests.support.app import running_app
+from tests.support.client import chat_body
 from tests.support.gateway import KEY, MASTER_KEY, NARROW_KEY, model
 from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
@@ -162,6 +163,18 @@ async def test_a_session_stays_with_one_deployment(tmp_path, upstream):
         sessions = [(await _providers(app, 1, user=f"user {n}"))[0] for n in range(30)]
         assert set(sessions) == {"openai", "vllm", "groq"}
         assert set(await _providers(app)) == {"openai", "vllm", "groq"}
+
+
+async def test_numbers_beyond_all_use_are_not_the_gateways_fault(tmp_path, upstream):
+    body = chat_body("m", user="kim", n=1)
+    sent = orjson.dumps(body).replace(b'"n":1', b'"seed":1e400')
+    async with running_app(tmp_path, model_list=_three(upstream)) as app:
+        assert (await app.post(sent)).status < 500
+        assert upstream.log.requests[-1].body == sent.replace(b'"m"', b'"fine"')
+    routes = {"x": [{"models": ["m"], "completion_params": {"temperature": 0.5}}]}
+    async with running_app(tmp_path / "filled", model_list=_three(upstream), routes=routes) as app:
+        response = await app.post(sent)
+        assert (response.status, response.json["error"]["code"]) == (400, "invalid_value")
 
 
 async def test_a_conversation_stays_with_one_deployment_if_that_is_wanted(tmp_path, upstream):

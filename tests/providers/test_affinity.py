@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from tollhouse.providers.affinity import Remembered, rendezvous
 from tollhouse.providers.echo import EchoUpstream
@@ -24,6 +25,12 @@ def test_shares_go_by_weight():
     seen = Counter(rendezvous(TARGETS, session)[0].id for session in SESSIONS)
     assert 900 < seen["b"] < 1100
     assert 430 < seen["a"] < 570
+
+
+def test_long_names_that_begin_alike_share_too():
+    name = "a-name-as-long-as-those-of-models-in-a-region-of-some-cloud-are@provider"
+    targets = [replace(target, id=f"{name}#{number}", weight=1) for number, target in enumerate(TARGETS)]
+    assert len({rendezvous(targets, session)[0].id for session in SESSIONS[:50]}) == 3
 
 
 def test_when_one_goes_only_its_sessions_move():

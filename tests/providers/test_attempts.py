@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tollhouse.providers.attempts import Attempts, blame, cooling
@@ -55,6 +57,25 @@ def test_at_most_so_many_are_asked():
     assert _walk(_attempts(plan), DOWN, DOWN, DOWN) == ["m/a", "m/b", "m/c", None]
     plan = _plan("m/a", "m/b", "m/c", "m/d")
     assert _walk(_attempts(plan, max_attempts=4), DOWN, DOWN, DOWN) == ["m/a", "m/b", "m/c", "m/d"]
+
+
+def test_one_that_cannot_be_asked_this_does_not_stand_in_for_one_that_cools():
+    plan = _plan("m/a", "m/b", backups=[("n/c", GENERAL)])
+    able, other = plan.first.group.targets
+    plan.first.group.targets[1] = other = replace(other, upstream=_ChatOnly())
+    able.breaker.cool(0.0, 9.0, "server_error")
+    for kind, found in (("embeddings", "n/c"), ("chat", "m/b"), ("count_tokens", "m/b")):
+        attempts = Attempts(plan, Policy(), RetryBudget(), in_flight=lambda: 1, kind=kind)
+        step = attempts.first(0.0)
+        assert step is not None
+        assert step.target.id == found
+
+
+class _ChatOnly(EchoUpstream):
+    kinds = frozenset({"chat"})
+
+    def __init__(self):
+        super().__init__(timeouts=Timeouts())
 
 
 @pytest.mark.parametrize("cause", sorted(EVERY))

@@ -82,14 +82,20 @@ def test_an_error_says_why(error, cause):
     [
         ([(b"retry-after", b"7")], 7.0),
         ([(b"retry-after", b"7"), (b"retry-after-ms", b"250")], 0.25),
-        ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT")], None),
+        ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:30 GMT")], 30.0),
+        ([(b"retry-after", b"Wed, 21 Oct 2026 07:27:00 GMT")], 0.0),
+        ([(b"retry-after", b"Wed, 99 Oct 2026 07:27:00 GMT")], None),
+        ([(b"retry-after", b"soon")], None),
+        ([(b"retry-after-ms", b"soon"), (b"retry-after", b"7")], 7.0),
+        ([(b"retry-after", b"9000000000")], 1e6),
+        ([(b"retry-after", b"inf")], 1e6),
         ([(b"retry-after", b"-1")], None),
         ([(b"retry-after", b"nan")], None),
         ([], None),
     ],
 )
 def test_retry_after_is_read(headers, seconds):
-    assert causes.retry_after(headers) == seconds
+    assert causes.retry_after(headers, now=lambda: 1_792_567_680.0) == seconds
 
 
 def test_the_configurations_words_are_the_routers():

@@ -173,12 +173,22 @@ class ScriptedUpstream:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
+        self._loop.run_until_complete(self._stop(server))
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        """Leave no connection to the garbage collector: it would complain in the middle of some other test."""
+        own = asyncio.current_task()
+        for _ in range(100):  # those that are being accepted would not be closed by anybody
+            await asyncio.sleep(0)
+            if asyncio.all_tasks() <= {own, *(wire.task for wire in self.wires)}:
+                break
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
         for wire in tuple(self.wires):
             wire.transport.abort()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        for task in asyncio.all_tasks() - {own}:
+            task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 class _Wire(asyncio.Protocol):
@@ -187,7 +197,7 @@ class _Wire(asyncio.Protocol):
     def __init__(self, upstream: ScriptedUpstream) -> None:
         self.upstream = upstream
         self._buffer = b""
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._seen: Seen | None = None
         self.gone = asyncio.Event()
         self.writable = asyncio.Event()
@@ -232,7 +242,7 @@ class _Wire(asyncio.Protocol):
         self.writable.set()
 
     def _next(self) -> None:
-        if self._task is not None:
+        if self.task is not None:
             return
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -254,7 +264,7 @@ class _Wire(asyncio.Protocol):
         seen = Seen(model, lines[0].split(" ")[1], headers, head, body, self.number, time.monotonic())
         self.upstream.log.requests.append(seen)
         self._seen = seen
-        self._task = asyncio.get_running_loop().create_task(self._serve(seen))
+        self.task = asyncio.get_running_loop().create_task(self._serve(seen))
 
     async def _serve(self, seen: Seen) -> None:
         name, _, argument = seen.model.partition("@")
@@ -267,5 +277,5 @@ class _Wire(asyncio.Protocol):
         if self.transport.is_closing() and not peer.has_closed:
             await self.gone.wait()  # a write that failed tells of it before the loop does
         seen.answered = True
-        self._task = None
+        self.task = None
         self._next()

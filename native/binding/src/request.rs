@@ -82,6 +82,16 @@ impl PyRequestView {
         self.view.service_tier.as_deref()
     }
 
+    #[getter]
+    fn session(&self) -> Option<&str> {
+        self.view.session()
+    }
+
+    #[getter]
+    fn previous_response_id(&self) -> Option<&str> {
+        self.view.previous_response_id()
+    }
+
     #[pyo3(signature = (*, tokens_per_image=50_000))]
     fn prompt_bound(&self, tokens_per_image: u32) -> Option<u64> {
         self.view.prompt_bound(u64::from(tokens_per_image))

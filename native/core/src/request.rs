@@ -142,6 +142,8 @@ pub struct View {
     pub segments: Vec<Segment>,
     /// `service_tier`
     pub service_tier: Option<String>,
+    /// `prompt_cache_key`, `user`, `safety_identifier`, `metadata.user_id`, `previous_response_id`.
+    belongs: [Option<String>; 5],
     footprint: Footprint,
     model_value: Option<Span>,
     /// Values of the limits on generated tokens.
@@ -189,6 +191,18 @@ impl View {
         let Parser { mut view, from_tool, .. } = parser;
         from_tool.mark(&mut view.segments);
         Ok(view)
+    }
+
+    /// What the caller calls the requests that belong together, if it says so.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.belongs[..4].iter().flatten().next().map(String::as_str)
+    }
+
+    /// `previous_response_id`
+    #[must_use]
+    pub fn previous_response_id(&self) -> Option<&str> {
+        self.belongs[4].as_deref()
     }
 
     /// How many answers are generated.

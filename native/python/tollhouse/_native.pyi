@@ -83,6 +83,13 @@ class RequestView:
         """How many answers are generated: `n`, or `best_of` of them, for each prompt of a completion."""
     @property
     def service_tier(self) -> str | None: ...
+    @property
+    def session(self) -> str | None:
+        """What the caller calls the requests that belong together: the first of `prompt_cache_key`, `user`,
+        `safety_identifier` and `metadata.user_id` that is a non-empty string.
+        """
+    @property
+    def previous_response_id(self) -> str | None: ...
     def prompt_bound(self, *, tokens_per_image: int = 50_000) -> int | None:
         """More tokens than any byte-level tokenizer can make of the prompt; from what parsing has found, in about 50 ns.
 

@@ -54,6 +54,12 @@ class Provider(ScriptedUpstream):
         path = seen.path.partition("?")[0].removeprefix("/v1")
         if b"fail-please" in seen.body:
             await peer.answer(b'{"error":{"message":"no luck","type":"x","code":77}}', status="418 Teapot")
+        elif b"down-slowly" in seen.body:
+            await peer.head("content-type: application/json", "content-length: 2", status="503 Busy")
+            await peer.pause(0.05)
+            await peer.send(b"{}")
+        elif b"down-please" in seen.body or path == "/chat/completions":
+            await peer.answer(b"{}", status="500 Down")
         elif path == "/audio/speech":
             await self._sound(peer)
         elif path == "/audio/transcriptions" and b"srt" in seen.body:

@@ -23,6 +23,7 @@ from tests.gateway.passthrough.provider import (
 from tests.support.app import App, running_app
 from tests.support.client import events_of
 from tests.support.gateway import model
+from tollhouse.gateway.passthrough import Owners
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -251,3 +252,49 @@ async def test_requests_at_once_to_files_of_two_keys_stay_apart(app: App) -> Non
         return (seen.status, hidden.status) == (200, 404)
 
     assert all(await asyncio.gather(*(mine(key) for key in (ALICE, BOB) * 8)))
+
+
+async def test_a_list_of_any_length_holds_ones_own(tmp_path: Path) -> None:
+    owners = Owners(tmp_path / "owners.db")
+    names = [f"file-{number}" for number in range(1201)]
+    await owners.add(names, "openai", "alice")
+    assert await owners.owned([*names, "file-of-nobody"], "alice") == set(names)
+    await owners.close()
+
+
+async def test_many_at_once_can_use_the_owners(tmp_path: Path) -> None:
+    owners = Owners(tmp_path / "owners.db")
+
+    async def keep(name: str) -> bool:
+        await owners.add([name], "openai", "alice")
+        found = await owners.find(name)
+        await owners.forget(name)
+        return found is not None and await owners.find(name) is None
+
+    assert all(await asyncio.gather(*(keep(f"file-{number}") for number in range(100))))
+    await owners.close()
+
+
+def two(provider: Provider, first: str, **sections: Any) -> dict[str, Any]:
+    """Two deployments of one name, of which the first is to fail."""
+    entries = [model("pair", provider.base_url, upstream=f"{name}") for name in (f"openai/{first}", "vllm/fine")]
+    return provider.config(model_list=entries, **sections)
+
+
+@pytest.mark.parametrize("first", ["down-please", "down-slowly"])
+async def test_another_deployment_is_asked_however_its_error_arrives(
+    provider: Provider, tmp_path: Path, first: str
+) -> None:
+    async with running_app(tmp_path, **two(provider, first)) as app:
+        response = await app.post({"model": "pair", "prompt": "x"}, path="/v1/images/generations", key=ALICE)
+        assert (response.status, response.header("x-gateway-provider")) == (200, "vllm")
+
+
+async def test_a_model_that_is_cooling_is_not_said_to_be_missing(provider: Provider, tmp_path: Path) -> None:
+    section = {"allowed_fails": 0, "cooldown_time": 60, "num_retries": 0}
+    async with running_app(tmp_path, **two(provider, "fine", router_settings=section)) as app:
+        for _ in range(2):
+            assert (await app.chat("pair", key=ALICE)).status in {500, 503}
+        response = await app.post({"model": "pair", "prompt": "x"}, path="/v1/images/generations", key=ALICE)
+        assert (response.status, response.json["error"]["code"]) == (503, "upstream_cooling")
+        assert response.header("retry-after") is not None

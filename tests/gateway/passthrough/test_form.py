@@ -76,6 +76,24 @@ def test_what_a_scan_puts_in_cannot_end_the_field() -> None:
         pytest.param(
             GOOD.replace(b"\r\n\r\nm", b"\r\nContent-Transfer-Encoding: base64\r\n\r\nm"), "encoded", id="base64"
         ),
+        # Go ends lines with a bare LF, too: it would read the first of these descriptions.
+        pytest.param(
+            GOOD.replace(
+                b"Content-Disposition", b'X: y\nContent-Disposition: form-data; name="z"\r\nContent-Disposition'
+            ),
+            "line end",
+            id="bare LF in a head",
+        ),
+        pytest.param(GOOD.replace(b'"a.png"', b'"a.png"\r\nX: y\rz'), "line end", id="bare CR in a head"),
+        # Go ends an empty field there, others see content.
+        pytest.param(
+            form(("x", b"--%b\r\n" % BOUNDARY.encode()), ("model", b"m")), "boundary", id="boundary at once in a field"
+        ),
+        pytest.param(
+            form(("x", b'y\n--%b\nContent-Disposition: form-data; name="model"\n\nz' % BOUNDARY.encode())),
+            "boundary",
+            id="boundary after a bare LF",
+        ),
         pytest.param(b"", "begin", id="nothing"),
         pytest.param(form(*[("a", b"")] * 201), "more than", id="too many fields"),
     ],

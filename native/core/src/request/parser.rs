@@ -155,14 +155,36 @@ impl Parser<'_> {
                 self.walk(SegmentKind::Text, Some(key))
             }
             _ => {
+                let first = self.view.segments.len();
                 self.key(key, SegmentKind::Other);
                 let start = self.reader.position();
                 self.walk(SegmentKind::Other, Some(key))?;
                 let value = self.body[start..self.reader.position()].trim_ascii();
                 self.view.footprint.is_open |= brings_more(name) && value != b"null";
+                self.belongs(name, first);
                 Ok(())
             }
         }
+    }
+
+    /// What a caller says of the requests that this one belongs to, among the segments from `first` on.
+    fn belongs(&mut self, name: &[u8], first: usize) {
+        let (rank, member) = match name {
+            b"prompt_cache_key" => (0, name),
+            b"user" => (1, name),
+            b"safety_identifier" => (2, name),
+            b"metadata" => (3, &b"user_id"[..]),
+            b"previous_response_id" => (4, name),
+            _ => return,
+        };
+        let raw = |at: Str| self.reader.raw(at);
+        let is_said = |segment: &&Segment| {
+            segment.form == Form::String
+                && segment.string.end > segment.string.start
+                && segment.key.is_some_and(|key| json::key_is(raw(key), key.escaped, member))
+        };
+        let said = self.view.segments[first..].iter().find(is_said).map(|segment| json::unescape(raw(segment.string)));
+        self.view.belongs[rank] = said.map(|said| String::from_utf8_lossy(&said).into_owned());
     }
 
     fn model(&mut self) -> Result<(), RequestError> {

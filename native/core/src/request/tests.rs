@@ -20,6 +20,23 @@ fn the_fields_that_matter_are_found() {
 }
 
 #[test]
+fn what_a_request_belongs_to_is_told_in_order() {
+    for (extra, session) in [
+        (r#","user":"kim""#, Some("kim")),
+        (r#","user":"kim","prompt_cache_key":"k\u00e9""#, Some("k\u{e9}")),
+        (r#","user":"","safety_identifier":"s""#, Some("s")),
+        (r#","user":7,"metadata":{"a":"b","user_id":"u"}"#, Some("u")),
+        (r#","metadata":{"user_id":{"x":"y"}}"#, None),
+        (r#","metadata":["user_id"],"user":{"a":"kim"},"x":{"user":"y"}"#, None),
+    ] {
+        let view = parse(&chat(extra), Kind::Chat).unwrap();
+        assert_eq!(view.session(), session, "{extra}");
+    }
+    let body = r#"{"model":"m","input":"\"previous_response_id\":\"resp_0\"","previous_response_id":"resp_1"}"#;
+    assert_eq!(parse(body, Kind::Responses).unwrap().previous_response_id(), Some("resp_1"));
+}
+
+#[test]
 fn null_and_absent_fields_have_their_defaults() {
     let view = parse(&chat(r#","stream":null,"stream_options":null,"max_tokens":null,"n":null"#), Kind::Chat).unwrap();
     assert!(!view.stream && !view.include_usage);
