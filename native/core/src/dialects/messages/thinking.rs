@@ -4,9 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialects::Warnings;
 use crate::dialects::conversation::{Content, Conversation, Reasoning, Role, ToolChoice};
-
-/// The least budget that the API takes.
-const LEAST: u64 = 1024;
+use crate::request::thoughts::{LEAST, budget};
 
 /// The version in a model's name: 4.5 of "claude-haiku-4-5-20251001". None: it is none of Anthropic's own names.
 fn version(model: &str) -> Option<(u32, u32)> {
@@ -66,12 +64,10 @@ pub(crate) fn write(
         },
         Reasoning::Adaptive | Reasoning::Off => 8192,
     };
-    // Something must be left for the answer.
-    let budget = wanted.min(max_tokens.saturating_sub(LEAST.min(max_tokens / 2))).max(LEAST);
-    if budget >= max_tokens {
+    let Some(budget) = budget(wanted, max_tokens) else {
         warnings.lost("reasoning_effort");
         return false;
-    }
+    };
     body.insert("thinking".to_owned(), json!({"type": "enabled", "budget_tokens": budget}));
     true
 }
