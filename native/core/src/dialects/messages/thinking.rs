@@ -25,6 +25,11 @@ pub(super) fn is_tunable(model: &str) -> bool {
     version(model).is_none_or(|version| version < (4, 7))
 }
 
+/// Whether the model's temperature can be set beside `top_p`. From 4.1 on the API refuses both together.
+pub(super) fn takes_both(model: &str) -> bool {
+    version(model).is_none_or(|version| version < (4, 1))
+}
+
 /// Put `thinking` and the effort into the body. True if the model will think.
 pub(crate) fn write(
     conversation: &Conversation,

@@ -348,3 +348,31 @@ fn numbers_of_arguments_are_told_as_they_were_written() {
         assert!(written.to_string().contains(arguments), "{upstream}: {written}");
     }
 }
+
+#[test]
+fn text_in_the_middle_of_a_call_takes_nothing_from_it() {
+    let piece = |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]});
+    let chunks = [
+        chunk(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"n\""}}]}), None),
+        chunk(json!({"content": "so "}), None),
+        chunk(piece(":1}"), None),
+        chunk(json!({"content": "far"}), None),
+        chunk(json!({}), Some("tool_calls")),
+    ];
+    let json = |text: &str| json!({"type": "input_json_delta", "partial_json": text});
+    let text = |text: &str| json!({"type": "text_delta", "text": text});
+    let expected = [
+        start(0, &json!({"type": "tool_use", "id": "a", "name": "f", "input": {}})),
+        delta(0, &json("{\"n\"")),
+        delta(0, &json(":1}")),
+        stop(0),
+        start(1, &json!({"type": "text", "text": ""})),
+        delta(1, &text("so ")),
+        delta(1, &text("far")),
+        stop(1),
+    ];
+    assert_eq!(blocks(&stream(&chunks)), expected);
+    // A call that is never complete is told as far as it came, and the text behind it.
+    let told = blocks(&stream(&[&chunks[..2], &chunks[4..]].concat()));
+    assert_eq!(told[2..], [stop(0), expected[4].clone(), delta(1, &text("so ")), stop(1)]);
+}
