@@ -220,6 +220,12 @@ def early_headers(attempt: Attempt, headers: Headers) -> Headers:
     return [_EVENTS, *_EVENT_STREAM, decision, *_warnings(attempt.call), *headers]
 
 
+def warned(call: Call) -> bytes:
+    """The header of warnings as a comment in a stream whose head has gone out; with no names it takes those back."""
+    names = b"".join(value for _, value in _warnings(call))
+    return b": x-gateway-warnings: %b\n\n" % names
+
+
 def shown(attempt: Attempt, message: str) -> str:
     """What an upstream says of its failure may hold what its answers must not."""
     guard = attempt.exchange.answer_guard

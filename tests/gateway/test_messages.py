@@ -37,10 +37,20 @@ async def _slow_start(peer: Peer) -> None:
     await peer.end()
 
 
+async def _slow_failure(peer: Peer) -> None:
+    """`slow-failure@0.3`: so much silence, then an error in place of a stream."""
+    await peer.stream_head()
+    await peer.pause(float(peer.argument))
+    await peer.chunk(b'data: {"error":{"message":"no","code":503}}\n\n')
+    await peer.end()
+
+
 @pytest.fixture
 def upstream():
     with ScriptedUpstream(
-        hostile.SCRIPTS | anthropic_scripts.SCRIPTS | {"pausing": _pausing, "slow-start": _slow_start}
+        hostile.SCRIPTS
+        | anthropic_scripts.SCRIPTS
+        | {"pausing": _pausing, "slow-start": _slow_start, "slow-failure": _slow_failure}
     ) as running:
         yield running
 
@@ -337,6 +347,19 @@ async def test_a_keepalive_that_begins_the_stream_loses_no_warning(tmp_path, ups
         response = await app.post(_body(stream=True, container="c"), path=MESSAGES)
     assert b"ping" in response.body.partition(b"message_start")[0]
     assert response.header("x-gateway-warnings") == "container"
+
+
+async def test_warnings_of_who_answers_after_a_keepalive_are_a_comment(tmp_path, upstream):
+    models = _claude(upstream, "slow-failure@0.3", "claude")
+    async with running_app(tmp_path, model_list=models, upstream={"keepalive_s": 0.1}) as app:
+        answers = [await app.chat("m", stream=True, seed=1) for _ in range(2)]
+    # Who is asked first takes turns.
+    told = [answer for answer in answers if b": ping" in answer.body]
+    assert told
+    for answer in told:
+        assert answer.header("x-gateway-warnings") is None
+        assert b"\n\n: x-gateway-warnings: seed\n\ndata: {" in answer.body
+        assert answer.body.endswith(b"data: [DONE]\n\n")
 
 
 # --- what is scanned
