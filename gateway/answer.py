@@ -217,7 +217,13 @@ class Answer:
 def early_headers(attempt: Attempt, headers: Headers) -> Headers:
     """Of a stream that starts before it is known who will answer."""
     decision = (b"x-gateway-decision", attempt.exchange.decision)
-    return [_EVENTS, *_EVENT_STREAM, decision, *headers]
+    return [_EVENTS, *_EVENT_STREAM, decision, *_warnings(attempt.call), *headers]
+
+
+def warned(call: Call) -> bytes:
+    """The header of warnings as a comment in a stream whose head has gone out; with no names it takes those back."""
+    names = b"".join(value for _, value in _warnings(call))
+    return b": x-gateway-warnings: %b\n\n" % names
 
 
 def shown(attempt: Attempt, message: str) -> str:
@@ -238,9 +244,14 @@ def _returned(call: Call) -> Headers:
     if call.reader.translated:
         kind = _JSON if not call.reader.is_event_stream else _EVENTS
         headers = [kind, *(header for header in headers if header[0] != b"content-type")]
-    if call.warnings:
-        headers.append((b"x-gateway-warnings", _header_value(", ".join(call.warnings), most=2000)))
-    return headers
+    return headers + _warnings(call)
+
+
+def _warnings(call: Call | None) -> Headers:
+    """Names of what the upstream could not be told."""
+    if call is None or not call.warnings:
+        return []
+    return [(b"x-gateway-warnings", _header_value(", ".join(call.warnings), most=2000))]
 
 
 def _header_value(text: str, *, most: int = 200) -> bytes:

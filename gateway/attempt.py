@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import stream_error_status, told_status
+from tollhouse.gateway.pricing import NOTHING
 from tollhouse.gateway.routing import shown as quoted
 from tollhouse.providers import causes
 from tollhouse.providers.ask import Ask
@@ -149,7 +150,9 @@ class Attempt:
         name = self.model
         most = exchange.charge.output if exchange.charge is not None else None
         outcome = self.outcome
-        outcome.price = price = self._forwarder.price(self.target.provider, name, view.service_tier)
+        price = self._forwarder.price(self.target.provider, name, view.service_tier)
+        is_count = exchange.kind == "count_tokens"
+        outcome.price = self._forwarder.price(*NOTHING, None) if is_count else price
         self.call = call = self._start(
             Ask(
                 kind=exchange.kind or "",

@@ -7,7 +7,7 @@ import re
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from tollhouse.gateway.answer import Answer, early_headers, shown
+from tollhouse.gateway.answer import Answer, early_headers, shown, warned
 from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
 from tollhouse.gateway.hedge import race
@@ -115,7 +115,17 @@ class Forwarder:
 class Request:
     """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
 
-    __slots__ = ("_attempt", "_attempts", "_call", "_exchange", "_forwarder", "_is_started", "_loop", "_watch")
+    __slots__ = (
+        "_attempt",
+        "_attempts",
+        "_call",
+        "_exchange",
+        "_forwarder",
+        "_is_started",
+        "_loop",
+        "_warned",
+        "_watch",
+    )
 
     def __init__(self, forwarder: Forwarder, exchange: Exchange, watch: DisconnectWatch) -> None:
         self._forwarder = forwarder
@@ -126,6 +136,7 @@ class Request:
         self._attempts: Attempts | None = None
         self._call: Call | None = None  # that of an earlier attempt
         self._is_started = False  # a stream's head has been sent, because of a keepalive
+        self._warned: tuple[str, ...] = ()  # what that head says the upstream could not be told
 
     async def run(self) -> None:
         self._watch.add(self._exchange, self._loop)
@@ -154,6 +165,10 @@ class Request:
         if attempt.error is not None:
             await self._give_up(attempt, attempt.error)
         else:
+            if self._is_started and attempt.call is not None and attempt.call.warnings != self._warned:
+                # Somebody else answers than who was asked when the head went out.
+                comment = warned(attempt.call)
+                await self._exchange.raw_send({"type": "http.response.body", "body": comment, "more_body": True})
             await Answer(self._forwarder, attempt, self._loop, is_started=self._is_started).send()
 
     def _first(self) -> Try:
@@ -268,6 +283,8 @@ class Request:
         assert attempt is not None
         if not self._is_started:
             self._is_started = True
+            if attempt.call is not None:
+                self._warned = attempt.call.warnings
             await exchange.start(200, early_headers(attempt, self._forwarder.headers))
         await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
 

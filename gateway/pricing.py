@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.providers.plan import Plan
 
+NOTHING = ("tollhouse", "tollhouse/nothing")  # provider and model of what costs nothing
 _KEPT = 10_000
 _TYPICAL = (3000, 1000)  # tokens by which prices are compared
 _DAY_S = 86400
@@ -52,7 +53,7 @@ class Pricing:
     @property
     def free(self) -> Price | None:
         """Of what costs nothing."""
-        return self._of("tollhouse", "tollhouse/nothing")
+        return self._of(*NOTHING)
 
     def of(self, provider: str, model: str, tier: str | None = None) -> Price | None:
         """What a provider's model costs, in this `service_tier`; None: unpriced."""
@@ -70,9 +71,11 @@ class Pricing:
     def quote(self, exchange: Exchange) -> Quote | None:
         """At most so much, whichever target of its plan answers."""
         view = exchange.view
-        # Anthropic counts for nothing, and so does the gateway.
-        if view is None or exchange.kind == "count_tokens":
+        if view is None:
             return exchange.quote
+        if exchange.kind == "count_tokens":
+            # Anthropic counts for nothing, and so does the gateway; but it is asked, which limits are about.
+            return Quote(prompt=0, estimate=0, output=0, tokens=0, price=self.free)
         if time() >= self._day + _DAY_S:
             self._begin_day()
         model = self._model(exchange.plan)

@@ -29,6 +29,7 @@ HANDOVER_S = 5.0  # how long a request waits for a store that a predecessor is a
 ATTEMPT = "attempt"  # status of what was paid for an answer that did not come; no request of its own
 MOST_TRIES = 4  # of an admission: its window has passed, its prompt was counted
 _KEPT_PLANS = 50_000
+_MOST_BYTES_PER_TOKEN = 8  # of text; a report of fewer tokens than that is one of an earlier time
 logger = logging.getLogger("tollhouse.quota")
 
 Quoter = Callable[["Exchange"], "Quote | None"]
@@ -340,7 +341,17 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     price, tokens, quote = outcome.price, outcome.tokens, charge.quote
     if tokens is not None:
         amount = price.cost(tokens) if price is not None else 0
-        return amount, tokens.prompt + tokens.completion, "complete" if outcome.completed else "incomplete"
+        total = tokens.prompt + tokens.completion
+        if outcome.completed:
+            return amount, total, "complete"
+        if outcome.text_bytes > tokens.completion * _MOST_BYTES_PER_TOKEN:
+            # The report is of the beginning (Anthropic's `message_start`), and that of the end has not come.
+            unsaid = max(0, min(outcome.text_bytes, quote.output * quote.choices) - tokens.completion)
+            amount += price.bound(0, unsaid) if price is not None else 0
+            if charge.charged.has_budget:
+                amount = max(min(amount, charge.granted), price.cost(tokens) if price is not None else 0)
+            total = tokens.prompt + max(tokens.completion, -(-outcome.text_bytes // quote.bytes_per_token))
+        return amount, total, "incomplete"
     if outcome.refused:
         return 0, 0, "failed"
     if not outcome.answered:

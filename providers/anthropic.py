@@ -53,7 +53,7 @@ class AnthropicUpstream(HTTPUpstream):
         if ask.kind in _PATHS:
             path = f"{ask.kind}{_BETA}" if b"beta=true" in ask.query.split(b"&") else ask.kind
             reader = ask.reader("messages" if ask.kind == "messages" else "raw", max_body=self.max_body)
-            return self.send(ask, path, ask.body(), reader, lines=lines)
+            return self.send(ask, path, ask.body(proven=True), reader, lines=lines)
         body, warnings = ask.translated("messages")
         reader = ask.reader("messages", max_body=self.max_body)
         return self.send(ask, "messages", body, reader, lines=lines, warnings=warnings)

@@ -48,14 +48,18 @@ class Ask:
         """The upstream is to tell its usage in the stream, and the caller does not want to see it."""
         return self.stream and not self.include_usage and self.kind in _WITH_USAGE
 
-    def body(self, limit: str | None = None) -> bytes:
-        """The caller's body for an upstream of the same dialect. limit: the member that bounds the answer there."""
+    def body(self, limit: str | None = None, *, proven: bool = False) -> bytes:
+        """The caller's body for an upstream of the same dialect. limit: the member that bounds the answer there.
+
+        proven: thoughts that no provider has signed are left out of it.
+        """
         view, most = self.view, self.max_output
         member = limit or LIMITS.get(self.kind)
         return view.rewrite(
             model=None if self.model == view.model else self.model,
             include_usage=self.strips_usage,
             max_tokens=None if most is None or member is None else (most, member),
+            proven=proven,
         )
 
     def translated(self, dialect: str) -> tuple[bytes, tuple[str, ...]]:

@@ -29,9 +29,29 @@ async def _pausing(peer: Peer) -> None:
     await peer.end()
 
 
+async def _slow_start(peer: Peer) -> None:
+    """`slow-start@0.5`: so much silence before the first event."""
+    await peer.stream_head()
+    await peer.pause(float(peer.argument))
+    await peer.chunk(delta("b") + finish() + usage() + DONE)
+    await peer.end()
+
+
+async def _slow_failure(peer: Peer) -> None:
+    """`slow-failure@0.3`: so much silence, then an error in place of a stream."""
+    await peer.stream_head()
+    await peer.pause(float(peer.argument))
+    await peer.chunk(b'data: {"error":{"message":"no","code":503}}\n\n')
+    await peer.end()
+
+
 @pytest.fixture
 def upstream():
-    with ScriptedUpstream(hostile.SCRIPTS | anthropic_scripts.SCRIPTS | {"pausing": _pausing}) as running:
+    with ScriptedUpstream(
+        hostile.SCRIPTS
+        | anthropic_scripts.SCRIPTS
+        | {"pausing": _pausing, "slow-start": _slow_start, "slow-failure": _slow_failure}
+    ) as running:
         yield running
 
 
@@ -90,6 +110,19 @@ async def test_messages_pass_byte_for_byte(tmp_path, upstream, stream):
     assert (sent["anthropic-version"], sent["anthropic-beta"]) == ("2024-01-01", "context-1m")
     assert sent["x-api-key"] == "sk-ant-of-the-tests"
     assert not {"authorization", "cookie"} & set(sent)
+
+
+async def test_thoughts_that_nobody_has_signed_are_not_sent(tmp_path, upstream):
+    """A model of another provider has thought in this conversation; Anthropic would refuse all of it."""
+    thought = {"type": "thinking", "thinking": "hm", "signature": ""}
+    signed = thought | {"signature": anthropic_scripts.SIGNATURE}
+    said = {"type": "text", "text": "hi"}
+    messages = [*HELLO, {"role": "assistant", "content": [thought, signed, said]}, *HELLO]
+    async with running_app(tmp_path, model_list=_claude(upstream, "claude")) as app:
+        for path in (MESSAGES, COUNT):
+            assert (await app.post(_body(messages=messages), path=path)).status == 200
+    for seen in upstream.log.requests:
+        assert seen.json["messages"] == [*HELLO, {"role": "assistant", "content": [signed, said]}, *HELLO]
 
 
 async def test_a_version_is_sent_where_the_caller_names_none(tmp_path, upstream):
@@ -271,8 +304,6 @@ async def test_a_limit_is_told_in_anthropics_shape(tmp_path):
         response = await app.post(_body("tollhouse/echo"), path=MESSAGES)
         assert _fault(response, 429, "rate_limit_error")
         assert response.header("retry-after")
-        # Counting costs nothing, here as at Anthropic.
-        assert (await app.post(_body("tollhouse/echo"), path=COUNT)).status == 200
 
 
 async def test_an_overloaded_error_mid_stream_is_surfaced(tmp_path, upstream):
@@ -310,6 +341,27 @@ async def test_silence_is_filled_with_anthropics_pings(tmp_path, upstream):
     assert not any(line.startswith(b":") for line in body.splitlines())
 
 
+async def test_a_keepalive_that_begins_the_stream_loses_no_warning(tmp_path, upstream):
+    models = _claude(upstream, "slow-start@0.5")
+    async with running_app(tmp_path, model_list=models, upstream={"keepalive_s": 0.1}) as app:
+        response = await app.post(_body(stream=True, container="c"), path=MESSAGES)
+    assert b"ping" in response.body.partition(b"message_start")[0]
+    assert response.header("x-gateway-warnings") == "container"
+
+
+async def test_warnings_of_who_answers_after_a_keepalive_are_a_comment(tmp_path, upstream):
+    models = _claude(upstream, "slow-failure@0.3", "claude")
+    async with running_app(tmp_path, model_list=models, upstream={"keepalive_s": 0.1}) as app:
+        answers = [await app.chat("m", stream=True, seed=1) for _ in range(2)]
+    # Who is asked first takes turns.
+    told = [answer for answer in answers if b": ping" in answer.body]
+    assert told
+    for answer in told:
+        assert answer.header("x-gateway-warnings") is None
+        assert b"\n\n: x-gateway-warnings: seed\n\ndata: {" in answer.body
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
 # --- what is scanned
 
 
@@ -345,7 +397,54 @@ async def test_counts_are_made_here_where_the_upstream_has_none(tmp_path, upstre
     assert upstream.log.requests == []
 
 
+@pytest.mark.parametrize("upstream_name", ["claude", "fine"])
+async def test_counts_are_requests_that_cost_nothing(tmp_path, upstream, upstream_name):
+    """Not even where nobody knows what the model costs."""
+    keys = [{"name": "slow", "key": KEY, "limits": {"rpm": 2, "tpm": 1}, "budget": {"usd": "0.000001"}}]
+    async with running_app(tmp_path, model_list=_claude(upstream, upstream_name), keys=keys) as app:
+        for _ in range(2):
+            response = await app.post(_body(), path=COUNT)
+            assert response.status == 200, response.body
+        _fault(await app.post(_body(), path=COUNT), 429, "rate_limit_error")
+        admin = [(b"x-admin-api-key", ADMIN_KEY.encode())]
+        spent = (await app.send("/admin/usage?by=model", key=None, headers=admin)).json
+    assert [(row["requests"], float(row["cost_usd"]), row["unpriced"]) for row in spent["data"]] == [(2, 0, 0)]
+
+
 # --- money
+
+CLAUDE_PRICE = {"anthropic/*": {"input": "1", "output": "10"}}
+
+
+@pytest.mark.parametrize(("most", "thinking"), [(2000, {"type": "enabled", "budget_tokens": 1024}), (500, None)])
+async def test_thoughts_fit_into_what_a_budget_leaves(tmp_path, upstream, most, thinking):
+    """Anthropic refuses a budget for thoughts that is not below `max_tokens`."""
+    money = {"usd": f"{most * 10 / 1e6 + 0.0006:f}"}
+    keys = [{"name": "paid", "key": KEY, "budget": money}]
+    asked = {"type": "enabled", "budget_tokens": 6000}
+    async with running_app(tmp_path, model_list=_claude(upstream, "claude"), prices=CLAUDE_PRICE, keys=keys) as app:
+        response = await app.post(_body(max_tokens=8000, thinking=asked), path=MESSAGES)
+    assert response.status == 200, response.body
+    sent = upstream.log.requests[0].json
+    assert most / 2 < sent["max_tokens"] < most * 1.2
+    if thinking is None:
+        assert sent["thinking"] == {"type": "disabled"}
+    else:
+        assert 1024 <= sent["thinking"]["budget_tokens"] < sent["max_tokens"]
+
+
+@pytest.mark.parametrize("path", [MESSAGES, "/v1/chat/completions"])
+async def test_what_breaks_off_costs_more_than_its_first_report_says(tmp_path, upstream, path):
+    """`message_start` tells one token of output, whatever follows."""
+    keys = [{"name": "paid", "key": KEY, "budget": {"usd": "1"}}]
+    models = _claude(upstream, "claude-long-cut")
+    async with running_app(tmp_path, model_list=models, prices=CLAUDE_PRICE, keys=keys) as app:
+        await app.post(_body(stream=True), path=path)
+        admin = [(b"x-admin-api-key", ADMIN_KEY.encode())]
+        row = (await app.send("/admin/usage?by=status", key=None, headers=admin)).json["data"][0]
+    assert row["status"] == "incomplete"
+    # 800 bytes were said, at most a token each; the bound of the request was 1,000 tokens.
+    assert 0.008 <= float(row["cost_usd"]) <= 0.0101
 
 
 async def test_costs_are_the_same_whichever_dialect_the_caller_speaks(tmp_path, upstream):

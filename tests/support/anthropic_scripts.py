@@ -151,6 +151,13 @@ async def _cut(peer: Peer) -> None:
     await peer.end()
 
 
+async def _long_cut(peer: Peer) -> None:
+    """A stream that ends after 800 bytes of text."""
+    await peer.stream_head()
+    await peer.chunk(start(peer.seen.model) + text(0, *["ten bytes "] * 80))
+    await peer.end()
+
+
 SCRIPTS: dict[str, Script] = {
     "claude": _claude,
     "claude-3-5-haiku-latest": _claude,
@@ -158,4 +165,5 @@ SCRIPTS: dict[str, Script] = {
     "claude-overloaded": _overloaded,
     "claude-overloaded-at-once": _overloaded_at_once,
     "claude-cut": _cut,
+    "claude-long-cut": _long_cut,
 }

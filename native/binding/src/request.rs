@@ -115,15 +115,16 @@ impl PyRequestView {
         self.view.choices()
     }
 
-    #[pyo3(signature = (*, model=None, include_usage=false, max_tokens=None))]
+    #[pyo3(signature = (*, model=None, include_usage=false, max_tokens=None, proven=false))]
     fn rewrite(
         &self,
         py: Python<'_>,
         model: Option<&str>,
         include_usage: bool,
         max_tokens: Option<(u64, &str)>,
+        proven: bool,
     ) -> Py<PyBytes> {
-        let changes = Changes { model, include_usage, max_tokens };
+        let changes = Changes { model, include_usage, max_tokens, proven };
         let rewritten = self.view.rewrite(self.body.as_bytes(py), changes);
         rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
     }

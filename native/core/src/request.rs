@@ -6,6 +6,7 @@ mod error;
 mod footprint;
 mod origin;
 mod parser;
+pub(crate) mod thoughts;
 
 pub use error::RequestError;
 use footprint::Footprint;
@@ -149,6 +150,8 @@ pub struct View {
     /// Values of the limits on generated tokens.
     limits: Vec<(Span, Option<u64>)>,
     stream_options: Option<Options>,
+    /// The value of `thinking`.
+    thinking: Option<Span>,
     open: usize,
     is_empty: bool,
 }
@@ -171,6 +174,8 @@ pub struct Changes<'a> {
     pub include_usage: bool,
     /// No more tokens are to be generated; and the member that says so, if there is none yet.
     pub max_tokens: Option<(u64, &'a str)>,
+    /// Thoughts without their proof, which Anthropic refuses, are left out.
+    pub proven: bool,
 }
 
 const MAX_CHOICES: u32 = 128;
@@ -214,7 +219,7 @@ impl View {
     /// The body with these changes; None if they change nothing.
     #[must_use]
     pub fn rewrite(&self, body: &[u8], changes: Changes<'_>) -> Option<Vec<u8>> {
-        let Changes { model, include_usage, max_tokens } = changes;
+        let Changes { model, include_usage, max_tokens, proven } = changes;
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
         let mut members = Vec::new();
@@ -234,9 +239,17 @@ impl View {
             for (span, _) in self.limits.iter().filter(|(_, limit)| limit.is_none_or(|limit| limit > most)) {
                 edits.push((*span, most.to_string().into_bytes()));
             }
+            // Thoughts are part of the answer, and their budget has to be smaller than its bound.
+            let thinking = self
+                .thinking
+                .and_then(|span| Some((span, thoughts::lowered(&body[span.start..span.end], self.max_tokens, most)?)));
+            edits.extend(thinking);
             if self.limits.is_empty() {
                 members.push(format!("\"{member}\":{most}").into_bytes());
             }
+        }
+        if proven {
+            edits.extend(thoughts::proven(body));
         }
         if !members.is_empty() {
             let mut inserted = members.join(&b',');

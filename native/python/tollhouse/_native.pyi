@@ -110,11 +110,18 @@ class RequestView:
         "other". escaped: the string holds a backslash and must be decoded before it is read.
         """
     def rewrite(
-        self, *, model: str | None = None, include_usage: bool = False, max_tokens: tuple[int, str] | None = None
+        self,
+        *,
+        model: str | None = None,
+        include_usage: bool = False,
+        max_tokens: tuple[int, str] | None = None,
+        proven: bool = False,
     ) -> bytes:
         """The body with `model` replaced, stream_options.include_usage set to true, and at most so many tokens asked for.
 
-        max_tokens: every member that allows more is lowered; if there is none, one of this name is added.
+        max_tokens: every member that allows more is lowered; if there is none, one of this name is added. A budget for
+        thoughts that is no longer below it is lowered with it, below 1,024 tokens there are none. proven: thoughts with
+        an empty signature are left out.
 
         Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
         """

@@ -24,8 +24,10 @@ impl Fields {
     /// A body that the request view has parsed before.
     pub(crate) fn of_body(body: &[u8]) -> Result<Self, RequestError> {
         let value = serde_json::from_slice(body).map_err(|_| {
-            // What a strict parser took and this one does not: a number that no double can hold.
-            RequestError::new("the body holds a number that is out of range", "body", "invalid_value")
+            // What the view took and this parser does not: no Rust string can hold it.
+            let message =
+                "the body holds half of a character (\\ud800 to \\udfff by itself), which cannot be translated";
+            RequestError::new(message, "body", "invalid_value")
         })?;
         Self::new(value, "")
     }

@@ -159,9 +159,14 @@ impl Parser<'_> {
                 self.key(key, SegmentKind::Other);
                 let start = self.reader.position();
                 self.walk(SegmentKind::Other, Some(key))?;
-                let value = self.body[start..self.reader.position()].trim_ascii();
+                let end = self.reader.position();
+                let value = self.body[start..end].trim_ascii();
                 self.view.footprint.is_open |= brings_more(name) && value != b"null";
                 self.belongs(name, first);
+                if name == b"thinking" {
+                    self.view.thinking =
+                        Some(Span { start: end - self.body[start..end].trim_ascii_start().len(), end });
+                }
                 Ok(())
             }
         }

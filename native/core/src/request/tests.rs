@@ -201,7 +201,7 @@ fn a_rewrite_touches_nothing_else() {
         (r#"{"stream_options":{"include_usage":true}}"#, None, true, None),
     ] {
         let view = parse(body, Kind::Responses).unwrap();
-        let rewritten = view.rewrite(body.as_bytes(), Changes { model, include_usage: usage, max_tokens: None });
+        let rewritten = view.rewrite(body.as_bytes(), Changes { model, include_usage: usage, ..Changes::default() });
         assert_eq!(rewritten.as_deref(), wanted.map(str::as_bytes), "{body}");
     }
 }
@@ -240,4 +240,54 @@ fn all_answers_are_counted_that_are_paid_for() {
         let body = format!(r#"{{"prompt":{prompt},"n":2}}"#);
         assert_eq!(parse(&body, Kind::Completions).unwrap().choices(), choices, "{body}");
     }
+}
+
+#[test]
+fn a_budget_for_thoughts_is_lowered_with_the_answer_they_are_part_of() {
+    let cases = [
+        (8000, 4000, 5000, r#"{ "type":"enabled","budget_tokens":4000}"#),
+        (8000, 4000, 4000, r#"{"type":"enabled","budget_tokens":2976}"#),
+        (8000, 4000, 1500, r#"{"type":"enabled","budget_tokens":1024}"#),
+        (8000, 4000, 1024, r#"{"type":"disabled"}"#),
+        (8000, 4000, 20, r#"{"type":"disabled"}"#),
+        (8000, 4000, 4001, r#"{ "type":"enabled","budget_tokens":4000}"#),
+        // Interleaved: a budget of more than one answer.
+        (4000, 9000, 3000, r#"{ "type":"enabled","budget_tokens":9000}"#),
+    ];
+    for (asked, budget, most, expected) in cases {
+        let body = format!(
+            r#"{{"max_tokens":{asked},"thinking": {{ "type":"enabled","budget_tokens":{budget}}},"messages":[{{"role":"user","content":"x"}}]}}"#
+        );
+        let view = View::parse(body.as_bytes(), Kind::Messages, Limits { max_depth: 64, max_nodes: 1000 }).unwrap();
+        let changes = Changes { max_tokens: Some((most, "max_tokens")), ..Changes::default() };
+        let written = String::from_utf8(view.rewrite(body.as_bytes(), changes).unwrap()).unwrap();
+        let head = format!(r#"{{"max_tokens":{most},"thinking": {expected},"messages""#);
+        assert!(written.starts_with(&head), "{written}");
+    }
+}
+
+#[test]
+fn thoughts_with_an_empty_signature_are_left_out_and_nothing_else_is_touched() {
+    let proven = |body: &str| {
+        let view = View::parse(body.as_bytes(), Kind::Messages, Limits { max_depth: 64, max_nodes: 1000 }).unwrap();
+        let changes = Changes { proven: true, ..Changes::default() };
+        view.rewrite(body.as_bytes(), changes).map(|body| String::from_utf8(body).unwrap())
+    };
+    let thought = r#"{"type":"thinking","thinking":"hm","signature" : ""}"#;
+    let signed = r#"{"type":"thinking", "thinking":"hm","signature":"Eq=="}"#;
+    let call = r#"{"type":"tool_use","id":"a","name":"f","input":{"n": 1.50,"signature":""}}"#;
+    let with = |blocks: &str| {
+        format!(
+            r#"{{"model":"m", "messages":[ {{"role":"user","content":"a"}},{{"role":"assistant","content":[{blocks}],"x":1}}]}}"#
+        )
+    };
+    assert_eq!(proven(&with(&[signed, call].join(", "))), None);
+    assert_eq!(proven(&with(call)), None);
+    let expected = with(&[signed, call].join(",")).replace("[ {", "[{");
+    assert_eq!(proven(&with(&[thought, signed, thought, call].join(" , "))), Some(expected));
+    // A message of nothing else goes with them.
+    let expected = r#"{"model":"m", "messages":[{"role":"user","content":"a"}]}"#;
+    assert_eq!(proven(&with(thought)).as_deref(), Some(expected));
+    // What is no block is the provider's to refuse.
+    assert_eq!(proven(&with(&[thought, "[{}]"].join(","))), None);
 }

@@ -14,6 +14,7 @@ pub struct Translation {
     events: Vec<Event>,
     tokens: Option<Tokens>,
     halves: Halves,
+    started: bool,
 }
 
 /// What a translated event was, besides its text.
@@ -32,7 +33,7 @@ impl Translation {
     /// What `reader` reads is written by `writer`.
     #[must_use]
     pub fn new(reader: Box<dyn AnswerReader>, writer: Box<dyn AnswerWriter>) -> Self {
-        Self { reader, writer, events: Vec::new(), tokens: None, halves: Halves::default() }
+        Self { reader, writer, events: Vec::new(), tokens: None, halves: Halves::default(), started: false }
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {
@@ -49,13 +50,30 @@ impl Translation {
             self.halves.watch();
         }
         self.halves.join(&mut self.events);
+        self.begin();
         Ok(self.step())
+    }
+
+    /// An answer begins once, and before it says anything, whatever its upstream has left out or said twice.
+    fn begin(&mut self) {
+        let mut started = self.started;
+        let is_start = |event: &Event| matches!(event, Event::Start { .. });
+        self.events.retain(|event| !(is_start(event) && std::mem::replace(&mut started, true)));
+        let is_silent = |event: &Event| matches!(event, Event::Usage(_) | Event::Ping | Event::Error(_));
+        let first = self.events.iter().position(|event| !is_silent(event));
+        if let Some(first) = first.filter(|first| !self.started && !is_start(&self.events[*first])) {
+            self.events.retain(|event| !is_start(event));
+            self.events.insert(first, Event::Start { id: String::new(), model: String::new() });
+            started = true;
+        }
+        self.started = started;
     }
 
     /// The stream has ended. False if the answer is not complete.
     pub(super) fn finish(&mut self) -> (Step, bool) {
         self.events.clear();
         let is_complete = self.reader.finish(&mut self.events);
+        self.begin();
         (self.step(), is_complete)
     }
 

@@ -32,6 +32,9 @@ pub fn read_request(body: &[u8]) -> Result<Conversation, RequestError> {
     };
     if let Some(mut options) = fields.object("stream_options")? {
         conversation.include_usage = options.flag("include_usage")?.unwrap_or(false);
+        for (name, value) in options.rest() {
+            conversation.rest.insert(format!("stream_options.{name}"), value);
+        }
     }
     let limits = [fields.count("max_completion_tokens")?, fields.count("max_tokens")?];
     conversation.max_tokens = limits.into_iter().flatten().min();
@@ -84,7 +87,11 @@ fn format(fields: &mut Fields) -> Result<Option<Format>, RequestError> {
                 schema: schema.take("schema").unwrap_or_else(|| Value::Object(serde_json::Map::new())),
             }))
         }
-        _ => Ok(None),
+        None | Some("text") => Ok(None),
+        Some(_) => {
+            fields.put("response_format", Value::Object(format.rest()));
+            Ok(None)
+        }
     }
 }
 

@@ -9,6 +9,11 @@ use crate::usage::Usage;
 
 const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
 
+/// Bytes of arguments that wait for the name of their call.
+const MOST_EARLY: usize = 1 << 20;
+/// Calls of a choice, and choices.
+const MOST: usize = 1024;
+
 /// Reads chunks and whole completions.
 #[derive(Debug)]
 pub struct Reader {
@@ -23,6 +28,8 @@ pub struct Reader {
 struct Choice {
     index: u32,
     calls: Vec<Call>,
+    /// Calls that were told.
+    told: u32,
     stopped: bool,
 }
 
@@ -35,7 +42,8 @@ struct Call {
     name: String,
     /// Arguments that came before the name.
     early: String,
-    told: bool,
+    /// Which of the calls that were told it is.
+    number: Option<u32>,
 }
 
 impl Reader {
@@ -100,10 +108,20 @@ impl Reader {
             self.choices.len() - 1
         });
         let known = &mut self.choices[place];
-        let delta = choice.remove("delta").filter(Value::is_object).or_else(|| choice.remove("message"));
-        if let Some(Value::Object(delta)) = delta {
-            known.delta(delta, &self.setting, events);
+        match choice.remove("delta").filter(Value::is_object).or_else(|| choice.remove("message").map(numbered)) {
+            Some(Value::Object(delta)) if !known.stopped => known.delta(delta, &self.setting, events),
+            _ => {}
         }
+        if self.choices.len() > MOST || known_is_beyond(&self.choices[place]) {
+            self.ended = true;
+            events.push(Event::Error(ReplyError {
+                status: 502,
+                code: "too_large".to_owned(),
+                message: "the upstream's answer has more calls than can be followed".to_owned(),
+            }));
+            return;
+        }
+        let known = &mut self.choices[place];
         let reason = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default();
         if reason.is_empty() || known.stopped {
             return;
@@ -112,7 +130,7 @@ impl Reader {
         // vLLM says which text ended the answer.
         let sequence = choice.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
         let reason = match reason {
-            "stop" | "tool_calls" | "function_call" if !known.calls.is_empty() => StopReason::Calls,
+            "stop" | "tool_calls" | "function_call" if known.told > 0 => StopReason::Calls,
             "stop" if sequence.is_some() => StopReason::Sequence,
             // Some say so although there is no call.
             "stop" | "tool_calls" | "function_call" => StopReason::End,
@@ -206,7 +224,6 @@ impl Choice {
         let index = call.get("index").and_then(Value::as_u64);
         let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
         let place = self.place(index, id);
-        let number = u32::try_from(place).unwrap_or(u32::MAX);
         let taken = !id.is_empty() && self.calls.iter().enumerate().any(|(n, known)| n != place && known.id == id);
         let known = &mut self.calls[place];
         if known.id.is_empty() && !id.is_empty() && !taken {
@@ -219,7 +236,7 @@ impl Choice {
             _ => Map::new(),
         };
         if let Some(name) = function.get("name").and_then(Value::as_str)
-            && !known.told
+            && known.number.is_none()
         {
             // Whole in one piece everywhere; said again with every piece by some.
             name.clone_into(&mut known.name);
@@ -232,8 +249,10 @@ impl Choice {
         if known.name.is_empty() {
             return;
         }
-        if !known.told {
-            known.told = true;
+        let told = known.number.is_some();
+        let number = *known.number.get_or_insert(self.told);
+        if !told {
+            self.told += 1;
             if known.id.is_empty() {
                 known.id = format!("call_{}_{}_{number}", setting.request_id, self.index);
             }
@@ -262,6 +281,21 @@ impl Choice {
             self.calls.len() - 1
         })
     }
+}
+
+/// A whole message with its calls numbered in their order: each is one of its own, whatever it has for an id.
+fn numbered(mut message: Value) -> Value {
+    if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
+        for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.is_object()) {
+            call["index"] = index.into();
+        }
+    }
+    message
+}
+
+/// Whether more is held of a choice than any model says.
+fn known_is_beyond(choice: &Choice) -> bool {
+    choice.calls.len() > MOST || choice.calls.iter().any(|call| call.early.len() > MOST_EARLY)
 }
 
 /// Whether an `error` member is one: some servers write null, false or an empty object where there is none.

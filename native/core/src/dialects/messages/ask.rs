@@ -33,6 +33,7 @@ pub fn read_request(body: &[u8]) -> Result<Conversation, RequestError> {
     }
     if let Some(mut metadata) = fields.object("metadata")? {
         conversation.user = metadata.text("user_id")?;
+        rest.extend(metadata.rest().into_iter().map(|(name, value)| (format!("metadata.{name}"), value)));
     }
     read_output(&mut fields, &mut conversation)?;
     for tool in fields.objects("tools")? {

@@ -115,9 +115,10 @@ fn write_sampling(conversation: &Conversation, thinks: bool, body: &mut Map<Stri
             body.insert("temperature".to_owned(), Value::Number(number.clone()));
         }
     }
-    let kept = |number: &Option<Number>| number.clone().filter(|_| !thinks);
-    for (name, number) in [("top_p", top_p), ("top_k", top_k)] {
-        match (kept(number), number) {
+    let is_alone = thinking::takes_both(&conversation.model) || !body.contains_key("temperature");
+    let kept = |number: &Option<Number>, is_kept: bool| number.clone().filter(|_| is_kept && !thinks);
+    for (name, number, is_kept) in [("top_p", top_p, is_alone), ("top_k", top_k, true)] {
+        match (kept(number, is_kept), number) {
             (Some(number), _) => drop(body.insert(name.to_owned(), Value::Number(number))),
             (None, Some(_)) => warnings.lost(name),
             (None, None) => {}

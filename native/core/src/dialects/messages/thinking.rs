@@ -4,9 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialects::Warnings;
 use crate::dialects::conversation::{Content, Conversation, Reasoning, Role, ToolChoice};
-
-/// The least budget that the API takes.
-const LEAST: u64 = 1024;
+use crate::request::thoughts::{LEAST, budget};
 
 /// The version in a model's name: 4.5 of "claude-haiku-4-5-20251001". None: it is none of Anthropic's own names.
 fn version(model: &str) -> Option<(u32, u32)> {
@@ -25,6 +23,11 @@ fn is_adaptive(model: &str) -> bool {
 /// Whether the model's temperature can be set. From 4.7 on the API refuses it, and its clients have forgotten it.
 pub(super) fn is_tunable(model: &str) -> bool {
     version(model).is_none_or(|version| version < (4, 7))
+}
+
+/// Whether the model's temperature can be set beside `top_p`. From 4.1 on the API refuses both together.
+pub(super) fn takes_both(model: &str) -> bool {
+    version(model).is_none_or(|version| version < (4, 1))
 }
 
 /// Put `thinking` and the effort into the body. True if the model will think.
@@ -66,12 +69,10 @@ pub(crate) fn write(
         },
         Reasoning::Adaptive | Reasoning::Off => 8192,
     };
-    // Something must be left for the answer.
-    let budget = wanted.min(max_tokens.saturating_sub(LEAST.min(max_tokens / 2))).max(LEAST);
-    if budget >= max_tokens {
+    let Some(budget) = budget(wanted, max_tokens) else {
         warnings.lost("reasoning_effort");
         return false;
-    }
+    };
     body.insert("thinking".to_owned(), json!({"type": "enabled", "budget_tokens": budget}));
     true
 }

@@ -1,5 +1,7 @@
 //! The conversation as Anthropic takes it: roles take turns, results stand first and match their calls.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::dialects::conversation::{CacheMark, Content, Conversation, Media, Part, Role};
@@ -37,23 +39,23 @@ pub(super) fn write(conversation: &Conversation) -> Result<Vec<Value>, RequestEr
 
 /// Every call is answered by the message behind it, and every result answers one of the message before.
 fn check_calls(messages: &[(Role, Vec<Value>)]) -> Result<(), RequestError> {
-    let ids = |blocks: &[Value], kind: &str, member: &str| -> Vec<String> {
+    fn ids<'b>(blocks: &'b [Value], kind: &str, member: &str) -> Vec<&'b str> {
         let of_kind = blocks.iter().filter(|block| block["type"] == kind);
-        of_kind.filter_map(|block| block[member].as_str().map(str::to_owned)).collect()
-    };
+        of_kind.filter_map(|block| block[member].as_str()).collect()
+    }
     let none = Vec::new();
     for (index, (role, blocks)) in messages.iter().enumerate() {
         if *role == Role::Assistant {
             let next = messages.get(index + 1).map_or(&none, |(_, blocks)| blocks);
-            let answered = ids(next, "tool_result", "tool_use_id");
+            let answered: HashSet<&str> = ids(next, "tool_result", "tool_use_id").into_iter().collect();
             if let Some(id) = ids(blocks, "tool_use", "id").into_iter().find(|id| !answered.contains(id)) {
-                return Err(unmatched(&id, "has no result in the message after it"));
+                return Err(unmatched(id, "has no result in the message after it"));
             }
         } else {
             let before = index.checked_sub(1).map_or(&none, |at| &messages[at].1);
-            let called = ids(before, "tool_use", "id");
+            let called: HashSet<&str> = ids(before, "tool_use", "id").into_iter().collect();
             if let Some(id) = ids(blocks, "tool_result", "tool_use_id").into_iter().find(|id| !called.contains(id)) {
-                return Err(unmatched(&id, "is answered, but not called in the message before"));
+                return Err(unmatched(id, "is answered, but not called in the message before"));
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Writer {
     open: Open,
     /// Calls that wait for the one before them to be complete: blocks follow one another.
     waiting: Vec<Waiting>,
+    /// Text that was said in the middle of a call; it waits for the call's end.
+    late: String,
     stop: Option<(StopReason, Option<String>)>,
 }
 
@@ -52,6 +54,7 @@ impl Writer {
             blocks: 0,
             open: Open::Nothing,
             waiting: Vec::new(),
+            late: String::new(),
             stop: None,
         }
     }
@@ -101,6 +104,15 @@ impl Writer {
             }
             self.close(out);
         }
+        let late = std::mem::take(&mut self.late);
+        if !late.is_empty() {
+            self.open_text(out);
+            self.delta("text_delta", "text", &late, out);
+        }
+    }
+
+    fn open_text(&mut self, out: &mut Vec<u8>) {
+        self.open(Open::Text, &json!({"type": "text", "text": ""}), out);
     }
 
     fn open_call(&mut self, call: u32, id: &str, name: &str, out: &mut Vec<u8>) {
@@ -121,9 +133,15 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
+        if matches!(&self.open, Open::Call { end, .. } if !end.is_complete()) {
+            self.late.push_str(text);
+            return;
+        }
         if !matches!(self.open, Open::Text) {
             self.close_all(out);
-            self.open(Open::Text, &json!({"type": "text", "text": ""}), out);
+        }
+        if !matches!(self.open, Open::Text) {
+            self.open_text(out);
         }
         self.delta("text_delta", "text", text, out);
     }
@@ -168,6 +186,7 @@ impl Writer {
 
     fn end(&mut self, out: &mut Vec<u8>) {
         self.close_all(out);
+        self.close(out);
         let (reason, sequence) = self.stop.take().unwrap_or((StopReason::End, None));
         let delta = json!({
             "type": "message_delta",
@@ -236,6 +255,7 @@ impl AnswerWriter for Writer {
             Event::Arguments { choice: 0, call, json } => self.arguments(*call, json, out),
             Event::Stop { choice: 0, reason, sequence } => {
                 self.close_all(out);
+                self.close(out);
                 self.stop = Some((*reason, sequence.clone()));
             }
             Event::Ping => out.extend_from_slice(b"event: ping\ndata: {\"type\":\"ping\"}\n\n"),

@@ -269,3 +269,110 @@ fn a_usage_on_every_chunk_is_never_summed() {
     assert_eq!(events[events.len() - 2]["usage"]["output_tokens"], 2);
     assert_eq!(events[0]["message"]["usage"]["input_tokens"], 0);
 }
+
+/// The calls of a whole answer, and why it ended.
+fn whole_calls(client: &str, calls: &Value) -> Value {
+    let choice = json!({"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"});
+    let mut answer = whole("chat", client, &json!({"id": "c", "model": "m", "choices": [choice]}));
+    if client == "chat" { answer["choices"][0]["message"]["tool_calls"].take() } else { answer["content"].take() }
+}
+
+#[test]
+fn every_call_of_a_whole_answer_is_its_own_whatever_its_id() {
+    let function = |n: u32| json!({"name": "f", "arguments": format!("{{\"n\":{n}}}")});
+    for ids in [[None, None], [Some("same"), Some("same")]] {
+        let call = |n: u32| json!({"type": "function", "id": ids[n as usize], "function": function(n)});
+        let content = whole_calls("messages", &json!([call(0), call(1)]));
+        assert_eq!(content.as_array().unwrap().len(), 2, "{content}");
+        assert_ne!(content[0]["id"], content[1]["id"]);
+        assert_eq!((&content[0]["input"], &content[1]["input"]), (&json!({"n": 0}), &json!({"n": 1})));
+    }
+}
+
+#[test]
+fn a_call_that_is_never_named_takes_nothing_from_the_others() {
+    let unnamed = json!({"index": 0, "function": {"arguments": "{"}});
+    let named = json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "{\"a\":1}"}});
+    let chunks = [chunk(json!({"tool_calls": [unnamed, named]}), None), chunk(json!({}), Some("tool_calls"))];
+    let told = blocks(&stream(&chunks));
+    let block = json!({"type": "tool_use", "id": "b", "name": "g", "input": {}});
+    let json = json!({"type": "input_json_delta", "partial_json": "{\"a\":1}"});
+    assert_eq!(told, [start(0, &block), delta(0, &json), stop(0)]);
+    let text = format!("{}{USAGE}data: [DONE]\n\n", chunks.concat());
+    let told = events(&streamed("chat", "chat", &text).0);
+    let pieces: Vec<&Value> = told.iter().map(|event| &event["choices"][0]["delta"]["tool_calls"][0]).collect();
+    let arguments: String = pieces.iter().filter_map(|piece| piece["function"]["arguments"].as_str()).collect();
+    assert_eq!(arguments, "{\"a\":1}");
+    assert!(pieces.iter().all(|piece| piece.is_null() || piece["index"] == 0));
+    // Alone, it is no call.
+    let alone = [chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}), Some("tool_calls"))];
+    let told = stream(&alone);
+    assert_eq!(told[told.len() - 2]["delta"]["stop_reason"], "end_turn");
+}
+
+#[test]
+fn a_call_that_waits_for_its_name_is_bounded() {
+    let piece = chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "x".repeat(200_000)}}]}), None);
+    let mut response = super::response("chat", "messages");
+    response.feed(super::STREAM);
+    let fed = (0..20).take_while(|_| response.feed(piece.as_bytes()) & crate::response::FAULT == 0).count();
+    assert!((5..10).contains(&fed), "{fed}");
+    let mut response = super::response("chat", "messages");
+    response.feed(super::STREAM);
+    let fed = (0..5000).take_while(|n| {
+        let piece = chunk(json!({"tool_calls": [{"index": n, "id": n.to_string(), "function": {"name": "f"}}]}), None);
+        response.feed(piece.as_bytes()) & crate::response::FAULT == 0
+    });
+    assert!(fed.count() < 2000);
+}
+
+#[test]
+fn numbers_of_arguments_are_told_as_they_were_written() {
+    let arguments = r#"{"id":12345678901234567890123,"x":1.50,"y":1e+400,"z":0.1000000000000000055}"#;
+    let call = json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}]);
+    assert_eq!(whole_calls("messages", &call)[0]["input"].to_string(), arguments);
+    let message = json!({
+        "id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "tool_use",
+        "content": [{"type": "tool_use", "id": "a", "name": "f", "input": null}],
+    });
+    let message = message.to_string().replace("null", arguments);
+    let answer = whole("messages", "chat", &serde_json::from_str(&message).unwrap());
+    assert_eq!(answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], arguments);
+    for upstream in ["messages", "gemini", "converse", "ollama"] {
+        let body = json!({"model": "m", "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": call},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+        ]});
+        let (written, _) = super::asked("chat", upstream, &body);
+        assert!(written.to_string().contains(arguments), "{upstream}: {written}");
+    }
+}
+
+#[test]
+fn text_in_the_middle_of_a_call_takes_nothing_from_it() {
+    let piece = |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]});
+    let chunks = [
+        chunk(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"n\""}}]}), None),
+        chunk(json!({"content": "so "}), None),
+        chunk(piece(":1}"), None),
+        chunk(json!({"content": "far"}), None),
+        chunk(json!({}), Some("tool_calls")),
+    ];
+    let json = |text: &str| json!({"type": "input_json_delta", "partial_json": text});
+    let text = |text: &str| json!({"type": "text_delta", "text": text});
+    let expected = [
+        start(0, &json!({"type": "tool_use", "id": "a", "name": "f", "input": {}})),
+        delta(0, &json("{\"n\"")),
+        delta(0, &json(":1}")),
+        stop(0),
+        start(1, &json!({"type": "text", "text": ""})),
+        delta(1, &text("so ")),
+        delta(1, &text("far")),
+        stop(1),
+    ];
+    assert_eq!(blocks(&stream(&chunks)), expected);
+    // A call that is never complete is told as far as it came, and the text behind it.
+    let told = blocks(&stream(&[&chunks[..2], &chunks[4..]].concat()));
+    assert_eq!(told[2..], [stop(0), expected[4].clone(), delta(1, &text("so ")), stop(1)]);
+}

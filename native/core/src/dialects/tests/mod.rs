@@ -8,6 +8,7 @@ use crate::response::{END, FAULT, Limits, Response, Translation};
 use crate::tap::Dialect;
 
 mod chat_to_messages;
+mod disorder;
 mod messages_to_chat;
 mod requests;
 

@@ -342,3 +342,26 @@ fn results_in_several_messages_follow_their_calls_at_once() {
     let roles: Vec<_> = body["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
     assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
 }
+
+#[test]
+fn members_of_members_are_not_dropped_in_silence() {
+    let options = json!({"stream_options": {"include_usage": true, "include_obfuscation": false}});
+    assert_eq!(to_messages(&options).1, ["stream_options.include_obfuscation"]);
+    assert_eq!(to_messages(&json!({"response_format": {"type": "grammar", "grammar": "x"}})).1, ["response_format"]);
+    assert_eq!(to_messages(&json!({"response_format": {"type": "text"}})).1, [""; 0]);
+    let (body, lost) = to_chat(&json!({"metadata": {"user_id": "u", "tenant": "t"}}));
+    assert_eq!((body["user"].as_str(), lost), (Some("u"), vec!["metadata.tenant".to_owned()]));
+}
+
+#[test]
+fn a_model_that_takes_one_of_temperature_and_top_p_is_told_one() {
+    for (model, told) in
+        [("claude-3-5-haiku-latest", true), ("claude-opus-4-1-20250805", false), ("claude-haiku-4-5", false)]
+    {
+        let (body, lost) = to_messages(&json!({"model": model, "temperature": 0.5, "top_p": 0.9}));
+        assert_eq!(body["temperature"], json!(0.5));
+        assert_eq!((body.get("top_p").is_some(), lost.is_empty()), (told, told), "{model}");
+        let (body, lost) = to_messages(&json!({"model": model, "top_p": 0.9}));
+        assert_eq!((&body["top_p"], lost.is_empty()), (&json!(0.9), true), "{model}");
+    }
+}
