@@ -1,3 +1,4 @@
+use super::stream::dollars;
 use super::*;
 use crate::cost::Kind;
 
@@ -165,6 +166,23 @@ fn a_stream_ends_in_front_of_the_event_that_nobody_has_paid_for() {
         assert_eq!(String::from_utf8_lossy(response.ready()), passed);
         assert_eq!(response.fault().map(|fault| fault.kind), (flags & FAULT != 0).then_some("spent"));
     }
+}
+
+#[test]
+fn a_translated_stream_has_no_more_text_than_a_whole_answer_may_have() {
+    let setting = crate::dialects::Setting::default();
+    let translation = Translation::new(
+        crate::dialects::answer_reader("chat", &setting).unwrap(),
+        crate::dialects::answer_writer("responses", &setting).unwrap(),
+    );
+    let mut response = Response::new(Dialect::Chat, false, LIMITS);
+    response.translate(translation, Dialect::Responses);
+    let words = "word".repeat(100);
+    let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{words}\"}}}}]}}\n\n");
+    response.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+    assert_eq!(response.feed(event.repeat(2).as_bytes()) & FAULT, 0);
+    assert_eq!(response.feed(event.as_bytes()) & FAULT, FAULT);
+    assert_eq!(response.fault().map(|fault| fault.kind), Some("too_large"));
 }
 
 fn other(message: &[u8], eof: bool) -> (String, u8, Option<&'static str>, Option<u64>) {
