@@ -49,7 +49,7 @@ def _is_draining(gateway: Gateway) -> bool:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_lingering_gateway_is_not_ready_but_answers(upstream: ScriptedUpstream, server: str) -> None:
-    with _running(upstream, server=server, linger_s=1.0, drain_s=5) as gateway:
+    with _running(upstream, server=server, linger_s=3.0, drain_s=5) as gateway:
         assert "connection" not in post(gateway, chat_body("hostile/fine")).headers
         with stream_chat(gateway, "hostile/counting@40,50") as stream:
             got = stream.read_until(b"0 ")
