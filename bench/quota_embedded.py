@@ -26,8 +26,8 @@ METERS: tuple[Meter, ...] = (
     Bucket("global:all:tokens", MUCH, MUCH, 60_000, "continuous", "tokens"),
     Budget("global:all:usd:total", ENOUGH, 0, 0),
 )
-META = b'{"request":"req_0123456789abcdef","key":"prod_customer","team":"acme","user":null,"model":"gpt-4o-mini"}'
-ENTRY = META[:-1] + b',"provider":"openai","upstream_model":"gpt-4o-mini","status":"complete","input":123,"output":456}'
+META = b'["req_0123456789abcdef","prod_customer","acme",null,"gpt-4o-mini"]'
+ENTRY = META[:-1] + b',"openai","gpt-4o-mini","2026-11-20","complete",true,123,0,0,456]'
 
 
 async def measure(meters: tuple[Meter, ...], pairs: int, folder: Path | None) -> float:

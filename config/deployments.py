@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ _NOT_YET = frozenset(
     """.split()  # noqa: SIM905 - a paragraph of words reads best
 )
 
+UNSENDABLE = "holds characters that no header can carry"
 _GOOGLES_OWN = ("gemini-", "gemma-", "*")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-")
@@ -105,24 +107,29 @@ def _from_entry(
     access = _access(provider, model, params, place, document, environ)
     if access is None or access.base is None:
         return None
-    key = access.api_key
-    if key and _HEADER_VALUE(key) is None:
-        document.report((*place, "api_key"), "holds characters that no header can carry")
+    if not _is_sendable(access.api_key):
+        document.report((*place, "api_key"), UNSENDABLE)
         return None
+    usual = _deployment(entry.model_name, provider, access, _timeouts(params, timeouts))
+    return replace(usual, weight=params.weight or 1, rpm=params.rpm, tpm=params.tpm)
+
+
+def _is_sendable(key: str | None) -> bool:
+    return not key or _HEADER_VALUE(key) is not None
+
+
+def _deployment(name: str, provider: str, access: Access, timeouts: Timeouts) -> Deployment:
     return Deployment(
-        model_name=entry.model_name,
+        model_name=name,
         provider=provider,
         model=access.model,
-        api_base=access.base,
-        api_key=Secret(key) if key else None,
+        api_base=access.base or "",
+        api_key=Secret(access.api_key) if access.api_key else None,
         api_version=access.api_version,
         bearer=access.bearer,
         aws=access.aws,
         google=access.google,
-        weight=params.weight or 1,
-        rpm=params.rpm,
-        tpm=params.tpm,
-        timeouts=_timeouts(params, timeouts),
+        timeouts=timeouts,
     )
 
 
@@ -204,25 +211,11 @@ def from_environment(environ: Mapping[str, str], document: Document, timeouts: T
         access = _ambient(name, row, environ, document)
         if access is None or access.base is None:
             continue
-        key = access.api_key
-        if key and _HEADER_VALUE(key) is None:
+        if not _is_sendable(access.api_key):
             named = next(name for name in row["keys"] if environ.get(name))
-            document.report((named,), "holds characters that no header can carry")
+            document.report((named,), UNSENDABLE)
             continue
-        made.append(
-            Deployment(
-                model_name=f"{name}/*",
-                provider=name,
-                model="*",
-                api_base=access.base,
-                api_key=Secret(key) if key else None,
-                api_version=access.api_version,
-                bearer=access.bearer,
-                aws=access.aws,
-                google=access.google,
-                timeouts=timeouts,
-            )
-        )
+        made.append(_deployment(f"{name}/*", name, access, timeouts))
     return made
 
 

@@ -99,6 +99,8 @@ class Attempt:
             failure = self._refusal(call, status)
         if not self.target.breaker.is_quiet or failure.cause not in causes.HARMLESS:
             blame(self.target, failure, monotonic())
+        if failure.cause not in causes.HARMLESS:
+            self._is_probe = False  # what it was to find out is told; the next probe is another's
         return failure
 
     def broke_off(self, error: UpstreamError) -> None:
@@ -189,6 +191,7 @@ class Attempt:
         target = self.target
         if not target.breaker.is_quiet:
             target.breaker.succeed(monotonic())
+            self._is_probe = False
         if self._forwarder.observes:
             self._forwarder.observe(self, took_ns / 1e9)
 

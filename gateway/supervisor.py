@@ -108,6 +108,7 @@ class Supervisor:
                     self._wants_restart = False
                     self._replace()
         finally:
+            ignore(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
             if self._metrics_dir is not None:
                 shutil.rmtree(self._metrics_dir, ignore_errors=True)
         return self._exit_code or 0
@@ -268,6 +269,12 @@ def _say(message: str) -> None:
         f'{{"ts":{time.time():.3f},"level":"warning","logger":"tollhouse.supervisor","msg":"{message}"}}\n'
     )
     sys.stderr.flush()
+
+
+def ignore(*signals: int) -> None:
+    """For the last moments: Python takes its handlers away before it ends, and a signal after that would be the end."""
+    for sig in signals:
+        signal.signal(sig, signal.SIG_IGN)
 
 
 def main(argv: list[str]) -> int:

@@ -21,7 +21,7 @@ import uvloop
 
 from tollhouse.gateway import logs
 from tollhouse.gateway.app import create_app
-from tollhouse.gateway.supervisor import AT_ONCE
+from tollhouse.gateway.supervisor import AT_ONCE, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -85,7 +85,7 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, on_signal, sig)
     loop.add_signal_handler(AT_ONCE, at_once.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # meant for the supervisor, sent to the whole group
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # meant for the supervisor, sent to the whole group
     loop.add_reader(life_fd, _orphaned, loop, life_fd, stop)
 
     serving = loop.create_task(server.serve())
@@ -102,6 +102,9 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
         logger.warning("leaving connections whose clients do not read")
         server.abandon()
         await serving
+    for sig in (signal.SIGTERM, signal.SIGINT, AT_ONCE):
+        loop.remove_signal_handler(sig)
+        ignore(sig)
     return 0
 
 

@@ -31,7 +31,6 @@ class AnthropicUpstream(HTTPUpstream):
         base_path: str,
         timeouts: Timeouts,
         api_key: str | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(
             origin=origin,
@@ -42,7 +41,6 @@ class AnthropicUpstream(HTTPUpstream):
             api_key=api_key,
             key_header="x-api-key",
             models=f"{base_path}/models",
-            max_body=max_body,
         )
 
     def start(self, ask: Ask) -> Call:
@@ -52,8 +50,8 @@ class AnthropicUpstream(HTTPUpstream):
         lines = b"anthropic-version: %b\r\n%b" % (version, ask.lines(_FORWARDED))
         if ask.kind in _PATHS:
             path = f"{ask.kind}{_BETA}" if b"beta=true" in ask.query.split(b"&") else ask.kind
-            reader = ask.reader("messages" if ask.kind == "messages" else "raw", max_body=self.max_body)
+            reader = ask.reader("messages" if ask.kind == "messages" else "raw")
             return self.send(ask, path, ask.body(proven=True), reader, lines=lines)
         body, warnings = ask.translated("messages")
-        reader = ask.reader("messages", max_body=self.max_body)
+        reader = ask.reader("messages")
         return self.send(ask, "messages", body, reader, lines=lines, warnings=warnings)

@@ -72,12 +72,12 @@ class Ask:
             raise UpstreamCannot(error.message, code=error.code, param=error.param) from None
         return body, tuple(warnings)
 
-    def reader(self, dialect: str, *, max_body: int = 64 * 1024 * 1024) -> ResponseReader:
+    def reader(self, dialect: str) -> ResponseReader:
         """What reads the answer of an upstream that speaks `dialect`, in the dialect of the caller."""
         if dialect in {self.kind, "raw"}:
             # An embeddings answer has the usage object of a completion.
             dialect = "completions" if dialect == "embeddings" else dialect
-            return ResponseReader(dialect, strip_usage=self.strips_usage, max_body=max_body)
+            return ResponseReader(dialect, strip_usage=self.strips_usage)
         return ResponseReader(
             dialect,
             client=self.kind,
@@ -87,7 +87,6 @@ class Ask:
             created=int(time()),
             # A response repeats what was asked.
             request=self.view.body if self.kind == "responses" else None,
-            max_body=max_body,
         )
 
     def lines(self, names: Iterable[bytes]) -> bytes:

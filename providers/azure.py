@@ -32,7 +32,6 @@ class AzureUpstream(OpenAIUpstream):
         api_version: str,
         api_key: str | None = None,
         key_header: str = "api-key",
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(
             origin=origin,
@@ -41,7 +40,6 @@ class AzureUpstream(OpenAIUpstream):
             api_key=api_key,
             key_header=key_header,
             provider="azure",
-            max_body=max_body,
         )
         self._base_path = base_path
         self._query = f"?api-version={quote(api_version, safe='')}"

@@ -41,9 +41,8 @@ class BedrockUpstream(HTTPUpstream):
         timeouts: Timeouts,
         api_key: str | None = None,
         keys: AwsKeys | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
-        super().__init__(origin=origin, paths={}, timeouts=timeouts, api_key=api_key, max_body=max_body)
+        super().__init__(origin=origin, paths={}, timeouts=timeouts, api_key=api_key)
         self._base_path = base_path
         self._keys = keys if api_key is None else None
 
@@ -57,9 +56,7 @@ class BedrockUpstream(HTTPUpstream):
         keys = self._keys
         if keys is not None:
             lines += self._signed(keys, path, body)
-        call = self.send(
-            ask, path, body, ask.reader("converse", max_body=self.max_body), lines=lines, warnings=warnings
-        )
+        call = self.send(ask, path, body, ask.reader("converse"), lines=lines, warnings=warnings)
         if keys is not None and keys.session_token is not None:
             call.hidden = keys.session_token.encode()
         return call

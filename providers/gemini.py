@@ -37,7 +37,6 @@ class GeminiUpstream(HTTPUpstream):
         api_key: str | None = None,
         bearer: bool = False,
         tokens: AccessTokens | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(
             origin=origin,
@@ -46,14 +45,13 @@ class GeminiUpstream(HTTPUpstream):
             api_key=api_key,
             key_header="authorization" if bearer else "x-goog-api-key",
             models=None if bearer else f"{base_path}/models",
-            max_body=max_body,
         )
         self._base_path = base_path
         self._tokens = tokens
         self.kinds = CONVERSATIONS if bearer else CONVERSATIONS | {"embeddings"}
         # That dialect takes the key as a bearer token, and no other key beside it.
         self._embeddings = OpenAIUpstream(
-            origin=origin, base_path=f"{base_path}/openai", timeouts=timeouts, api_key=api_key, max_body=max_body
+            origin=origin, base_path=f"{base_path}/openai", timeouts=timeouts, api_key=api_key
         )
 
     def start(self, ask: Ask) -> Call:
@@ -63,7 +61,7 @@ class GeminiUpstream(HTTPUpstream):
         body, warnings = ask.translated("gemini")
         method = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
         path = f"{self._base_path}/{model_path(ask.model)}:{method}"
-        reader = ask.reader("gemini", max_body=self.max_body)
+        reader = ask.reader("gemini")
         lines = ask.lines(TRACED)
         if self._tokens is None:
             return self.send(ask, path, body, reader, lines=lines, warnings=warnings)

@@ -38,13 +38,11 @@ class HTTPUpstream:
         key_header: str = "authorization",
         lines: str = "",
         models: str | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         if api_key is not None and _HEADER_VALUE(api_key) is None:
             msg = f"the API key of {origin.name} holds characters that no header can carry"
             raise ValueError(msg)
         self.origin = origin
-        self.max_body = max_body
         self._key = (api_key or "").encode()
         self._timeouts = timeouts
         port = "" if origin.port in {80, 443} else f":{origin.port}"

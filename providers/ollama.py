@@ -30,7 +30,6 @@ class OllamaUpstream(HTTPUpstream):
         base_path: str,
         timeouts: Timeouts,
         api_key: str | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         paths = {name: f"{base_path}{path}" for name, path in (*_NATIVE.items(), (_CHAT, _CHAT))}
         super().__init__(
@@ -39,14 +38,13 @@ class OllamaUpstream(HTTPUpstream):
             timeouts=timeouts,
             api_key=api_key,
             models=f"{base_path}/api/tags",
-            max_body=max_body,
         )
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what Ollama cannot be told."""
         lines = ask.lines(TRACED)
         if ask.kind in _NATIVE:
-            return self.send(ask, ask.kind, ask.body(), ask.reader(ask.kind, max_body=self.max_body), lines=lines)
+            return self.send(ask, ask.kind, ask.body(), ask.reader(ask.kind), lines=lines)
         body, warnings = ask.translated("ollama")
-        reader = ask.reader("ollama", max_body=self.max_body)
+        reader = ask.reader("ollama")
         return self.send(ask, _CHAT, body, reader, lines=lines, warnings=warnings)

@@ -23,6 +23,7 @@ PATHS = {
     "responses": "/responses",
 }
 _FORWARDED = (b"openai-beta", b"idempotency-key", *TRACED)
+_LARGEST_EVENT = 64 * 1024 * 1024  # of a stream of images: an event holds a whole one
 
 
 class OpenAIUpstream(HTTPUpstream):
@@ -43,7 +44,6 @@ class OpenAIUpstream(HTTPUpstream):
         key_header: str = "authorization",
         query: str = "",
         provider: str | None = None,
-        max_body: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(
             origin=origin,
@@ -52,7 +52,6 @@ class OpenAIUpstream(HTTPUpstream):
             api_key=api_key,
             key_header=key_header,
             models=f"{base_path}/models{query}",
-            max_body=max_body,
         )
         self._base_path = base_path
         self._query = query.removeprefix("?")
@@ -70,11 +69,9 @@ class OpenAIUpstream(HTTPUpstream):
         lines = ask.lines(_FORWARDED)
         if kind in self._native:
             body = ask.body(self._chat_limit if kind == "chat" else None)
-            return self.send(ask, kind, body, ask.reader(kind, max_body=self.max_body), lines=lines)
+            return self.send(ask, kind, body, ask.reader(kind), lines=lines)
         body, warnings = ask.translated(self._dialect)
-        return self.send(
-            ask, "chat", body, ask.reader(self._dialect, max_body=self.max_body), lines=lines, warnings=warnings
-        )
+        return self.send(ask, "chat", body, ask.reader(self._dialect), lines=lines, warnings=warnings)
 
     def pass_on(
         self,
@@ -91,7 +88,7 @@ class OpenAIUpstream(HTTPUpstream):
 
         query: written, without its question mark. headers: the caller's, of which the usual ones go along.
         """
-        reader = ResponseReader("other", max_body=self.max_body, max_event=self.max_body)
+        reader = ResponseReader("other", max_event=_LARGEST_EVENT)
         call = Call(reader, self._timeouts)
         call.hidden = self._key
         asked = "&".join(part for part in (self._query, query) if part)

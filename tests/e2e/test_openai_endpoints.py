@@ -13,7 +13,7 @@ from openai.types.responses import ResponseCompletedEvent, ResponseIncompleteEve
 from tests.gateway.passthrough.provider import ALICE, BATCH_OUTPUT, BOB, SOUND, Provider
 from tests.support.gateway import KEYS, echo_only, model, running_gateway
 from tests.support.model_server import MODEL
-from tests.support.witness import Witness
+from tests.support.sdk import witnessed_openai
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +55,7 @@ def endpoints_gateway(provider: Provider, model_server: ModelServer) -> Iterator
 
 @pytest.fixture
 def client(endpoints_gateway: Gateway) -> Iterator[OpenAI]:
-    """Over a wire whose streams are checked."""
-    with (
-        Witness(endpoints_gateway.port) as witness,
-        OpenAI(base_url=f"{witness.url}/v1", api_key=endpoints_gateway.key, max_retries=0, timeout=10) as made,
-    ):
+    with witnessed_openai(endpoints_gateway) as made:
         yield made
 
 

@@ -19,7 +19,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.support.gateway import NARROW_KEY
 from tests.support.net import wait_until
-from tests.support.witness import Witness
+from tests.support.sdk import witnessed_openai
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +51,7 @@ _numbers = count()
 
 @pytest.fixture
 def client(any_gateway: Gateway) -> Iterator[OpenAI]:
-    with (
-        Witness(any_gateway.port) as witness,
-        OpenAI(base_url=f"{witness.url}/v1", api_key=any_gateway.key, max_retries=0, timeout=10) as made,
-    ):
+    with witnessed_openai(any_gateway) as made:
         yield made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,18 @@ def test_second_signal_ends_what_is_under_way(upstream: ScriptedUpstream) -> Non
         gateway.signal(signal.SIGTERM)
         checked_error(events_of(stream.read())[-1], "server_shutting_down")
         assert gateway.wait() == 0
+
+
+@pytest.mark.parametrize("whom", ["the supervisor", "everybody"])
+def test_signals_up_to_the_last_moment_change_nothing(upstream: ScriptedUpstream, whom: str) -> None:
+    with _running(upstream, linger_s=0) as gateway:
+        pids = [gateway.pid] if whom == "the supervisor" else process_tree(gateway.pid)
+        while gateway.process.poll() is None:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        assert gateway.wait() == 0
+        assert "had to be ended" not in gateway.output
 
 
 def test_workers_do_not_outlive_their_supervisor(upstream: ScriptedUpstream) -> None:

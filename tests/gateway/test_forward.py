@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support import hostile
+from tests.support import hostile, sse_scripts
 from tests.support.app import running_app
 from tests.support.chunks import DONE, completion, delta, event, finish, usage
 from tests.support.client import CHAT, chat_body, checked_error, events_of, text_of
@@ -44,15 +44,6 @@ async def _late_json(peer: Peer) -> None:
     await peer.answer(ANSWER)
 
 
-async def _pausing(peer: Peer) -> None:
-    """`pausing@0.3`: so much silence between two events."""
-    await peer.stream_head()
-    await peer.chunk(delta("a"))
-    await peer.pause(float(peer.argument))
-    await peer.chunk(delta("b") + finish() + usage() + DONE)
-    await peer.end()
-
-
 async def _no_usage(peer: Peer) -> None:
     await peer.stream_head()
     await peer.chunk(delta("x" * 10) + delta("y" * 11) + finish() + DONE)
@@ -78,7 +69,7 @@ SCRIPTS: dict[str, Script] = hostile.SCRIPTS | {
     "late": _late,
     "late-status": _late_status,
     "late-json": _late_json,
-    "pausing": _pausing,
+    "pausing": sse_scripts.pausing,
     "no-usage": _no_usage,
     "malformed": _malformed,
     "talkative": _talkative,

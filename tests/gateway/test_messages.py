@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support import anthropic_scripts, hostile
+from tests.support import anthropic_scripts, hostile, sse_scripts
 from tests.support.app import ADMIN_KEY, running_app
 from tests.support.chunks import DONE, delta, finish, usage
 from tests.support.client import events_of, text_of
@@ -18,15 +18,6 @@ MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
 HELLO = [{"role": "user", "content": "hello there"}]
 TOOLS = [{"name": "open_gate", "input_schema": {"type": "object", "properties": {"gate": {"type": "string"}}}}]
-
-
-async def _pausing(peer: Peer) -> None:
-    """`pausing@0.3`: so much silence between two events."""
-    await peer.stream_head()
-    await peer.chunk(delta("a"))
-    await peer.pause(float(peer.argument))
-    await peer.chunk(delta("b") + finish() + usage() + DONE)
-    await peer.end()
 
 
 async def _slow_start(peer: Peer) -> None:
@@ -50,7 +41,7 @@ def upstream():
     with ScriptedUpstream(
         hostile.SCRIPTS
         | anthropic_scripts.SCRIPTS
-        | {"pausing": _pausing, "slow-start": _slow_start, "slow-failure": _slow_failure}
+        | {"pausing": sse_scripts.pausing, "slow-start": _slow_start, "slow-failure": _slow_failure}
     ) as running:
         yield running
 

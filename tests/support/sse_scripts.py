@@ -57,6 +57,16 @@ async def line_ends(peer: Peer) -> None:
     await peer.end()
 
 
+@script("pausing")
+async def pausing(peer: Peer) -> None:
+    """`pausing@0.3`: so much silence between two events."""
+    await peer.stream_head()
+    await peer.chunk(delta("a"))
+    await peer.pause(float(peer.argument))
+    await peer.chunk(delta("b") + finish() + usage() + DONE)
+    await peer.end()
+
+
 @script("no-space")
 async def no_space(peer: Peer) -> None:
     await _stream(peer, (PLAIN + DONE).replace(b"data: ", b"data:"))

@@ -3,6 +3,7 @@
 //! <https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html#streaming-event-stream>: total length, length
 //! of the headers, CRC of these two; headers; payload; CRC of all before it. Numbers are big-endian.
 
+use crate::pending::Pending;
 use std::ops::Range;
 
 const PRELUDE: usize = 12;
@@ -54,8 +55,7 @@ pub struct Message<'a> {
 /// Cuts a stream into messages.
 #[derive(Debug, Default)]
 pub struct Framer {
-    buffer: Vec<u8>,
-    start: usize,
+    pending: Pending,
     /// The CRC of the present message's prelude was checked.
     checked: bool,
 }
@@ -69,17 +69,13 @@ impl Framer {
 
     /// Add what was read; then call `next_message` until it has none.
     pub fn push(&mut self, data: &[u8]) {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
-        self.buffer.extend_from_slice(data);
+        self.pending.push(data);
     }
 
     /// Bytes that wait for the end of their message. After the stream has ended they are a message that was cut short.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.buffer.len() - self.start
+        self.pending.held()
     }
 
     /// The next complete message; None: more bytes are needed.
@@ -87,7 +83,7 @@ impl Framer {
     /// # Errors
     /// A checksum that does not fit, or no message at all. There is no way to find the next one.
     pub fn next_message(&mut self) -> Result<Option<Message<'_>>, FramingError> {
-        let bytes = &self.buffer[self.start..];
+        let bytes = &self.pending.bytes[self.pending.start..];
         if bytes.len() < PRELUDE {
             return Ok(None);
         }
@@ -107,10 +103,10 @@ impl Framer {
         if crc32fast::hash(&bytes[..total - 4]) != word(bytes, total - 4) {
             return Err(FramingError::Checksum);
         }
-        let at = self.start;
-        self.start += total;
+        let at = self.pending.start;
+        self.pending.start += total;
         self.checked = false;
-        let message = &self.buffer[at..at + total];
+        let message = &self.pending.bytes[at..at + total];
         read(&message[PRELUDE..PRELUDE + headers], &message[PRELUDE + headers..total - 4]).map(Some)
     }
 }

@@ -4,11 +4,13 @@
 //! values come out.
 
 pub mod aws_events;
+mod base64;
 pub mod cost;
 pub mod dialects;
 pub mod http1;
 pub mod json;
 pub mod ndjson;
+mod pending;
 pub mod quota;
 pub mod request;
 pub mod response;

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::pending::Pending;
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// One block: the lines up to and including a blank one.
@@ -78,9 +80,7 @@ impl Block<'_> {
 /// Cuts a stream into blocks.
 #[derive(Debug, Default)]
 pub struct Framer {
-    buffer: Vec<u8>,
-    /// Where the present block begins; what is before it is dropped with the next read.
-    start: usize,
+    pending: Pending,
     /// Up to here the lines of the present block are known.
     line_start: usize,
     /// Up to here the present line has no end.
@@ -111,19 +111,15 @@ impl Framer {
 
     /// Add what was read; then call `next_block` until it has none.
     pub fn push(&mut self, data: &[u8]) {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.line_start -= self.start;
-            self.scanned -= self.start;
-            self.start = 0;
-        }
-        self.buffer.extend_from_slice(data);
+        let dropped = self.pending.push(data);
+        self.line_start -= dropped;
+        self.scanned -= dropped;
     }
 
     /// Bytes that wait for the end of their block; the caller bounds them.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.buffer.len() - self.start
+        self.pending.held()
     }
 
     /// Take the next complete block to `handle`. False when more bytes are needed.
@@ -134,18 +130,18 @@ impl Framer {
     /// The stream has ended: what is left is the last block, blank line or not.
     pub fn finish(&mut self, handle: &mut impl FnMut(Framed<'_>)) {
         while self.find(true, handle) {}
-        let end = self.buffer.len();
+        let end = self.pending.bytes.len();
         if self.line_start < end {
             self.line(end, end);
         }
-        if self.start < end {
-            handle(Framed::Block(Block { raw: &self.buffer[self.start..], lines: &self.lines }));
+        if self.pending.start < end {
+            handle(Framed::Block(Block { raw: &self.pending.bytes[self.pending.start..], lines: &self.lines }));
         }
         self.begin_block(end);
     }
 
     fn begin_block(&mut self, at: usize) {
-        self.start = at;
+        self.pending.start = at;
         self.line_start = at;
         self.scanned = at;
         self.lines.clear();
@@ -154,31 +150,31 @@ impl Framer {
 
     fn find(&mut self, is_last: bool, handle: &mut impl FnMut(Framed<'_>)) -> bool {
         if self.at_start {
-            if !is_last && self.buffer.len() < BOM.len() && BOM.starts_with(&self.buffer) {
+            if !is_last && self.pending.bytes.len() < BOM.len() && BOM.starts_with(&self.pending.bytes) {
                 return false;
             }
-            if self.buffer.starts_with(BOM) {
+            if self.pending.bytes.starts_with(BOM) {
                 self.begin_block(BOM.len());
             }
             self.at_start = false;
         }
-        if self.lf_belongs && self.start < self.buffer.len() {
+        if self.lf_belongs && self.pending.start < self.pending.bytes.len() {
             self.lf_belongs = false;
-            if self.buffer[self.start] == b'\n' {
-                self.begin_block(self.start + 1);
+            if self.pending.bytes[self.pending.start] == b'\n' {
+                self.begin_block(self.pending.start + 1);
                 handle(Framed::LateLf);
             }
         }
         loop {
-            let Some(found) = memchr::memchr2(b'\n', b'\r', &self.buffer[self.scanned..]) else {
-                self.scanned = self.buffer.len();
+            let Some(found) = memchr::memchr2(b'\n', b'\r', &self.pending.bytes[self.scanned..]) else {
+                self.scanned = self.pending.bytes.len();
                 return false;
             };
             let end = self.scanned + found;
             let mut next = end + 1;
             let mut may_get_lf = false;
-            if self.buffer[end] == b'\r' {
-                match self.buffer.get(next) {
+            if self.pending.bytes[end] == b'\r' {
+                match self.pending.bytes.get(next) {
                     Some(b'\n') => next += 1,
                     Some(_) => {}
                     None => may_get_lf = !is_last,
@@ -196,7 +192,7 @@ impl Framer {
                 self.line(end, next);
                 continue;
             }
-            handle(Framed::Block(Block { raw: &self.buffer[self.start..next], lines: &self.lines }));
+            handle(Framed::Block(Block { raw: &self.pending.bytes[self.pending.start..next], lines: &self.lines }));
             self.begin_block(next);
             self.lf_belongs = may_get_lf;
             return true;
@@ -205,10 +201,10 @@ impl Framer {
 
     /// Note the line from `line_start` to `end`; `next` is after its line end.
     fn line(&mut self, end: usize, next: usize) {
-        let text = &self.buffer[self.line_start..end];
+        let text = &self.pending.bytes[self.line_start..end];
         // Spans count from the start of the block.
-        let start = self.line_start - self.start;
-        let (end, after) = (end - self.start, next - self.start);
+        let start = self.line_start - self.pending.start;
+        let (end, after) = (end - self.pending.start, next - self.pending.start);
         let (name, value) = match memchr::memchr(b':', text) {
             Some(0) => (&b":"[..], start..after),
             Some(colon) => {

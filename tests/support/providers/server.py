@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -58,7 +59,7 @@ def as_json(value: object, status: int = 200, **headers: str) -> Answer:
     return Answer([orjson.dumps(value)], status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-class Provider:
+class Provider(ABC):
     """Context manager: serves while it is entered. Subclasses say what comes back."""
 
     def __init__(self) -> None:
@@ -103,8 +104,9 @@ class Provider:
     def last(self) -> Asked:
         return self.asked[-1]
 
+    @abstractmethod
     def answer(self, asked: Asked) -> Answer:
-        raise NotImplementedError
+        """What comes back."""
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -126,17 +126,38 @@ pub(super) fn text(parts: &[Part]) -> String {
     all
 }
 
-/// Whether the caller has marked anything as worth keeping.
-pub(super) fn has_cache_marks(conversation: &Conversation) -> bool {
+/// Names what a caller has marked as worth keeping, at an upstream that knows no marks.
+pub(super) fn unmarked(conversation: &Conversation, warnings: &mut Warnings) {
     let marked = |part: &Part| part.cache.is_some();
-    conversation.system.iter().any(marked)
+    if conversation.system.iter().any(marked)
         || conversation.tools.iter().any(|tool| tool.cache.is_some())
         || conversation.turns.iter().flat_map(|turn| &turn.parts).any(marked)
+    {
+        warnings.lost("cache_control");
+    }
 }
 
-/// Names the members of the body that were not taken.
-pub(super) fn unsaid(rest: &Map<String, Value>, taken: &[&str], warnings: &mut Warnings) {
-    for name in rest.keys() {
+/// Copies members that a caller may add in the upstream's own words: their names in his body, and here.
+pub(super) fn carry<'a>(
+    conversation: &Conversation,
+    own: impl IntoIterator<Item = (&'a str, &'a str)>,
+    body: &mut Map<String, Value>,
+    taken: &mut Vec<&'a str>,
+) {
+    for (name, here) in own {
+        taken.push(name);
+        if let Some(value) = conversation.rest.get(name).filter(|value| !value.is_null()) {
+            body.insert(here.into(), value.clone());
+        }
+    }
+}
+
+/// Names what is lost at an upstream that knows nothing of who asks, and the members of the body that were not taken.
+pub(super) fn unsaid(conversation: &Conversation, taken: &[&str], warnings: &mut Warnings) {
+    if conversation.user.is_some() {
+        warnings.lost("user");
+    }
+    for name in conversation.rest.keys() {
         if !taken.contains(&name.as_str()) {
             warnings.lost(name);
         }

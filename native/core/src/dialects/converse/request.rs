@@ -69,12 +69,7 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
 
 fn rest(conversation: &Conversation, warnings: &mut Warnings, body: &mut Map<String, Value>) {
     let mut taken = vec![FIELDS, "service_tier"];
-    for name in OWN {
-        taken.push(name);
-        if let Some(value) = conversation.rest.get(name).filter(|value| !value.is_null()) {
-            body.insert(name.into(), value.clone());
-        }
-    }
+    history::carry(conversation, OWN.map(|name| (name, name)), body, &mut taken);
     match conversation.rest.get("service_tier").and_then(Value::as_str) {
         Some(tier @ ("priority" | "flex")) => drop(body.insert("serviceTier".into(), json!({"type": tier}))),
         None | Some("auto" | "default" | "standard_only") => {}
@@ -83,10 +78,7 @@ fn rest(conversation: &Conversation, warnings: &mut Warnings, body: &mut Map<Str
     if conversation.parallel_calls == Some(false) {
         warnings.lost("parallel_tool_calls");
     }
-    if conversation.user.is_some() {
-        warnings.lost("user");
-    }
-    history::unsaid(&conversation.rest, &taken, warnings);
+    history::unsaid(conversation, &taken, warnings);
 }
 
 fn messages(conversation: &Conversation, blocks: &mut Blocks<'_>) -> Result<Vec<Value>, RequestError> {

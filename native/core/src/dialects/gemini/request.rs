@@ -52,22 +52,12 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
         body.insert("generationConfig".into(), settings.into());
     }
     let mut taken: Vec<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
-    for (name, own) in OWN {
-        taken.push(name);
-        if let Some(value) = conversation.rest.get(name).filter(|value| !value.is_null()) {
-            body.insert(own.into(), value.clone());
-        }
-    }
+    history::carry(conversation, OWN, &mut body, &mut taken);
     if conversation.parallel_calls == Some(false) {
         warnings.lost("parallel_tool_calls");
     }
-    if conversation.user.is_some() {
-        warnings.lost("user");
-    }
-    if history::has_cache_marks(conversation) {
-        warnings.lost("cache_control");
-    }
-    history::unsaid(&conversation.rest, &taken, warnings);
+    history::unmarked(conversation, warnings);
+    history::unsaid(conversation, &taken, warnings);
     Ok(Value::Object(body).to_string().into_bytes())
 }
 

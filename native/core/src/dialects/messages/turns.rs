@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use crate::base64;
 use crate::dialects::conversation::{CacheMark, Content, Conversation, Media, Part, Role};
-use crate::dialects::fields::{base64, named};
+use crate::dialects::fields::named;
 use crate::request::RequestError;
 
 /// All messages.
@@ -163,7 +164,7 @@ fn input(id: &str, arguments: &str) -> Result<Value, RequestError> {
 fn document(place: &str, media: &Media) -> Result<Value, RequestError> {
     match media {
         Media::Inline { media_type, data } if media_type.starts_with("text/") => {
-            let text = base64(data).and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = base64::decode(data.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
             let text = text.ok_or_else(|| refused(place, "a text that is not Base64 of UTF-8"))?;
             Ok(json!({"type": "text", "media_type": "text/plain", "data": text}))
         }

@@ -46,24 +46,14 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
         body.insert("think".into(), think);
     }
     let mut taken = vec!["think", "options"];
-    for name in OWN {
-        taken.push(name);
-        if let Some(value) = conversation.rest.get(name).filter(|value| !value.is_null()) {
-            body.insert(name.into(), value.clone());
-        }
-    }
+    history::carry(conversation, OWN.map(|name| (name, name)), &mut body, &mut taken);
     let options = options(conversation);
     if !options.is_empty() {
         body.insert("options".into(), options.into());
     }
     taken.extend(OPTIONS);
-    if conversation.user.is_some() {
-        warnings.lost("user");
-    }
-    if history::has_cache_marks(conversation) {
-        warnings.lost("cache_control");
-    }
-    history::unsaid(&conversation.rest, &taken, warnings);
+    history::unmarked(conversation, warnings);
+    history::unsaid(conversation, &taken, warnings);
     Ok(Value::Object(body).to_string().into_bytes())
 }
 
