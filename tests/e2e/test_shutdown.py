@@ -137,6 +137,7 @@ def test_signals_up_to_the_last_moment_change_nothing(upstream: ScriptedUpstream
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
+            time.sleep(0.001)  # leaves it the time to do more than to hear of signals
         assert gateway.wait() == 0
         assert "had to be ended" not in gateway.output
 
