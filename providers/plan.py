@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 class Leg(NamedTuple):
-    """A group, under the name by which it is asked; `causes` of failure that lead to it."""
+    """A group, under the name by which it is asked; `causes` of failure of the model `of` that lead to it."""
 
     group: Group
     model: str
     causes: frozenset[str] = frozenset()
+    of: str = ""  # the name of an earlier leg; "": that of the first
 
 
 class Try(NamedTuple):
@@ -32,7 +33,8 @@ class Try(NamedTuple):
 class Plan:
     """Where a request goes, and then where else. One object for all requests that are alike.
 
-    `obvious`: what to try first where there is no choice.
+    backups: each behind the leg whose failure leads to it, so that fallbacks of a fallback come before its neighbours.
+    `obvious`: what to try first where there is no choice, and nothing to count.
     """
 
     first: Leg
@@ -41,7 +43,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         targets = self.first.group.targets
-        object.__setattr__(self, "obvious", Try(targets[0], self.first) if len(targets) == 1 else None)
+        is_obvious = len(targets) == 1 and targets[0].usage is None
+        object.__setattr__(self, "obvious", Try(targets[0], self.first) if is_obvious else None)
 
     @property
     def is_alone(self) -> bool:

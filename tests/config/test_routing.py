@@ -130,13 +130,14 @@ def test_the_defaults():
         ("least-busy", "least-busy"),
         ("latency-based-routing", "lowest-latency"),
         ("cost-based-routing", "cost"),
-        ("usage-based-routing-v2", "weighted"),
+        ("usage-based-routing", "least-used"),
+        ("usage-based-routing-v2", "least-used"),
     ],
 )
 def test_strategies_have_litellms_names(theirs, ours):
     settings = _settings(router_settings={"routing_strategy": theirs})
     assert settings.routing.strategy == ours
-    assert bool(settings.warnings) == theirs.startswith("usage")
+    assert settings.warnings == ()
 
 
 @pytest.mark.parametrize(
