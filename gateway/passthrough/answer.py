@@ -88,17 +88,17 @@ class PassedAnswer(Answer):
             entries = [entry for entry in given["data"] if isinstance(entry, dict)]
             mine = await owners.owned([str(entry.get("id")) for entry in entries], principal.id)
             given["data"] = [entry for entry in entries if entry.get("id") in mine]
-            for entry in given["data"]:
-                await self._note(passed, entry)
+            await self._note(passed, given["data"])
             return orjson.dumps(given)
         if passage.method == "DELETE":
             await owners.forget(str(given.get("id")))
         else:
-            await self._note(passed, given)
+            await self._note(passed, [given])
         return body
 
-    async def _note(self, passed: Passed, entry: dict[str, Any]) -> None:
-        ids = [entry[name] for name in ("id", *_MADE_BY_BATCH) if isinstance(entry.get(name), str)]
+    async def _note(self, passed: Passed, entries: list[dict[str, Any]]) -> None:
+        named = [entry.get(name) for entry in entries for name in ("id", *_MADE_BY_BATCH)]
+        ids = [name for name in named if isinstance(name, str)]
         await passed.owners.add(ids, self._attempt.target.provider, passed.way.owner)
 
     def _headers(self, received: Headers) -> Headers:

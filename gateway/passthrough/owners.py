@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tollhouse.middlewares.errors import Unavailable
-from tollhouse.middlewares.stores.sqlite import connect, migrate
+from tollhouse.middlewares.stores.sqlite import connect, migrate, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -28,11 +28,12 @@ _AT_ONCE = 500  # ids in one statement
 KEPT_S = 400 * 86400.0  # since an id was heard of last
 CERTAIN_S = 3600.0  # a provider that says 404 of what it has told of so lately may be about to know it
 _SWEEP_S = 3600.0
+_FRESH_S = 600.0  # what was told of so lately is not written anew
 
 
 # `made`: when the provider told of it last.
-_NOTED = """INSERT INTO kept VALUES (?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET made = excluded.made WHERE owner = excluded.owner"""
+_NOTED = f"""INSERT INTO kept VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET made = excluded.made
+    WHERE owner = excluded.owner AND made < excluded.made - {_FRESH_S}"""  # noqa: S608 - a number of ours
 
 
 class Kept(NamedTuple):
@@ -59,7 +60,12 @@ class Owners:
         """The provider has told of these ids. One that has an owner keeps it."""
         now = self._now()
         rows = [(one, provider, owner, now) for one in ids]
-        await self._write(lambda db: db.executemany(_NOTED, rows))
+
+        def note(db: sqlite3.Connection) -> sqlite3.Cursor:
+            with transaction(db):
+                return db.executemany(_NOTED, rows)
+
+        await self._write(note)
         if now >= self._swept_at + _SWEEP_S:
             self._swept_at = now
             await self._write(lambda db: db.execute("DELETE FROM kept WHERE made < ?", (now - KEPT_S,)))

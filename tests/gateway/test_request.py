@@ -15,10 +15,9 @@ from tests.support.client import CHAT, chat_body, checked_error
 from tests.support.gateway import KEY, model
 from tests.support.net import until
 from tests.support.redis import RedisServer, running_redis
-from tollhouse.middlewares.quota import QuotaStage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BUDGET = "{tollhouse}:m:key:wide:usd:total:0"
@@ -69,7 +68,7 @@ def books() -> Iterator[Books]:
 
 
 def _sections(books: Books, *, usd: str = "0.0012", **more: Any) -> dict[str, Any]:
-    """A model that works and says nothing, and its fallback. The budget has room for a few attempts, a lease for none."""
+    """A model that says nothing, and its fallback. The budget has room for a few attempts, a lease for none."""
     entries = [model(name, books.base_url, upstream=f"openai/{b}") for name, b in (("a", "mute@50"), ("b", "mute@40"))]
     return {
         "model_list": entries,
@@ -86,23 +85,6 @@ async def _asked(books: Books, number: int) -> bool:
 
 async def _is_up(app: App) -> bool:
     return (await app.send("/health/ready")).status == 200
-
-
-@pytest.fixture
-def reserving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """What happens before the hold of another attempt is asked for. The store is the real one."""
-
-    def given(before: Callable[[], Awaitable[None]] | None) -> None:
-        real = QuotaStage.reserve_another
-
-        async def reserve(stage: QuotaStage, exchange: Any) -> Any:
-            if before is not None:
-                await before()
-            return await real(stage, exchange)
-
-        monkeypatch.setattr(QuotaStage, "reserve_another", reserve)
-
-    return given
 
 
 @pytest.mark.parametrize("moment", ["before", "meanwhile", "after"])
