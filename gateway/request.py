@@ -98,7 +98,9 @@ class Request:
         plan: Plan = self._exchange.plan
         obvious = plan.obvious
         if obvious is not None and obvious.target.breaker.is_quiet:
-            return obvious
+            usage = obvious.target.usage
+            if usage is None or usage.has_room(monotonic()):
+                return obvious
         now = monotonic()
         step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
         if step is None:

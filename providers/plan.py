@@ -34,7 +34,7 @@ class Plan:
     """Where a request goes, and then where else. One object for all requests that are alike.
 
     backups: each behind the leg whose failure leads to it, so that fallbacks of a fallback come before its neighbours.
-    `obvious`: what to try first where there is no choice, and nothing to count.
+    `obvious`: what to try first where there is no choice.
     """
 
     first: Leg
@@ -43,8 +43,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         targets = self.first.group.targets
-        is_obvious = len(targets) == 1 and targets[0].usage is None
-        object.__setattr__(self, "obvious", Try(targets[0], self.first) if is_obvious else None)
+        object.__setattr__(self, "obvious", Try(targets[0], self.first) if len(targets) == 1 else None)
 
     @property
     def is_alone(self) -> bool:

@@ -136,8 +136,6 @@ def test_who_has_used_up_its_minute_is_waited_for_like_a_rate_limit():
 def test_one_that_is_alone_is_not_asked_more_than_it_may_be():
     plan = _plan("m/a")
     plan.first.group.targets[0] = alone = replace(plan.first.group.targets[0], usage=Usage(rpm=2))
-    plan = Plan(plan.first)
-    assert plan.obvious is None
     alone.usage.take(0.0, 1)
     attempts = _attempts(plan)
     assert attempts.first(0.0) is not None

@@ -38,7 +38,8 @@ def test_no_minute_has_more_requests_than_its_limit(steps, rpm):
 
 @given(STEPS, st.integers(1, 1000))
 def test_tokens_are_those_of_this_minute_and_only_its_last_request_goes_beyond(steps, tpm):
-    usage, now, came = Usage(tpm=tpm), 0.0, []
+    usage, now = Usage(tpm=tpm), 0.0
+    came: list[int] = []
     for wait, estimate, tokens in steps:
         now += wait
         if not usage.has_room(now):
@@ -73,12 +74,14 @@ def test_what_ends_in_another_minute_is_history():
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300)), max_size=40))
 def test_the_least_used_is_first_by_tokens_then_by_requests(asked):
-    group = _group(Usage(), Usage(), Usage())
+    usages = [Usage(), Usage(), Usage()]
+    group = _group(*usages)
     for index, tokens in asked:
-        group.targets[index].usage.take(1.0, tokens)
-    used = [target.usage.used(2.0) for target in group.order(2.0)]
+        usages[index].take(1.0, tokens)
+    order = [int(target.id) for target in group.order(2.0)]
+    assert sorted(order) == [0, 1, 2]
+    used = [usages[index].used(2.0) for index in order]
     assert used == sorted(used)
-    assert len(used) == 3
 
 
 def test_those_that_are_alike_take_turns():
