@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,11 @@ from tests.support.app import App, running_app
 from tests.support.audit import records, statement
 from tests.support.books import PRICES, Books
 from tests.support.client import CHAT, chat_body, checked_error
+from tests.support.failing import SCRIPTS, models
 from tests.support.gateway import KEY, model
 from tests.support.net import until
 from tests.support.redis import RedisServer, running_redis
+from tests.support.upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,3 +194,18 @@ async def test_a_request_of_two_that_is_ended_more_than_once_leaves_no_task_and_
     posted = sum(record["amount"] for record in found)
     assert posted >= books.owed
     assert store.at_rest(tmp_path / "state") == (posted, 0, 0)
+
+
+async def test_while_another_attempt_is_paid_for_nobody_else_becomes_the_one_that_finds_out(
+    tmp_path: Path, reserving: Callable[..., None]
+) -> None:
+    with ScriptedUpstream(SCRIPTS) as upstream:
+        entries = models(upstream, a="close-at-once", b="once@401")
+        section = {"fallbacks": [{"a": ["b"]}], "num_retries": 0, "cooldown_time": 0.2}
+        async with running_app(tmp_path, model_list=entries, router_settings=section) as app:
+            assert (await app.chat("b")).status == 502
+            await asyncio.sleep(0.25)
+            reserving(partial(asyncio.sleep, 0.1))
+            answers = await asyncio.gather(app.chat("a"), app.chat("a"))
+            assert sorted(answer.status for answer in answers) == [200, 502]
+            assert len(upstream.log.of("once@401")) == 2

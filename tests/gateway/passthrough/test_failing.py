@@ -166,3 +166,14 @@ async def test_a_client_that_goes_between_two_targets_leaves_nothing_behind(
     assert len(upstream.log.of("hang")) == len(statuses) - 1
     assert (state.open_holds, set(state.reserved.values())) == (0, {0})
     assert sum(state.posted.values()) == state.total > 0
+
+
+async def test_a_session_stays_with_one_deployment(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    async with running_app(tmp_path, model_list=models(upstream, a=["fine"] * 3)) as app:
+
+        async def provider(*headers: tuple[bytes, bytes]) -> str | None:
+            body = {"model": "a", "prompt": "a cat"}
+            return (await app.post(body, path=IMAGES, headers=headers)).header("x-gateway-provider")
+
+        assert len({await provider((b"x-session-id", b"s")) for _ in range(4)}) == 1
+        assert len({await provider() for _ in range(3)}) == 3
