@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import allowances, deployments, document, environment, pricing, routing
+from tollhouse.config import allowances, deployments, document, environment, pricing, routing, shares
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
@@ -236,7 +236,7 @@ def _deployments(
     path: str | None,
 ) -> tuple[Any, ...]:
     entries = file.model_list or []
-    listed = routing.weighed(deployments.from_entries(entries, source, environ, timeouts), entries)
+    listed = shares.weighed(deployments.from_entries(entries, source, environ, timeouts), entries)
     ambient = deployments.from_environment(environ, source, timeouts)
     names = {deployment.model_name for deployment in listed}
     made = [*listed, *(deployment for deployment in ambient if deployment.model_name not in names)]

@@ -116,7 +116,7 @@ class HedgeSection(Part):
 class RoutingSection(Part):
     """Our own."""
 
-    strategy: Literal["weighted", "least-busy", "lowest-latency", "cost"] | None = None
+    strategy: Literal["weighted", "least-busy", "least-used", "lowest-latency", "cost"] | None = None
     affinity: Annotated[Literal["off", "session", "prefix"], BeforeValidator(lambda v: "off" if v is False else v)] = (
         "session"
     )

@@ -105,7 +105,7 @@ class Hedge:
 class RoutingSettings:
     """Where requests go, and what happens when that fails."""
 
-    strategy: str = "weighted"  # "least-busy", "lowest-latency", "cost"
+    strategy: str = "weighted"  # "least-busy", "least-used", "lowest-latency", "cost"
     aliases: dict[str, str] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()  # aliases that are not listed
     fallbacks: tuple[Fallback, ...] = ()
@@ -115,6 +115,7 @@ class RoutingSettings:
     affinity: str = "session"  # "off", "prefix"
     session_header: str = "x-session-id"
     max_attempts: int = 3
+    max_fallbacks: int = 5  # models besides the one that was asked for
     retries: int = 2
     retries_first: bool = False  # before fallbacks
     retry_share: float = 0.2

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.guard import AnswerStream
     from tollhouse.middlewares.types import Headers
     from tollhouse.providers.call import Call, Sink
+    from tollhouse.providers.errors import UpstreamError
 
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
-_RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
+RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-processing-ms", b"openai-version")
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -162,12 +163,15 @@ class Answer:
         if stream is not None:
             chunk = stream.feed(chunk, end=True)
         if flags & FAULT:
-            error = call.cause()
-            self._forwarder.count(self._attempt, error.code)
-            self._attempt.broke_off(error)
-            exchange.error_code = error.code
-            chunk += reader.fault_event(shown(self._attempt, error.message), error.code)
+            chunk += self._broken_off(call.cause())
         return chunk
+
+    def _broken_off(self, error: UpstreamError) -> bytes:
+        """The answer has begun, and will not be complete: what there is to say of that at its end."""
+        self._forwarder.count(self._attempt, error.code)
+        self._attempt.broke_off(error)
+        self._exchange.error_code = error.code
+        return self._call.reader.fault_event(shown(self._attempt, error.message), error.code)
 
     async def _more(self, sink: Sink | None) -> None:
         """Wait for more to take, or with a sink until there is more to do than to pass chunks on."""
@@ -240,7 +244,7 @@ def _error_type(call: Call) -> str | None:
 
 def _returned(call: Call) -> Headers:
     """Headers of an upstream's answer that go to the caller, and what the gateway has to say of its request."""
-    headers: Headers = call.reader.pick(_RETURNED)
+    headers: Headers = call.reader.pick(RETURNED)
     if call.reader.translated:
         kind = _JSON if not call.reader.is_event_stream else _EVENTS
         headers = [kind, *(header for header in headers if header[0] != b"content-type")]

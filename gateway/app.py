@@ -69,6 +69,7 @@ def create_app(
     pricing = Pricing(price_table.table(), price_table.BUILT_IN | settings.prices, reading=encodings.reading)
     router = deployed.router(settings, factory, pricing)
     health = HealthWatch(router, settings.health_checks) if settings.health_checks is not None else None
+    planner = deployed.planner(settings, router)
     route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
@@ -119,14 +120,10 @@ def create_app(
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
         uploads=Uploads(settings.body, guard),
-        ways=Ways(router, router.targets, owners, default_provider=settings.default_provider),
+        ways=Ways(planner, router.targets, owners, default_provider=settings.default_provider),
         quota=quota.stage,
         owners=owners,
-        price=pricing.of,
-        free=pricing.free,
-        lifecycle=lifecycle,
-        upstream_errors=upstream_errors,
-        headers=chain.guard_headers(settings),
+        forwarder=handler,
     )
     table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler, passing)
 
@@ -157,7 +154,7 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
-            route=deployed.route_stage(settings, router),
+            route=deployed.route_stage(settings, planner),
             quota=quota.stage,
             guard=guard,
         ),

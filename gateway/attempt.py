@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic, perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import stream_error_status, told_status
+from tollhouse.gateway.planning import shown as quoted
 from tollhouse.gateway.pricing import NOTHING
-from tollhouse.gateway.routing import shown as quoted
 from tollhouse.providers import causes
 from tollhouse.providers.ask import Ask
 from tollhouse.providers.attempts import blame
@@ -41,8 +41,9 @@ class Attempt:
     __slots__ = (
         "_forwarder",
         "_has_left",
-        "_is_probe",
         "_loop",
+        "_probe",
+        "_taken",
         "body",
         "call",
         "error",
@@ -52,6 +53,8 @@ class Attempt:
         "outcome",
         "target",
     )
+
+    _ENOUGH: ClassVar[int] = SETTLED  # what of an answer that is no stream has to be there
 
     def __init__(
         self,
@@ -72,7 +75,8 @@ class Attempt:
         self.error: UpstreamError | None = None
         self.body: bytes | None = None
         self._has_left = False
-        self._is_probe = False if target.breaker.is_quiet else target.breaker.enter(monotonic())
+        self._probe = 0 if target.breaker.is_quiet else target.breaker.enter(monotonic())
+        self._taken = None if target.usage is None else target.usage.take(monotonic(), _estimate(exchange))
         target.load.in_flight += 1
 
     async def run(self, keep_alive: Callable[[], Awaitable[None]]) -> Failure | None:
@@ -83,7 +87,7 @@ class Attempt:
         sent = perf_counter_ns()
         try:
             call = await self._ask(keep_alive)
-            self.body = _whole(call)
+            self.body = self._whole(call)
         except UpstreamError as error:
             self.exchange.upstream_ns += perf_counter_ns() - sent
             self.error = error
@@ -100,7 +104,7 @@ class Attempt:
         if not self.target.breaker.is_quiet or failure.cause not in causes.HARMLESS:
             blame(self.target, failure, monotonic())
         if failure.cause not in causes.HARMLESS:
-            self._is_probe = False  # what it was to find out is told; the next probe is another's
+            self._probe = 0  # what it was to find out is told; the next probe is another's
         return failure
 
     def broke_off(self, error: UpstreamError) -> None:
@@ -115,14 +119,17 @@ class Attempt:
         self._has_left = True
         call = self.call
         if call is not None:
-            _take_down(self.outcome, call)
+            self._take_down(self.outcome, call)
             self._forwarder.drop(call)
-        self.target.load.in_flight -= 1
-        if self._is_probe:
-            self.target.breaker.leave()
+        target = self.target
+        target.load.in_flight -= 1
+        if self._probe:
+            target.breaker.leave(self._probe)
+        if target.usage is not None and self._taken is not None:
+            target.usage.settle(self._taken, self._tokens(self._taken.tokens))
 
     async def _ask(self, keep_alive: Callable[[], Awaitable[None]]) -> Call:
-        mask = _FIRST if self.exchange.stream else SETTLED
+        mask = _FIRST if self.exchange.stream else self._ENOUGH
         for _ in range(2):
             call = self._send()
             if call.opening is not None:
@@ -191,7 +198,7 @@ class Attempt:
         target = self.target
         if not target.breaker.is_quiet:
             target.breaker.succeed(monotonic())
-            self._is_probe = False
+            self._probe = 0
         if self._forwarder.observes:
             self._forwarder.observe(self, took_ns / 1e9)
 
@@ -219,30 +226,40 @@ class Attempt:
             return Failure(causes.SERVER_ERROR if cause == causes.REQUEST else cause, may_be_billed=True)
         return Failure(cause, may_be_billed=self.outcome.asked)
 
+    def _take_down(self, outcome: Outcome, call: Call) -> None:
+        """What is known of an answer once nothing more will come."""
+        reader = call.reader
+        status = reader.status
+        outcome.tokens = reader.tokens
+        outcome.text_bytes = reader.text_bytes
+        outcome.refused = status >= 300 and bool(call.flags & END)
+        outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
+        # A stream whose choices have ended may still owe its usage.
+        is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
+        outcome.completed = outcome.answered and is_over and not call.flags & FAULT
 
-def _take_down(outcome: Outcome, call: Call) -> None:
-    """What is known of an answer once nothing more will come."""
-    reader = call.reader
-    status = reader.status
-    outcome.tokens = reader.tokens
-    outcome.text_bytes = reader.text_bytes
-    outcome.refused = status >= 300 and bool(call.flags & END)
-    outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
-    # A stream whose choices have ended may still owe its usage.
-    is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
-    outcome.completed = outcome.answered and is_over and not call.flags & FAULT
+    def _whole(self, call: Call) -> bytes | None:
+        """The body of an answer that is no stream. Raises UpstreamProtocolError for a success without a JSON object."""
+        reader = call.reader
+        status = reader.status
+        if status == 200 and reader.is_event_stream:
+            return None
+        body = call.take()
+        if status >= 300 and call.hidden:
+            return body.replace(call.hidden, HIDDEN)
+        if 200 <= status < 300 and body.lstrip()[:1] != b"{":
+            msg = f"the upstream answered {status} without a JSON object"
+            raise UpstreamProtocolError(msg, code="upstream_protocol")
+        return body
+
+    def _tokens(self, estimate: int) -> int:
+        """What it came to, for limits of the deployment."""
+        outcome = self.outcome
+        if outcome.tokens is not None:
+            return outcome.tokens.prompt + outcome.tokens.completion
+        return estimate if outcome.may_be_billed else 0
 
 
-def _whole(call: Call) -> bytes | None:
-    """The body of an answer that is no stream. Raises UpstreamProtocolError for a success that is no JSON object."""
-    reader = call.reader
-    status = reader.status
-    if status == 200 and reader.is_event_stream:
-        return None
-    body = call.take()
-    if status >= 300 and call.hidden:
-        return body.replace(call.hidden, HIDDEN)
-    if 200 <= status < 300 and body.lstrip()[:1] != b"{":
-        msg = f"the upstream answered {status} without a JSON object"
-        raise UpstreamProtocolError(msg, code="upstream_protocol")
-    return body
+def _estimate(exchange: Exchange) -> int:
+    charge = exchange.charge
+    return 0 if charge is None else charge.quote.tokens

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tollhouse.config import encodings
 from tollhouse.gateway.escalation import Escalations
 from tollhouse.gateway.hedge import Hedging
+from tollhouse.gateway.planning import Planner
 from tollhouse.gateway.routing import RouteStage
 from tollhouse.gateway.sessions import Sessions
 from tollhouse.providers import strategies
@@ -17,9 +18,10 @@ from tollhouse.providers.google import ServiceAccount
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
+from tollhouse.providers.usage import Usage
 
 if TYPE_CHECKING:
-    from tollhouse.config.settings import AwsAccess, GoogleAccount, Settings
+    from tollhouse.config.settings import AwsAccess, Deployment, GoogleAccount, Settings
     from tollhouse.gateway.pricing import Pricing
     from tollhouse.providers.factory import UpstreamFactory
 
@@ -39,14 +41,19 @@ def router(settings: Settings, factory: UpstreamFactory, pricing: Pricing) -> Ro
     )
 
 
-def route_stage(settings: Settings, router: Router) -> RouteStage:
+def planner(settings: Settings, router: Router) -> Planner:
+    """Who may be asked for whose request."""
+    rules = settings.routing
+    return Planner(router, fallbacks=rules.fallbacks, max_fallbacks=rules.max_fallbacks)
+
+
+def route_stage(settings: Settings, planner: Planner) -> RouteStage:
     """Who is asked what."""
     rules = settings.routing
     escalations = Escalations(rules.escalations, encoding=lambda model: encodings.reading(model).encoding)
     return RouteStage(
-        router,
+        planner,
         default_model=settings.default_model,
-        fallbacks=rules.fallbacks,
         header_routes=rules.header_routes,
         escalations=escalations if rules.escalations else None,
         completion_params=rules.completion_params,
@@ -99,6 +106,7 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
                 ),
             ),
             weight=deployment.weight,
+            usage=_usage(deployment, is_counted=rules.strategy == "least-used"),
             breaker=Breaker(
                 allowed_fails=rules.allowed_fails,
                 window_s=rules.window_s,
@@ -108,6 +116,12 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
         )
         for deployment in settings.deployments
     ]
+
+
+def _usage(deployment: Deployment, *, is_counted: bool) -> Usage | None:
+    if is_counted or deployment.rpm is not None or deployment.tpm is not None:
+        return Usage(rpm=deployment.rpm, tpm=deployment.tpm)
+    return None
 
 
 def _aws_keys(access: AwsAccess | None) -> AwsKeys | None:

@@ -26,9 +26,12 @@ class Escalations:
             self._by_model.setdefault(rule.model, []).append(rule)
         self._encoding = encoding
 
-    def of(self, exchange: Exchange, model: str) -> Callable[[], Awaitable[str | None]] | None:
-        """What finds the model to go to instead, or that it is None; nothing where that is known already."""
-        rules = self._by_model.get(model)
+    def of(self, exchange: Exchange, model: str, label: str) -> Callable[[], Awaitable[str | None]] | None:
+        """What finds the model to go to instead, or that it is None; nothing where that is known already.
+
+        label: the name or pattern that serves the model; its rules hold where the model has none.
+        """
+        rules = self._by_model.get(model) or self._by_model.get(label)
         view = exchange.view
         if rules is None or view is None:
             return None

@@ -1,20 +1,12 @@
-"""The hot handler: asks the targets of a parsed request, one after the other, and passes the first answer on."""
+"""The hot handler: serves every exchange that has a plan, with what all requests have in common."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tollhouse.gateway.answer import Answer, early_headers, shown, warned
-from tollhouse.gateway.attempt import Attempt
-from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
-from tollhouse.gateway.hedge import race
-from tollhouse.gateway.sinks import ping_of
-from tollhouse.middlewares.quota import Outcome
-from tollhouse.providers.attempts import Attempts
-from tollhouse.providers.plan import Try
+from tollhouse.gateway.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from tollhouse._native import Price
+    from tollhouse.gateway.attempt import Attempt
     from tollhouse.gateway.disconnect import DisconnectWatch
     from tollhouse.gateway.hedge import Hedging
     from tollhouse.gateway.lifecycle import Lifecycle
@@ -31,12 +24,8 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import Headers
     from tollhouse.providers.affinity import Remembered
     from tollhouse.providers.call import Call
-    from tollhouse.providers.causes import Failure
-    from tollhouse.providers.errors import UpstreamError
-    from tollhouse.providers.plan import Plan
     from tollhouse.providers.retry import Policy, RetryBudget
 
-_UNCHARGED = object()
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"').search
 
 
@@ -72,13 +61,13 @@ class Forwarder:
         self.hedging = hedging
         self.observes = observes
         self._remembered = remembered
-        self._watch = watch
+        self.watch = watch
         self._upstream_errors = upstream_errors
         self._malformed_events = malformed_events
 
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
-        return Request(self, exchange, self._watch).run()
+        return Request(self, exchange).run()
 
     def count(self, attempt: Attempt, kind: str) -> None:
         self._upstream_errors.labels(attempt.leg.group.label, attempt.target.provider, kind).inc()
@@ -88,6 +77,8 @@ class Forwarder:
 
     def observe(self, attempt: Attempt, seconds: float) -> None:
         """How long it took until an answer began (a stream) or was complete."""
+        if attempt.exchange.kind is None:
+            return  # an image says nothing about the next conversation
         load = attempt.target.load
         (load.first if attempt.exchange.stream else load.whole).observe(monotonic(), seconds)
         if self.hedging is not None:
@@ -110,196 +101,6 @@ class Forwarder:
         if exchange.kind != "responses" or view is None or view.previous_response_id is None:
             return None
         return self._remembered.find(_owner(exchange), view.previous_response_id)
-
-
-class Request:
-    """One request's way through its targets. Nothing has been sent to the client while another may be tried."""
-
-    __slots__ = (
-        "_attempt",
-        "_attempts",
-        "_call",
-        "_exchange",
-        "_forwarder",
-        "_is_started",
-        "_loop",
-        "_warned",
-        "_watch",
-    )
-
-    def __init__(self, forwarder: Forwarder, exchange: Exchange, watch: DisconnectWatch) -> None:
-        self._forwarder = forwarder
-        self._exchange = exchange
-        self._loop = asyncio.get_running_loop()
-        self._watch = watch
-        self._attempt: Attempt | None = None
-        self._attempts: Attempts | None = None
-        self._call: Call | None = None  # that of an earlier attempt
-        self._is_started = False  # a stream's head has been sent, because of a keepalive
-        self._warned: tuple[str, ...] = ()  # what that head says the upstream could not be told
-
-    async def run(self) -> None:
-        self._watch.add(self._exchange, self._loop)
-        try:
-            await self._run()
-        finally:
-            self._watch.discard(self._exchange)
-            attempt = self._attempt
-            if attempt is not None:
-                attempt.leave()
-
-    async def _run(self) -> None:
-        step = self._first()
-        while True:
-            if step.wait_s or step.is_retry or self._forwarder.hedging is not None:
-                attempt, failure = await self._try(step)
-            else:
-                self._attempt = attempt = self.made(step)
-                failure = await attempt.run(self.keep_alive)
-            if failure is None:
-                break
-            following = await self._following(attempt, failure)
-            if following is None:
-                break
-            step = following
-        if attempt.error is not None:
-            await self._give_up(attempt, attempt.error)
-        else:
-            if self._is_started and attempt.call is not None and attempt.call.warnings != self._warned:
-                # Somebody else answers than who was asked when the head went out.
-                comment = warned(attempt.call)
-                await self._exchange.raw_send({"type": "http.response.body", "body": comment, "more_body": True})
-            await Answer(self._forwarder, attempt, self._loop, is_started=self._is_started).send()
-
-    def _first(self) -> Try:
-        plan: Plan = self._exchange.plan
-        obvious = plan.obvious
-        if obvious is not None and obvious.target.breaker.is_quiet:
-            return obvious
-        now = monotonic()
-        step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
-        if step is None:
-            raise refusal_of_cooling(plan, now)
-        if step.leg is not plan.first:
-            self._forwarder.metrics.fell_back(plan.first.group.label, step.leg.group.label, "cooling")
-        return step
-
-    def _planned(self) -> Attempts:
-        if self._attempts is None:
-            exchange, forwarder = self._exchange, self._forwarder
-            self._attempts = Attempts(
-                exchange.plan,
-                forwarder.policy,
-                forwarder.budget,
-                in_flight=lambda: forwarder.lifecycle.in_flight,
-                stream=exchange.stream,
-                kind=exchange.kind or "",
-                session=None if exchange.plan.is_alone else forwarder.sessions.of(exchange),
-            )
-        return self._attempts
-
-    async def _try(self, step: Try) -> tuple[Attempt, Failure | None]:
-        try:
-            if step.wait_s:
-                await asyncio.sleep(step.wait_s)
-                self._exchange.upstream_ns += int(step.wait_s * 1e9)
-            self._attempt = attempt = self.made(step)
-            hedging = self._forwarder.hedging
-            if hedging is not None:
-                after_s = hedging.after_s(attempt)
-                if after_s is not None:
-                    attempt, failure = await race(self, attempt, after_s)
-                    self._attempt = attempt
-                    self._exchange.outcome = attempt.outcome
-                    return attempt, failure
-            return attempt, await attempt.run(self.keep_alive)
-        finally:
-            if step.is_retry:
-                self._forwarder.budget.give_back()
-
-    def made(self, step: Try) -> Attempt:
-        exchange = self._exchange
-        # The stage of quotas has made the first one.
-        if self._attempt is not None or exchange.outcome is None:
-            exchange.outcome = Outcome()
-        return Attempt(self._forwarder, exchange, step, self._loop, exchange.outcome)
-
-    async def _following(self, attempt: Attempt, failure: Failure) -> Try | None:
-        """What to do next; None: nothing, and the failure is what there is to tell."""
-        if failure.cause == "request":
-            return None
-        if self._attempts is None:
-            self._planned().note(Try(attempt.target, attempt.leg))
-        step = self._planned().after(failure, monotonic())
-        if step is None:
-            return None
-        if failure.may_be_billed and not await self._lost(attempt):
-            if step.is_retry:
-                self._forwarder.budget.give_back()
-            return None
-        attempt.leave()
-        self._call = attempt.call or self._call
-        metrics = self._forwarder.metrics
-        if step.is_retry:
-            metrics.retried(step.leg.group.label, failure.cause)
-        elif step.leg is not attempt.leg:
-            metrics.fell_back(attempt.leg.group.label, step.leg.group.label, failure.cause)
-        return step
-
-    async def _lost(self, attempt: Attempt) -> bool:
-        """What may have to be paid for nothing is put aside; False: then there is not enough for another attempt."""
-        hold = await self.reserve()
-        if hold is None:
-            return False
-        attempt.leave()
-        self.account(attempt, hold)
-        return True
-
-    def beside(self, attempt: Attempt) -> Attempt | None:
-        """Somebody who may be asked at the same time, besides the target of the first attempt."""
-        if self._attempts is None:
-            self._planned().note(Try(attempt.target, attempt.leg))
-        step = self._planned().another(monotonic())
-        return None if step is None else Attempt(self._forwarder, self._exchange, step, self._loop, Outcome())
-
-    async def reserve(self) -> Any:
-        """A hold for one attempt more; None: there is none to be had."""
-        charge = self._exchange.charge
-        return _UNCHARGED if charge is None else await charge.stage.reserve_another(self._exchange)
-
-    def account(self, attempt: Attempt, hold: Any) -> None:
-        """An attempt that was left is settled by a hold of `reserve`."""
-        charge = self._exchange.charge
-        if charge is not None:
-            charge.stage.settle_another(self._exchange, hold, attempt.outcome)
-
-    def hedged(self, *, is_won: bool) -> None:
-        self._forwarder.metrics.hedged(self._exchange.plan.first.group.label, is_won=is_won)
-
-    async def keep_alive(self) -> None:
-        """Long silence before the first token: a sign of life for the client. Another target may still be tried."""
-        exchange = self._exchange
-        attempt = self._attempt
-        assert attempt is not None
-        if not self._is_started:
-            self._is_started = True
-            if attempt.call is not None:
-                self._warned = attempt.call.warnings
-            await exchange.start(200, early_headers(attempt, self._forwarder.headers))
-        await exchange.raw_send({"type": "http.response.body", "body": ping_of(exchange.kind), "more_body": True})
-
-    async def _give_up(self, attempt: Attempt, error: UpstreamError) -> None:
-        exchange = self._exchange
-        exchange.provider = attempt.target.provider
-        call = attempt.call or self._call
-        refusal = refusal_of(error, call.reader.error_event if call is not None else None)
-        refusal.message = shown(attempt, refusal.message)
-        if not self._is_started:
-            raise refusal
-        assert call is not None
-        exchange.error_code = error.code
-        event = call.reader.fault_event(refusal.message, error.code)
-        await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
 
 
 def _owner(exchange: Exchange) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from tollhouse.gateway.attempt import Attempt
-    from tollhouse.gateway.forward import Request
+    from tollhouse.gateway.request import Request
     from tollhouse.providers.causes import Failure
 
 KEPT = 200  # latest times to an answer, by group and way of answering
@@ -32,13 +32,16 @@ class Hedging:
 
     def after_s(self, attempt: Attempt) -> float | None:
         """Seconds without an answer after which another target is asked; None: never."""
-        plan = attempt.exchange.plan
+        exchange = attempt.exchange
+        if exchange.kind is None:
+            return None  # an image or a file is not asked for twice
+        plan = exchange.plan
         label = plan.first.group.label
         if len(plan.first.group.targets) < 2 or (self._models is not None and label not in self._models):
             return None
         if self._percentile is None:
             return self._after_s
-        known = self._latest.get((label, attempt.exchange.stream))
+        known = self._latest.get((label, exchange.stream))
         if known is None or len(known[1]) < LEAST:
             return None
         return known[1][min(len(known[1]) - 1, len(known[1]) * self._percentile // 100)]
@@ -54,7 +57,7 @@ class Hedging:
         insort(ordered, seconds)
 
 
-async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attempt, Failure | None]:
+async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attempt, Failure | None]:  # noqa: C901 - a script
     """The attempt to go on with, and what is wrong with it. The other one is given up, and accounted for."""
     loop = asyncio.get_running_loop()
     exchange = first.exchange
@@ -67,9 +70,14 @@ async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attemp
     try:
         done, _ = await asyncio.wait(running, timeout=after_s)
         if not done:
-            hold, second = await _second(request, first)
+            hold, second = await request.beside(first)
             if second is not None:
-                running[loop.create_task(second.run(_silently))] = second
+                if any(task.done() for task in running):  # the store takes its time, too
+                    second.leave()
+                    request.account(second, hold)
+                    second = None
+                else:
+                    running[loop.create_task(second.run(_silently))] = second
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         while True:
             task = next(iter(done))
@@ -83,31 +91,18 @@ async def race(request: Request, first: Attempt, after_s: float) -> tuple[Attemp
     finally:
         for task in running:
             task.cancel()
-        if running:
-            await asyncio.wait(running)
         if second is not None:
+            # Before anything is waited for: whoever wants this to end may say so twice.
             loser = second if winner is first else first
             loser.leave()
             request.account(loser, hold)
         # Both were waited for at the same time.
         exchange.upstream_ns = waited_ns + perf_counter_ns() - begun_ns
+        if running:
+            await asyncio.wait(running)
     if second is not None and failure is None:
         request.hedged(is_won=winner is second)
     return winner, failure
-
-
-async def _second(request: Request, first: Attempt) -> tuple[Any, Attempt | None]:
-    """What a loser is paid from, and somebody else to ask; nobody where either is missing."""
-    second = request.beside(first)
-    if second is None:
-        return None, None
-    hold = None
-    try:
-        hold = await request.reserve()
-    finally:
-        if hold is None:
-            second.leave()
-    return (None, None) if hold is None else (hold, second)
 
 
 async def _silently() -> None:

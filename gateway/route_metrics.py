@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
+
+from tollhouse.providers.breaker import OPEN
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -18,6 +21,7 @@ class RouteMetrics:
 
     def __init__(self, router: Router, *, registry: CollectorRegistry) -> None:
         self._router = router
+        self._timer: asyncio.TimerHandle | None = None
         self._state = Gauge(
             "gateway_breaker_state",
             "Whether a deployment is asked: 0 it is, 1 one request is finding out, 2 it is not.",
@@ -50,5 +54,23 @@ class RouteMetrics:
     def flush(self) -> None:
         """May be called in any thread."""
         now = monotonic()
+        waits = []
         for target in self._router.targets:
-            self._state.labels(target.id).set(target.breaker.state(now))
+            state = target.breaker.state(now)
+            self._state.labels(target.id).set(state)
+            if state == OPEN:
+                waits.append(target.breaker.wait_s(now))
+        if waits and self._timer is None:
+            self._look_again(min(waits))
+
+    def _look_again(self, wait_s: float) -> None:
+        """Of several workers the largest state is told: one that gets no requests must not go on telling an old one."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread of whoever scrapes, which comes again by itself
+            return
+        self._timer = loop.call_later(wait_s, self._looked)
+
+    def _looked(self) -> None:
+        self._timer = None
+        self.flush()

@@ -31,11 +31,11 @@ class Sessions:
 
     def _named(self, exchange: Exchange) -> bytes | None:
         view = exchange.view
-        assert view is not None
-        return None if view.session is None else view.session.encode()
+        return None if view is None or view.session is None else view.session.encode()
 
     def _prefix(self, exchange: Exchange) -> bytes | None:
         view = exchange.view
-        assert view is not None
+        if view is None:
+            return None
         texts = [(start, end) for start, end, kind, _ in view.segments() if kind == "text"][:_TEXTS]
         return b"\0".join(view.body[start : min(end, start + _ENOUGH)] for start, end in texts) or None

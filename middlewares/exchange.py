@@ -42,6 +42,7 @@ class Exchange:
     findings: dict[str, int] | None = None  # by type, of the request and its answer
     asked_model = ""  # what the caller called it; `model` is the name or pattern that serves it
     plan: Any = None  # which upstreams may serve it, where a router has said so
+    passed: Any = None  # what is passed through, where it is no conversation
     quote: Quote | None = None  # what it may come to, where that does not follow from the view
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRACED = (b"traceparent", b"tracestate")
 # Kinds that can be told in every dialect of conversations; of completions those with one prompt.
 CONVERSATIONS = frozenset({"chat", "completions", "messages", "responses"})
+PASSED = "passed"  # the kind of what is no conversation
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to

@@ -34,7 +34,8 @@ class Attempts:
     """Of one request.
 
     First the other targets of its group, then the groups of its fallbacks, then those again that may only have been
-    unlucky; with an eager policy the latter before the fallbacks. in_flight: requests under way in this process.
+    unlucky; with an eager policy the latter before the fallbacks. A fallback that fails has fallbacks of its own: they
+    come first, then those that are left of the model before. in_flight: requests under way in this process.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Attempts:
         self._chance = chance
         self._tried: list[Target] = []
         self._leg = plan.first
+        self._failed: dict[str, str | None] = {}  # why a model did not answer; None: nobody knows
         self._retries = 0
         self._failure = Failure(REQUEST)
 
@@ -71,9 +73,10 @@ class Attempts:
         plan = self._plan
         order = self._order(plan.first, now)
         if not order and plan.is_alone:
-            order = plan.first.group.targets  # nobody is better off if it is not asked
+            # Nobody is better off if it is not asked, unless it has had all that it may be asked.
+            order = [one for one in plan.first.group.targets if one.usage is None or one.usage.has_room(now)]
         if not order:
-            cause = self._cooling_cause(now)
+            cause = _cooling_cause(plan.first, now)
             return self._elsewhere(cause, now) or self._elsewhere(None, now)
         chosen = next((target for target in order if target.id == prefer), order[0])
         return self._go(chosen, plan.first)
@@ -85,12 +88,18 @@ class Attempts:
         target = self._untried(now)
         return None if target is None else self._go(target, self._leg)
 
+    def still(self, step: Try, now: float) -> bool:
+        """Whether a retry that has waited may be made: nobody else is trying a deployment that was left alone."""
+        return self._plan.is_alone or step.target.admits(now)
+
     def after(self, failure: Failure, now: float) -> Try | None:
         """Whom to ask once the last one has failed; None: nobody."""
         if failure.cause == REQUEST or len(self._tried) >= self._policy.max_attempts:
             return None
         if failure.cause == UNSUPPORTED:
-            return self._sibling(failure.cause, now)
+            found = self._sibling(failure.cause, now)
+            is_backup = self._leg is not self._plan.first  # then there was another reason to come here
+            return self._elsewhere(failure.cause, now) if found is None and is_backup else found
         if failure.cause in OF_MODEL:
             return self._elsewhere(failure.cause, now)
         steps = [self._sibling, self._elsewhere, self._again_if]
@@ -112,14 +121,22 @@ class Attempts:
         return next((target for target in order if target not in self._tried), None)
 
     def _elsewhere(self, cause: str | None, now: float) -> Try | None:
-        """A group that is there for this cause, or for any where nobody knows it."""
+        """A group that is there for what a model before it has failed with; `cause` is what this one did now."""
+        failed = self._failed
+        failed[self._leg.model] = cause
         for leg in self._plan.backups:
-            if cause is not None and cause not in leg.causes:
+            of = leg.of or self._plan.first.model
+            if of not in failed:
+                continue
+            why = failed[of]
+            if why is not None and why not in leg.causes:
                 continue
             order = self._order(leg, now)
             target = next((target for target in order if target not in self._tried), None)
             if target is not None:
                 return self._go(target, leg)
+            # Nobody of it can be asked, which is as good as having failed: what stands behind it is next.
+            failed.setdefault(leg.model, _cooling_cause(leg, now))
         return None
 
     def _again_if(self, cause: str, now: float) -> Try | None:
@@ -129,6 +146,8 @@ class Attempts:
         if cause not in _PASSING or failure.may_be_billed or self._retries >= self._policy.retries:
             return None
         if not (self._plan.is_alone or target.breaker.admits(now) or failure.retry_after_s is not None):
+            return None
+        if target.usage is not None and not target.usage.has_room(now):
             return None
         wait_s = self._policy.wait_s(self._retries, failure.retry_after_s, self._chance())
         if wait_s is None or not self._budget.take(self._in_flight()):
@@ -145,6 +164,8 @@ class Attempts:
         fitting = [target for target in order if self._kind in target.upstream.kinds]
         if fitting or self._kind == COUNTED:
             return fitting or order
+        if leg is not self._plan.first:
+            return []  # what is to be told is why the first one failed
         return [] if any(self._kind in target.upstream.kinds for target in leg.group.targets) else order
 
     def _go(self, target: Target, leg: Leg) -> Try:
@@ -152,9 +173,13 @@ class Attempts:
         self._leg = leg
         return Try(target, leg)
 
-    def _cooling_cause(self, now: float) -> str | None:
-        last = min(self._plan.first.group.targets, key=lambda target: target.breaker.wait_s(now))
-        return last.breaker.cause or None
+
+def _cooling_cause(leg: Leg, now: float) -> str | None:
+    """Why nobody of this group can be asked: what the first one says that will be."""
+    last = min(leg.group.targets, key=lambda target: target.wait_s(now))
+    if last.usage is not None and not last.usage.has_room(now):
+        return RATE_LIMIT
+    return last.breaker.cause or None
 
 
 def blame(target: Target, failure: Failure, now: float) -> None:
@@ -176,6 +201,12 @@ def cooling(plan: Plan, now: float) -> tuple[float, bool]:
     """Seconds until the first target may be asked again, and whether all of them are waiting for a rate limit."""
     targets = [target for leg in (plan.first, *plan.backups) for target in leg.group.targets]
     return (
-        min(target.breaker.wait_s(now) for target in targets),
-        all(target.breaker.cause == RATE_LIMIT for target in targets),
+        min(target.wait_s(now) for target in targets),
+        all(_is_limited(target, now) for target in targets),
     )
+
+
+def _is_limited(target: Target, now: float) -> bool:
+    if target.usage is not None and not target.usage.has_room(now):
+        return True
+    return target.breaker.cause == RATE_LIMIT and target.breaker.until is not None

@@ -25,7 +25,8 @@ class Breaker:
         "_cooldown_s",
         "_failures",
         "_is_off",
-        "_is_probing",
+        "_probe",
+        "_probes",
         "_window_s",
         "cause",
         "is_down",
@@ -41,7 +42,8 @@ class Breaker:
         self._cooldown_s = cooldown_s
         self._failures: deque[float] = deque(maxlen=allowed_fails + 1)
         self._is_off = is_off
-        self._is_probing = False
+        self._probe = 0  # the number of the one that is under way; 0: none is
+        self._probes = 0
         self.until: float | None = None  # when it stops being open; None: it is closed
         self.cause = ""
         self.is_down = False
@@ -51,18 +53,20 @@ class Breaker:
         """Whether a request may be sent."""
         if self.is_down:
             return False
-        return self.until is None or (now >= self.until and not self._is_probing)
+        return self.until is None or (now >= self.until and not self._probe)
 
-    def enter(self, now: float) -> bool:
-        """A request is about to be sent; True: it is the probe, of which the end has to be told whatever it is."""
-        if self.until is None or now < self.until or self._is_probing:
-            return False
-        self._is_probing = True
-        return True
+    def enter(self, now: float) -> int:
+        """A request is about to be sent; not 0: it is the probe of this number, whose end has to be told."""
+        if self.until is None or now < self.until or self._probe:
+            return 0
+        self._probes += 1
+        self._probe = self._probes
+        return self._probe
 
-    def leave(self) -> None:
-        """The probe has ended without telling anything."""
-        self._is_probing = False
+    def leave(self, probe: int) -> None:
+        """The probe of this number has ended without telling anything. It may not be the current one any more."""
+        if probe == self._probe:
+            self._probe = 0
 
     def succeed(self, now: float) -> None:
         """An answer came. While it is open, that is news of before."""
@@ -92,7 +96,7 @@ class Breaker:
         self.until = max(self.until or 0.0, now + seconds)
         self.cause = cause
         self.is_quiet = False
-        self._is_probing = False
+        self._probe = 0
         self._failures.clear()
 
     def check(self, *, is_up: bool) -> None:
@@ -120,6 +124,6 @@ class Breaker:
 
     def _close(self) -> None:
         self.until = None
-        self._is_probing = False
+        self._probe = 0
         self._failures.clear()
         self.is_quiet = not self.is_down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -120,6 +121,8 @@ def retry_after(headers: Collection[tuple[bytes, bytes]], *, now: Callable[[], f
 
 def _moment(date: bytes) -> float | None:
     try:
-        return parsedate_to_datetime(date.decode("latin-1")).timestamp()
+        moment = parsedate_to_datetime(date.decode("latin-1"))
+        # Without a zone (asctime's form, which is to be accepted) it is UTC, and not that of this machine.
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

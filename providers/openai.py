@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tollhouse._native import ResponseReader
-from tollhouse.providers.ask import TRACED, lines_of
+from tollhouse.providers.ask import PASSED, TRACED, lines_of
 from tollhouse.providers.call import Call
 from tollhouse.providers.http import HTTPUpstream
 
@@ -61,7 +61,7 @@ class OpenAIUpstream(HTTPUpstream):
         self._chat_limit = "max_completion_tokens" if is_openai else None
         native = {"chat", "completions", "embeddings"}
         self._native = frozenset(native | {"responses"} if is_openai else native)
-        self.kinds = self._native | {"messages", "responses"}
+        self.kinds = self._native | {"messages", "responses"} | ({PASSED} if self.passes else frozenset())
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what chat cannot say."""

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 class Leg(NamedTuple):
-    """A group, under the name by which it is asked; `causes` of failure that lead to it."""
+    """A group, under the name by which it is asked; `causes` of failure of the model `of` that lead to it."""
 
     group: Group
     model: str
     causes: frozenset[str] = frozenset()
+    of: str = ""  # the name of an earlier leg; "": that of the first
 
 
 class Try(NamedTuple):
@@ -32,6 +33,7 @@ class Try(NamedTuple):
 class Plan:
     """Where a request goes, and then where else. One object for all requests that are alike.
 
+    backups: each behind the leg whose failure leads to it, so that fallbacks of a fallback come before its neighbours.
     `obvious`: what to try first where there is no choice.
     """
 

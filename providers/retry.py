@@ -34,6 +34,9 @@ class Policy:
         return max(self.min_wait_s, chance * longest)
 
 
+ONCE = Policy(retries=0)  # for what must not be done twice
+
+
 class RetryBudget:
     """At most this share of what is under way may be retries: an upstream that is down is not asked thrice as much."""
 

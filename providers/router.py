@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.call import Call
+    from tollhouse.providers.usage import Usage
 
 
 class Upstream(Protocol):
@@ -40,7 +41,8 @@ class Upstream(Protocol):
 class Target:
     """An upstream under a public name. `model` is sent upstream; a "*" at its end stands for what the caller asked.
 
-    `id` tells it from the others of its name, in metrics as well; a router fills in what is empty.
+    `id` tells it from the others of its name, in metrics as well; a router fills in what is empty. `usage` is counted
+    where something depends on it.
     """
 
     name: str
@@ -51,11 +53,21 @@ class Target:
     id: str = ""
     breaker: Breaker = field(default_factory=Breaker)
     load: Load = field(default_factory=Load)
+    usage: Usage | None = None
 
     @property
     def knows_model(self) -> bool:
         """Whether the operator, not the caller, says what the model is called upstream."""
         return not self.model.endswith("*")
+
+    def admits(self, now: float) -> bool:
+        """Whether it may be asked: it is not left alone, and has not used up what it may be asked in a minute."""
+        return self.breaker.admits(now) and (self.usage is None or self.usage.has_room(now))
+
+    def wait_s(self, now: float) -> float:
+        """How long until it may be asked, as far as that is known."""
+        wait_s = self.breaker.wait_s(now)
+        return wait_s if self.usage is None else max(wait_s, self.usage.wait_s(now))
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +83,7 @@ class Group:
 
         session: of requests that are to go to the same target as long as that is well.
         """
-        able = [t for t in self.targets if t.breaker.is_quiet or t.breaker.admits(now)]
+        able = [t for t in self.targets if (t.breaker.is_quiet and t.usage is None) or t.admits(now)]
         if len(able) < 2:
             return able
         if session is not None:

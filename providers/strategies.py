@@ -83,11 +83,27 @@ class Cheapest:
         return turns
 
 
+class LeastUsed:
+    """Whoever had the fewest tokens, then requests, in its current minute."""
+
+    def __init__(self) -> None:
+        self._turns = Weighted()
+
+    def order(self, targets: Sequence[Target], now: float, *, stream: bool) -> list[Target]:
+        turns = self._turns.order(targets, now, stream=stream)
+        turns.sort(key=lambda target: (0, 0) if target.usage is None else target.usage.used(now))
+        return turns
+
+
 def make(name: str, *, cost: Callable[[Target], int | None]) -> Callable[[], Strategy]:
-    """Makes strategies of this name: "weighted", "least-busy", "lowest-latency", "cost". Raises KeyError."""
+    """Makes strategies of this name: "weighted", "least-busy", "least-used", "lowest-latency", "cost".
+
+    Raises KeyError.
+    """
     known: dict[str, Callable[[], Strategy]] = {
         "weighted": Weighted,
         "least-busy": LeastBusy,
+        "least-used": LeastUsed,
         "lowest-latency": LowestLatency,
         "cost": lambda: Cheapest(cost),
     }

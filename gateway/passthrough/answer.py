@@ -2,112 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tollhouse._native import END, FAULT, READY
-from tollhouse.gateway.errors import normalise, upstream_status
-from tollhouse.gateway.sinks import PING
-from tollhouse.middlewares.guard import AnswerStopped
+from tollhouse._native import FAULT
+from tollhouse.gateway.answer import RETURNED, Answer
 from tollhouse.middlewares.media import Media
-from tollhouse.middlewares.quota_errors import usd
-from tollhouse.providers.call import CHUNK, HIDDEN, SETTLED
 from tollhouse.providers.errors import UpstreamProtocolError
 
 if TYPE_CHECKING:
-    from tollhouse.gateway.passthrough.handler import PassThrough
-    from tollhouse.gateway.passthrough.routing import Way
-    from tollhouse.gateway.passthrough.table import Passage
-    from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.guard import AnswerStream
-    from tollhouse.middlewares.types import Headers
-    from tollhouse.providers.call import Call
-    from tollhouse.providers.router import Target
+    from collections.abc import Awaitable
 
-MOST_TEXT = 64 * 1024 * 1024  # bytes of an answer that has to be scanned as a whole
-_RETURNED = (
-    b"content-type",
-    b"content-disposition",
-    b"retry-after",
-    b"retry-after-ms",
-    b"openai-processing-ms",
-    b"openai-version",
-)
-_JSON = (b"content-type", b"application/json")
-_EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-_FIRST = READY | END | FAULT
+    from tollhouse.gateway.passthrough.routing import Passed
+    from tollhouse.middlewares.types import Headers
+    from tollhouse.providers.errors import UpstreamError
+
+_RETURNED = (*RETURNED, b"content-disposition")
 # Ids of what else a batch has the provider keep.
 _MADE_BY_BATCH = ("output_file_id", "error_file_id")
 
 
-class Answering:
-    """Of one request, by one target."""
+class PassedAnswer(Answer):
+    """Of one attempt at what is no conversation."""
 
-    def __init__(
-        self, owner: PassThrough, passage: Passage, exchange: Exchange, way: Way, target: Target, call: Call
-    ) -> None:
-        self._owner = owner
-        self._passage = passage
-        self._exchange = exchange
-        self._way = way
-        self._target = target
-        self._call = call
-        self._loop = asyncio.get_running_loop()
+    __slots__ = ()
 
-    async def run(self) -> None:
-        """Raises Refusal or UpstreamError if nothing has been sent yet."""
-        reader = self._call.reader
-        media = _media(reader.pick((b"content-type",)))
-        if not 200 <= reader.status < 300:
-            await self._error()
-        elif reader.is_event_stream:
-            await self._stream()
-        elif media.is_json:
-            await self._json()
-        elif self._exchange.answer_guard is not None and media.name.startswith("text/"):
-            await self._text(media)
-        else:
-            await self._bytes()
+    def send(self) -> Awaitable[None]:
+        """All of it; raises Refusal or UpstreamError if nothing has been sent yet."""
+        self._exchange.provider = self._attempt.target.provider
+        body = self._attempt.body
+        if body is not None:
+            return self._held(body)
+        return self._stream() if self._call.reader.is_event_stream else self._bytes()
 
-    async def _error(self) -> None:
-        exchange, target, reader = self._exchange, self._target, self._call.reader
-        body = await self._whole()
-        self._owner.count(exchange, target, f"http_{reader.status}")
-        exchange.error_code = f"http_{reader.status}"
-        if self._call.hidden:
-            body = body.replace(self._call.hidden, HIDDEN)
-        body = normalise(reader.status, body, target.provider)
-        if exchange.answer_guard is not None:
-            body = await exchange.answer_guard.checked(exchange, body)
-        headers = [_JSON, *(header for header in reader.pick(_RETURNED) if header[0] != b"content-type")]
-        await exchange.respond(upstream_status(reader.status), self._headers(headers), body)
-
-    async def _json(self) -> None:
+    async def _held(self, body: bytes) -> None:
         exchange, reader = self._exchange, self._call.reader
-        body = await self._whole()
-        if self._passage.keeps:
-            body = await self._owned(body)
-        if exchange.answer_guard is not None:
-            body = await exchange.answer_guard.checked(exchange, body)
-        exchange.usage = reader.usage
-        headers = self._headers(reader.pick(_RETURNED))
-        outcome = exchange.outcome
-        cost = reader.cost(outcome.price) if outcome is not None and outcome.price is not None else None
-        if cost is not None:
-            headers.append((b"x-gateway-cost-usd", usd(cost).encode()))
-        await exchange.respond(reader.status, headers, body)
-
-    async def _text(self, media: Media) -> None:
-        """A transcript, say: scanned as a whole, so held until it is complete."""
-        exchange, reader = self._exchange, self._call.reader
+        passed: Passed = exchange.passed
         guard = exchange.answer_guard
-        assert guard is not None
-        text = media.decode(await self._whole())
-        passed = orjson.loads(await guard.checked(exchange, orjson.dumps(text)))
-        await exchange.respond(reader.status, self._headers(reader.pick(_RETURNED)), media.encode(passed))
+        media = media_of(reader.pick((b"content-type",)))
+        if not 200 <= reader.status < 300:
+            if reader.status == 404 and passed.way.name is not None:
+                await passed.owners.gone(passed.way.name)
+            await self._whole(body)
+        elif media.is_json:
+            await self._whole(await self._owned(passed, body) if passed.passage.keeps else body)
+        else:
+            # A transcript, say: scanned as a whole, so held until it is complete.
+            assert guard is not None
+            text = orjson.loads(await guard.checked(exchange, orjson.dumps(media.decode(body))))
+            await exchange.respond(reader.status, self._headers(reader.pick(_RETURNED)), media.encode(text))
 
     async def _bytes(self) -> None:
         """Sound, images, files: as they come, never looked into."""
@@ -116,105 +60,55 @@ class Answering:
         last = await self._pass_on(None)
         if call.flags & FAULT:
             # There is no other way to tell: what was promised does not come, and the connection ends before it should.
-            error = call.cause()
-            exchange.error_code = error.code
-            self._owner.count(exchange, self._target, error.code)
             return
         await exchange.raw_send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _stream(self) -> None:
-        exchange, call = self._exchange, self._call
-        reader = call.reader
-        exchange.stream = True
-        guard = exchange.answer_guard
-        stream = guard.stream(exchange) if guard is not None else None
-        await exchange.start(200, [*self._headers(reader.pick(_RETURNED)), *_EVENT_STREAM])
-        try:
-            last = await self._pass_on(stream)
-            if call.flags & FAULT:
-                error = call.cause()
-                exchange.error_code = error.code
-                self._owner.count(exchange, self._target, error.code)
-                message = error.message if guard is None else guard.text(error.message)
-                last += reader.fault_event(message, error.code)
-        except AnswerStopped as stop:
-            call.close()
-            last = stop.last
-        finally:
-            if stream is not None:
-                stream.close()
-        exchange.usage = reader.usage
-        await exchange.raw_send({"type": "http.response.body", "body": last, "more_body": False})
+        self._exchange.stream = True
+        await super()._stream()
 
-    async def _pass_on(self, stream: AnswerStream | None) -> bytes:
-        """Send chunks as they come; returns what is to be sent last."""
-        exchange, call = self._exchange, self._call
-        while True:
-            chunk = call.take(CHUNK)
-            if call.flags & SETTLED and not call.flags & READY:
-                return chunk if stream is None else stream.feed(chunk, end=True)
-            if stream is not None and chunk:
-                chunk = stream.feed(chunk)
-            if chunk:
-                await exchange.raw_send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not call.flags & _FIRST and not await call.wait(_FIRST, self._loop) and exchange.stream:
-                await exchange.raw_send({"type": "http.response.body", "body": PING, "more_body": True})
+    def _broken_off(self, error: UpstreamError) -> bytes:
+        event = super()._broken_off(error)
+        return event if self._call.reader.is_event_stream else b""
 
-    async def _whole(self) -> bytes:
-        call = self._call
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            pieces.append(call.take())
-            size += len(pieces[-1])
-            if size > MOST_TEXT:
-                msg = f"the upstream's answer is larger than {MOST_TEXT} bytes"
-                raise UpstreamProtocolError(msg, code="upstream_too_large")
-            if call.flags & FAULT:
-                raise call.cause()
-            if call.flags & END:
-                return b"".join(pieces)
-            await call.wait(_FIRST, self._loop)
-
-    async def _owned(self, body: bytes) -> bytes:
+    async def _owned(self, passed: Passed, body: bytes) -> bytes:
         """Whose is what this answer tells of: noted for what is new, left out where it is somebody else's."""
-        given: Any = orjson.loads(body)
+        try:
+            given: Any = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            msg = "the upstream's answer is not JSON"
+            raise UpstreamProtocolError(msg, code="upstream_protocol") from None
         if not isinstance(given, dict):
             return body
-        passage, principal = self._passage, self._exchange.principal
+        passage, owners, principal = passed.passage, passed.owners, self._exchange.principal
         assert principal is not None
         if isinstance(given.get("data"), list):
             if principal.admin:
                 return body
             entries = [entry for entry in given["data"] if isinstance(entry, dict)]
-            mine = await self._owner.owners.owned([str(entry.get("id")) for entry in entries], principal.id)
+            mine = await owners.owned([str(entry.get("id")) for entry in entries], principal.id)
             given["data"] = [entry for entry in entries if entry.get("id") in mine]
-            for entry in given["data"]:
-                await self._note(entry)
+            await self._note(passed, given["data"])
             return orjson.dumps(given)
         if passage.method == "DELETE":
-            await self._owner.owners.forget(str(given.get("id")))
+            await owners.forget(str(given.get("id")))
         else:
-            await self._note(given)
+            await self._note(passed, [given])
         return body
 
-    async def _note(self, entry: dict[str, Any]) -> None:
-        ids = [entry[name] for name in ("id", *_MADE_BY_BATCH) if isinstance(entry.get(name), str)]
-        await self._owner.owners.add(ids, self._target.provider, self._way.owner)
+    async def _note(self, passed: Passed, entries: list[dict[str, Any]]) -> None:
+        named = [entry.get(name) for entry in entries for name in ("id", *_MADE_BY_BATCH)]
+        ids = [name for name in named if isinstance(name, str)]
+        await passed.owners.add(ids, self._attempt.target.provider, passed.way.owner)
 
     def _headers(self, received: Headers) -> Headers:
-        exchange = self._exchange
-        exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
-        return [
-            *received,
-            *self._owner.headers,
-            (b"x-gateway-decision", exchange.decision),
-            (b"x-gateway-provider", self._target.provider.encode()),
-            (b"x-gateway-overhead-us", b"%d" % (overhead // 1000)),
-        ]
+        headers = super()._headers(received)
+        if self._exchange.passed.passage.keeps:  # there is no model
+            return [header for header in headers if header[0] != b"x-gateway-model"]
+        return headers
 
 
-def _media(content_type: list[tuple[bytes, bytes]]) -> Media:
+def media_of(content_type: Headers) -> Media:
     """Of an answer; a charset that nobody knows is no reason to refuse sound."""
     value = content_type[-1][1].partition(b";")[0].strip() if content_type else b""
     return Media(value.decode("latin-1").lower())

@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tollhouse.middlewares.errors import Unavailable
-from tollhouse.middlewares.stores.sqlite import connect, migrate
+from tollhouse.middlewares.stores.sqlite import connect, migrate, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -25,6 +25,15 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
 )
 _AT_ONCE = 500  # ids in one statement
+KEPT_S = 400 * 86400.0  # since an id was heard of last
+CERTAIN_S = 3600.0  # a provider that says 404 of what it has told of so lately may be about to know it
+_SWEEP_S = 3600.0
+_FRESH_S = 600.0  # what was told of so lately is not written anew
+
+
+# `made`: when the provider told of it last.
+_NOTED = f"""INSERT INTO kept VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET made = excluded.made
+    WHERE owner = excluded.owner AND made < excluded.made - {_FRESH_S}"""  # noqa: S608 - a number of ours
 
 
 class Kept(NamedTuple):
@@ -35,17 +44,31 @@ class Kept(NamedTuple):
 
 
 class Owners:
-    """Asked before anything is read. Raises Unavailable where the file cannot be used: nothing is anybody's then."""
+    """Asked before anything is read. Raises Unavailable where the file cannot be used: nothing is anybody's then.
 
-    def __init__(self, path: Path) -> None:
+    What a provider has not told of for `KEPT_S` is forgotten. now: seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time) -> None:
         self._path = path
+        self._now = now
+        self._swept_at = 0.0
         self._db: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="owners")
 
     async def add(self, ids: Collection[str], provider: str, owner: str) -> None:
-        """These ids are new. One that has an owner keeps it."""
-        rows = [(one, provider, owner, time()) for one in ids]
-        await self._write(lambda db: db.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", rows))
+        """The provider has told of these ids. One that has an owner keeps it."""
+        now = self._now()
+        rows = [(one, provider, owner, now) for one in ids]
+
+        def note(db: sqlite3.Connection) -> sqlite3.Cursor:
+            with transaction(db):
+                return db.executemany(_NOTED, rows)
+
+        await self._write(note)
+        if now >= self._swept_at + _SWEEP_S:
+            self._swept_at = now
+            await self._write(lambda db: db.execute("DELETE FROM kept WHERE made < ?", (now - KEPT_S,)))
 
     async def find(self, name: str) -> Kept | None:
         row = await self._run(
@@ -70,6 +93,11 @@ class Owners:
 
     async def forget(self, name: str) -> None:
         await self._write(lambda db: db.execute("DELETE FROM kept WHERE id = ?", (name,)))
+
+    async def gone(self, name: str) -> None:
+        """The provider says that there is no such id."""
+        known_at = self._now() - CERTAIN_S
+        await self._write(lambda db: db.execute("DELETE FROM kept WHERE id = ? AND made < ?", (name, known_at)))
 
     async def close(self) -> None:
         if self._db is not None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from time import monotonic
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from tollhouse.gateway.defaults import members_of
-from tollhouse.gateway.errors import refusal_of_cooling
-from tollhouse.gateway.routing import shown
+from tollhouse.gateway.planning import shown
 from tollhouse.middlewares.errors import BadRequest, Forbidden
-from tollhouse.providers.openai import OpenAIUpstream
+from tollhouse.providers.ask import PASSED
 from tollhouse.providers.plan import Leg, Plan
+from tollhouse.providers.router import Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from tollhouse.gateway.passthrough.owners import Owners
     from tollhouse.gateway.passthrough.payload import Payload
     from tollhouse.gateway.passthrough.table import Passage
+    from tollhouse.gateway.planning import Planner
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.providers.router import Router, Target
+    from tollhouse.providers.router import Target
 
 PROVIDER_HEADER = b"custom-llm-provider"
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,255}").fullmatch
@@ -32,27 +32,38 @@ _MOST_QUERY = 20
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where a request goes. `targets` with what each calls the model, in the order in which they are asked."""
+    """Where a request goes."""
 
-    targets: list[tuple[Target, str]]
+    plan: Plan
     path: str  # what follows /v1
     query: str
     owner: str = ""  # of what this makes or reads
+    name: str | None = None  # under which that is kept
+
+
+class Passed(NamedTuple):
+    """What is passed through in one exchange."""
+
+    passage: Passage
+    way: Way
+    payload: Payload
+    owners: Owners
 
 
 class Ways:
     """default_provider: keeps the files of requests that name none."""
 
     def __init__(
-        self, router: Router, targets: Sequence[Target], owners: Owners, *, default_provider: str | None
+        self, planner: Planner, targets: Sequence[Target], owners: Owners, *, default_provider: str | None
     ) -> None:
-        self._router = router
+        self._planner = planner
         self._owners = owners
         # Files belong to an account: the first deployment of a provider has all of them.
         self._keepers: dict[str, Target] = {}
         for target in targets:
-            if _passes(target):
-                self._keepers.setdefault(target.provider, target)
+            if PASSED in target.upstream.kinds and target.provider not in self._keepers:
+                # Asked without a model, which is nothing that it was to be spared.
+                self._keepers[target.provider] = replace(target, model="*", usage=None)
         only = next(iter(self._keepers)) if len(self._keepers) == 1 else None
         self._default = default_provider if default_provider in self._keepers else only
 
@@ -65,26 +76,14 @@ class Ways:
         if model is None:
             msg = "model is required"
             raise BadRequest(msg, param="model", code="missing_required_parameter")
-        named = self._router.named(model)
-        group = self._router.resolve(named)
-        if group is None:
-            msg = f"the model {shown(model)} does not exist"
-            raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
-        principal = exchange.principal
-        if principal is not None and not principal.allows(named):
-            msg = f"this API key may not use the model {shown(model)}"
-            raise Forbidden(msg, param="model", code="model_not_allowed")
-        fitting = [target for target in group.targets if _passes(target)]
-        if not fitting:
+        named = self._planner.router.named(model)
+        plan = self._planner.plan(named, exchange.principal, model)
+        group = plan.first.group
+        if not any(PASSED in target.upstream.kinds for target in group.targets):
             msg = f"the model {shown(model)} is not served at {passage.path}"
             raise BadRequest(msg, param="model", code="unsupported_endpoint", retry=False)
-        now = monotonic()
-        able = [target for target in group.order(now) if target in fitting]
-        if not able and len(group.targets) > 1:
-            raise refusal_of_cooling(Plan(Leg(group, named)), now)
-        able = able or fitting  # one that is all there is is asked anyway
         exchange.model, exchange.asked_model = group.label, named
-        return Way([(target, group.upstream_model(target, named)) for target in able], path, query)
+        return Way(plan, path, query)
 
     async def _kept(self, passage: Passage, exchange: Exchange, payload: Payload, address: tuple[str, str]) -> Way:
         principal = exchange.principal
@@ -98,7 +97,7 @@ class Ways:
         keeper = self._keeper(exchange, provider)
         if passage.costs:
             await self._check_batch(keeper, payload, principal)
-        return Way([(keeper, "")], *address, owner=owner)
+        return Way(Plan(Leg(Group(passage.name, [keeper]), "")), *address, owner=owner, name=name)
 
     async def _owner(self, what: str, name: str, principal: Principal) -> tuple[str, str | None]:
         """Of what is kept under that id: who may read it, and who keeps it. Everybody else's is not there at all."""
@@ -132,10 +131,6 @@ class Ways:
             msg = "input_file_id must be a string"
             raise BadRequest(msg, param="input_file_id", code="invalid_type")
         await self._owner("file", name, principal)
-
-
-def _passes(target: Target) -> bool:
-    return isinstance(target.upstream, OpenAIUpstream) and target.upstream.passes
 
 
 def _address(passage: Passage, exchange: Exchange) -> tuple[str, str]:

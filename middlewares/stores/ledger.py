@@ -142,7 +142,10 @@ class LedgerFile:
         if len(detail) != len(DETAIL):
             detail = _completed(detail)
         # The store's word on holds that nobody ended comes before the gateway's.
-        status = detail[_STATUS] if charge.status == "settled" else charge.status
+        own = detail[_STATUS]
+        # An attempt is no request, also where the store had lost its hold.
+        is_own = charge.status == "settled" or (charge.status == "unknown" and own == "attempt")
+        status = own if is_own else charge.status
         what = (status, detail[_PRICED], *detail[1:_STATUS])
         series = self._series.get(what)
         if series is None:

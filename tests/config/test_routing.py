@@ -130,13 +130,14 @@ def test_the_defaults():
         ("least-busy", "least-busy"),
         ("latency-based-routing", "lowest-latency"),
         ("cost-based-routing", "cost"),
-        ("usage-based-routing-v2", "weighted"),
+        ("usage-based-routing", "least-used"),
+        ("usage-based-routing-v2", "least-used"),
     ],
 )
 def test_strategies_have_litellms_names(theirs, ours):
     settings = _settings(router_settings={"routing_strategy": theirs})
     assert settings.routing.strategy == ours
-    assert bool(settings.warnings) == theirs.startswith("usage")
+    assert settings.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -245,3 +246,33 @@ def test_no_more_fallbacks_than_wanted():
     section = {"fallbacks": [{"a": ["b", "c"]}], "default_fallbacks": ["c", "b"], "max_fallbacks": 1}
     rules = _settings(router_settings=section).routing.fallbacks
     assert {(rule.model, rule.to) for rule in rules} == {("a", ("b",)), ("*", ("c",))}
+
+
+def test_a_pattern_is_no_model_to_go_to():
+    sections = {
+        "fallbacks": [{"primary": "a", "backup": ["x/*", "b"]}],
+        "routes": {"r": [{"models": ["x/*", "a"], "condition": {"header": "x-h"}}]},
+        "router_settings": {"default_fallbacks": ["*"]},
+    }
+    settings = _settings("a", "b", "x/*", "*", **sections)
+    assert {(rule.model, rule.to) for rule in settings.routing.fallbacks} == {("a", ("b",))}
+    assert settings.routing.header_routes == ()
+    assert sum("is a pattern" in warning for warning in settings.warnings) == 3
+    with pytest.raises(ConfigError, match="is a pattern"):
+        _settings("a", "x/*", routing={"escalations": [{"model": "a", "over_prompt_tokens": 9, "to": "x/*"}]})
+
+
+@pytest.mark.parametrize(
+    ("more", "attempts"),
+    [
+        ({}, 3),
+        ({"max_fallbacks": 4}, 5),
+        ({"max_fallbacks": 1}, 3),
+        ({"max_fallbacks": 4, "num_retries": 2}, 7),
+        ({"num_retries": 2}, 4),
+    ],
+)
+def test_attempts_are_as_many_as_were_asked_for(more, attempts):
+    routing = _settings(router_settings={"fallbacks": [{"a": ["b", "c"]}]} | more).routing
+    assert (routing.max_attempts, routing.max_fallbacks) == (attempts, more.get("max_fallbacks", 5))
+    assert _settings(router_settings=more | {"num_retries": 0}).routing.max_attempts == 3

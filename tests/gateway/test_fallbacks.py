@@ -5,59 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-import orjson
 import pytest
 
-from tests.support import hostile
 from tests.support.app import running_app
 from tests.support.audit import records
 from tests.support.books import PRICES, READ, WRITTEN, Books
-from tests.support.chunks import event
 from tests.support.client import CHAT, chat_body, checked_error, events_of, text_of
+from tests.support.failing import SCRIPTS, models
 from tests.support.gateway import KEY, NARROW_KEY, model
-from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
 from tollhouse.providers.errors import UpstreamShutdown
 
 SOON = {"first_event_s": 0.3, "idle_s": 0.3}
-
-
-async def _said(peer):
-    """`said@CODE`: an error of this code, in a stream as its first event, else with a status."""
-    fault = {"error": {"message": "no", "type": "invalid_request_error", "code": peer.argument}}
-    if peer.seen.json.get("stream"):
-        await peer.stream_head()
-        await peer.chunk(event(fault))
-        await peer.end()
-    else:
-        await peer.answer(orjson.dumps(fault), status="400 Bad")
-
-
-async def _later(peer):
-    """`later@SECONDS`: 429 with that as retry-after, then all is well."""
-    if len(peer.log.of(peer.seen.model)) == 1:
-        body = b'{"error":{"message":"slow down","type":"x","code":"rate_limit_exceeded"}}'
-        await peer.answer(body, f"retry-after: {peer.argument}", status="429 Slow")
-    else:
-        await hostile.fine(peer)
-
-
-async def _once(peer):
-    """`once@500`: that status at first, then all is well."""
-    if len(peer.log.of(peer.seen.model)) == 1:
-        await peer.answer(b'{"error":{"message":"oops"}}', status=f"{peer.argument} Oops")
-    else:
-        await hostile.fine(peer)
-
-
-async def _slowly(peer):
-    """`slowly@0.3`: a whole answer or a stream after so many seconds."""
-    await peer.pause(float(peer.argument))
-    if not peer.gone:
-        await hostile.fine(peer)
-
-
-SCRIPTS = hostile.SCRIPTS | {"said": _said, "later": _later, "once": _once, "slowly": _slowly}
 
 
 @pytest.fixture
@@ -70,18 +29,6 @@ def upstream():
 def books():
     with Books() as running:
         yield running
-
-
-def _models(upstream, **behaviours):
-    """name=behaviour, or a list of them for deployments of one name."""
-    made = []
-    for name, given in behaviours.items():
-        for provider, behaviour in zip(
-            ("openai", "vllm", "groq"), [given] if type(given) is str else given, strict=False
-        ):
-            base = f"http://127.0.0.1:{free_port()}/v1" if behaviour == "closed-port" else upstream.base_url
-            made.append(model(name, base, upstream=f"{provider}/{behaviour}"))
-    return made
 
 
 def _fallback(condition=None, **more):
@@ -110,7 +57,7 @@ def _fallback(condition=None, **more):
     ],
 )
 async def test_a_fallback_serves_what_failed_for_its_cause(tmp_path, upstream, behaviour, condition, stream):
-    entries = _models(upstream, a=behaviour, b="fine")
+    entries = models(upstream, a=behaviour, b="fine")
     async with running_app(tmp_path, model_list=entries, **_fallback(condition)) as app:
         response = await app.chat("a", stream=stream)
         assert (response.status, response.header("x-gateway-model")) == (200, "b")
@@ -121,14 +68,14 @@ async def test_a_fallback_serves_what_failed_for_its_cause(tmp_path, upstream, b
 
 @pytest.mark.parametrize(("behaviour", "status"), [("status@500", 500), ("status@429", 429), ("closed-port", 502)])
 async def test_a_fallback_for_timeouts_is_for_nothing_else(tmp_path, upstream, behaviour, status):
-    entries = _models(upstream, a=behaviour, b="fine")
+    entries = models(upstream, a=behaviour, b="fine")
     async with running_app(tmp_path, model_list=entries, **_fallback("timeout")) as app:
         assert (await app.chat("a")).status == status
         assert not upstream.log.of("fine")
 
 
 async def test_the_callers_own_mistakes_do_not_fall_back(tmp_path, upstream):
-    async with running_app(tmp_path, model_list=_models(upstream, a="said@invalid", b="fine"), **_fallback()) as app:
+    async with running_app(tmp_path, model_list=models(upstream, a="said@invalid", b="fine"), **_fallback()) as app:
         response = await app.chat("a")
         assert response.status == 400
         checked_error(response.body, "invalid")
@@ -136,16 +83,16 @@ async def test_the_callers_own_mistakes_do_not_fall_back(tmp_path, upstream):
 
 
 async def test_litellms_special_fallbacks_come_before_the_general_ones(tmp_path, upstream):
-    entries = _models(upstream, a="said@context_length_exceeded", b="status@500", c="fine")
+    entries = models(upstream, a="said@context_length_exceeded", b="status@500", c="fine")
     section = {"fallbacks": [{"a": ["b"]}], "context_window_fallbacks": [{"a": ["c"]}]}
     async with running_app(tmp_path, model_list=entries, litellm_settings=section) as app:
         assert (await app.chat("a")).header("x-gateway-model") == "c"
 
 
 async def test_default_fallbacks_are_for_models_without_any(tmp_path, upstream):
-    entries = _models(upstream, a="status@500", b="fine", c="fine")
+    entries = models(upstream, a="status@500", b="fine", c="fine")
     section = {"fallbacks": [{"a": ["b"]}], "default_fallbacks": ["c"]}
-    entries += _models(upstream, d="status@500")
+    entries += models(upstream, d="status@500")
     async with running_app(tmp_path, model_list=entries, litellm_settings=section) as app:
         assert (await app.chat("a")).header("x-gateway-model") == "b"
         assert (await app.chat("d")).header("x-gateway-model") == "c"
@@ -153,19 +100,49 @@ async def test_default_fallbacks_are_for_models_without_any(tmp_path, upstream):
 
 async def test_a_fallback_opens_nothing_that_the_key_may_not_use(tmp_path, upstream):
     keys = [{"name": "wide", "key": KEY}, {"name": "narrow", "key": NARROW_KEY, "models": ["a"]}]
-    entries = _models(upstream, a="status@500", b="fine")
+    entries = models(upstream, a="status@500", b="fine")
     async with running_app(tmp_path, model_list=entries, keys=keys, **_fallback()) as app:
         assert (await app.chat("a", key=NARROW_KEY)).status == 500
         assert not upstream.log.of("fine")
         assert (await app.chat("a")).status == 200
 
 
+async def test_fallbacks_of_fallbacks_are_followed_and_circles_end(tmp_path, upstream):
+    entries = models(upstream, a="status@500", b="status@502", c="fine", d="status@501", e="status@503")
+    section = {"fallbacks": [{"a": ["b"]}, {"b": ["c"]}, {"d": ["e"]}, {"e": ["d"]}], "num_retries": 0}
+    async with running_app(tmp_path, model_list=entries, router_settings=section) as app:
+        response = await app.chat("a")
+        assert (response.status, response.header("x-gateway-model")) == (200, "c")
+        assert [seen.model for seen in upstream.log.requests] == ["status@500", "status@502", "fine"]
+        assert await app.metric("gateway_fallbacks_total", **{"from": "b", "to": "c"}) == 1
+        assert (await app.chat("d")).status == 503
+        assert len(upstream.log.requests) == 5
+
+
+async def test_as_many_fallbacks_are_asked_as_was_said(tmp_path, upstream):
+    entries = models(upstream, a="status@500", b="status@500", c="status@500", d="status@500", e="fine")
+    section = {"fallbacks": [{"a": ["b", "c", "d", "e"]}], "max_fallbacks": 4}
+    async with running_app(tmp_path, model_list=entries, router_settings=section) as app:
+        assert (await app.chat("a")).header("x-gateway-model") == "e"
+    section = {"fallbacks": [{"a": ["b", "c", "d", "e"]}]}
+    async with running_app(tmp_path / "usual", model_list=entries, router_settings=section) as app:
+        asked = len(upstream.log.requests)
+        assert (await app.chat("a")).status == 500
+        assert len(upstream.log.requests) == asked + 3
+
+
 # --- again
+
+
+async def test_one_that_is_alone_and_fails_is_asked_three_times(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=models(upstream, a="status@500")) as app:
+        assert (await app.chat("a")).status == 500
+        assert len(upstream.log.requests) == 3
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_passing_failure_is_tried_again(tmp_path, upstream, stream):
-    async with running_app(tmp_path, model_list=_models(upstream, a="once@500")) as app:
+    async with running_app(tmp_path, model_list=models(upstream, a="once@500")) as app:
         assert (await app.chat("a", stream=stream)).status == 200
         assert len(upstream.log.requests) == 2
         assert await app.metric("gateway_retries_total", model="a", cause="server_error") == 1
@@ -173,7 +150,7 @@ async def test_a_passing_failure_is_tried_again(tmp_path, upstream, stream):
 
 @pytest.mark.parametrize(("seconds", "status"), [("0", 200), ("30", 429)])
 async def test_retry_after_is_waited_for_if_that_is_short_and_passed_on_if_not(tmp_path, upstream, seconds, status):
-    async with running_app(tmp_path, model_list=_models(upstream, a=f"later@{seconds}")) as app:
+    async with running_app(tmp_path, model_list=models(upstream, a=f"later@{seconds}")) as app:
         response = await app.chat("a")
         assert response.status == status
         assert response.header("retry-after") == (None if status == 200 else seconds)
@@ -181,7 +158,7 @@ async def test_retry_after_is_waited_for_if_that_is_short_and_passed_on_if_not(t
 
 async def test_retries_can_be_switched_off(tmp_path, upstream):
     section = {"num_retries": 0}
-    async with running_app(tmp_path, model_list=_models(upstream, a="once@500"), router_settings=section) as app:
+    async with running_app(tmp_path, model_list=models(upstream, a="once@500"), router_settings=section) as app:
         assert (await app.chat("a")).status == 500
         assert len(upstream.log.requests) == 1
 
@@ -190,7 +167,7 @@ async def test_retries_can_be_switched_off(tmp_path, upstream):
 
 
 async def test_who_fails_often_is_left_alone_for_a_while(tmp_path, upstream):
-    entries = _models(upstream, a=["status@500", "fine"])
+    entries = models(upstream, a=["status@500", "fine"])
     section = {"cooldown_time": 60, "allowed_fails": 2}
     async with running_app(tmp_path, model_list=entries, router_settings=section) as app:
         for _ in range(12):
@@ -201,7 +178,7 @@ async def test_who_fails_often_is_left_alone_for_a_while(tmp_path, upstream):
 
 
 async def test_who_was_left_alone_gets_one_request_to_show(tmp_path, upstream):
-    entries = _models(upstream, a=["once@401", "fine"])
+    entries = models(upstream, a=["once@401", "fine"])
     async with running_app(tmp_path, model_list=entries, router_settings={"cooldown_time": 0.2}) as app:
         for _ in range(4):
             assert (await app.chat("a")).status == 200
@@ -214,7 +191,7 @@ async def test_who_was_left_alone_gets_one_request_to_show(tmp_path, upstream):
 
 
 async def test_a_rate_limit_keeps_requests_away_as_long_as_it_says(tmp_path, upstream):
-    entries = _models(upstream, a=["later@30", "fine"])
+    entries = models(upstream, a=["later@30", "fine"])
     async with running_app(tmp_path, model_list=entries) as app:
         for _ in range(6):
             assert (await app.chat("a")).status == 200
@@ -228,7 +205,7 @@ async def test_a_rate_limit_keeps_requests_away_as_long_as_it_says(tmp_path, ups
 async def test_when_everybody_is_left_alone_callers_are_told_when_to_come_back(
     tmp_path, upstream, behaviour, status, code
 ):
-    entries = _models(upstream, a=[behaviour, behaviour])
+    entries = models(upstream, a=[behaviour, behaviour])
     entries[1]["litellm_params"]["model"] = entries[1]["litellm_params"]["model"].replace("@9", "@20")
     async with running_app(tmp_path, model_list=entries, router_settings={"cooldown_time": 9}) as app:
         await app.chat("a")
@@ -241,7 +218,7 @@ async def test_when_everybody_is_left_alone_callers_are_told_when_to_come_back(
 
 
 async def test_streams_that_break_off_count_as_failures(tmp_path, upstream):
-    entries = _models(upstream, a=["reset-mid-stream", "fine"])
+    entries = models(upstream, a=["reset-mid-stream", "fine"])
     section = {"cooldown_time": 60, "allowed_fails": 1}
     async with running_app(tmp_path, model_list=entries, router_settings=section) as app:
         for _ in range(8):
@@ -254,7 +231,7 @@ async def test_streams_that_break_off_count_as_failures(tmp_path, upstream):
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_second_one_is_asked_when_the_first_is_slow(tmp_path, upstream, stream):
-    entries = _models(upstream, a=["hang", "fine"])
+    entries = models(upstream, a=["hang", "fine"])
     async with running_app(tmp_path, model_list=entries, routing={"hedge": {"after": 0.05}}) as app:
         response = await app.chat("a", stream=stream)
         assert (response.status, response.header("x-gateway-provider")) == (200, "vllm")
@@ -272,14 +249,14 @@ async def _closed(seen):
 
 
 async def test_the_first_may_still_win(tmp_path, upstream):
-    entries = _models(upstream, a=["slowly@0.15", "hang"])
+    entries = models(upstream, a=["slowly@0.15", "hang"])
     async with running_app(tmp_path, model_list=entries, routing={"hedge": {"after": 0.05}}) as app:
         assert (await app.chat("a")).header("x-gateway-provider") == "openai"
         assert await app.metric("gateway_hedges_total", model="a", won="first") == 1
 
 
 async def test_a_fast_answer_is_asked_for_once(tmp_path, upstream):
-    entries = _models(upstream, a=["fine", "fine"])
+    entries = models(upstream, a=["fine", "fine"])
     async with running_app(tmp_path, model_list=entries, routing={"hedge": {"after": 5}}) as app:
         for _ in range(4):
             assert (await app.chat("a")).status == 200
@@ -287,7 +264,7 @@ async def test_a_fast_answer_is_asked_for_once(tmp_path, upstream):
 
 
 async def test_when_one_of_two_fails_the_other_is_waited_for(tmp_path, upstream):
-    entries = _models(upstream, a=["slowly@0.2", "status@500"])
+    entries = models(upstream, a=["slowly@0.2", "status@500"])
     async with running_app(tmp_path, model_list=entries, routing={"hedge": {"after": 0.05}}) as app:
         assert (await app.chat("a")).status == 200
         assert Counter(seen.model for seen in upstream.log.requests) == {"slowly@0.2": 1, "status@500": 1}

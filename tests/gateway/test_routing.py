@@ -218,6 +218,54 @@ async def test_weights_of_litellms_are_shares(tmp_path, upstream):
         assert sorted(map(seen.count, ("openai", "vllm", "groq"))) == [2, 2, 6]
 
 
+@pytest.mark.parametrize("strategy", ["least-used", "usage-based-routing", "usage-based-routing-v2"])
+async def test_the_least_used_is_asked(tmp_path, upstream, strategy):
+    own = {"routing": {"strategy": strategy}}
+    section = own if strategy == "least-used" else {"router_settings": {"routing_strategy": strategy}}
+    async with running_app(tmp_path, model_list=_three(upstream), **section) as app:
+        (busy,) = set(await _providers(app, 1))
+        # Each answer is of three tokens; so much in one request is not made up for by the others.
+        assert busy not in await _providers(app, 2)
+        assert set(await _providers(app, 3)) == {"openai", "vllm", "groq"}
+
+
+async def test_who_has_had_its_requests_of_this_minute_is_passed_over(tmp_path, upstream):
+    entries = _three(upstream)
+    entries[0]["litellm_params"] |= {"rpm": 1, "weight": 9}
+    entries[1]["litellm_params"] |= {"tpm": 1}
+    async with running_app(tmp_path, model_list=entries) as app:
+        seen = await _providers(app, 12)
+        assert (seen.count("openai"), seen.count("vllm"), seen.count("groq")) == (1, 1, 10)
+
+
+async def test_when_all_have_had_theirs_callers_are_told_when_to_come_back(tmp_path, upstream):
+    entries = _three(upstream)[:2]
+    for entry in entries:
+        entry["litellm_params"]["rpm"] = 2
+    entries[0]["limits"] = {"rpm": 100}  # of the model; else it is the sum of its deployments
+    async with running_app(tmp_path, model_list=entries) as app:
+        assert len(await _providers(app, 4)) == 4
+        refused = await app.chat("m")
+        assert (refused.status, refused.json["error"]["code"]) == (429, "upstream_rate_limited")
+        assert 0 < int(refused.header("retry-after") or 0) <= 60
+        assert len(upstream.log.requests) == 4
+
+
+async def test_rules_of_a_pattern_are_for_what_it_serves(tmp_path, upstream):
+    routes = {"x": [{"models": ["up/*"], "completion_params": {"temperature": 0.5}}]}
+    routes["y"] = [{"models": ["large", "up/*"], "condition": {"header": "x-large", "value": "yes"}}]
+    own = {"escalations": [{"model": "up/*", "over_prompt_tokens": 2000, "to": "large"}]}
+    entries = [model("up/*", upstream.base_url), *_models(upstream, "large", "mini")]
+    async with running_app(tmp_path, model_list=entries, routes=routes, routing=own) as app:
+        assert (await app.chat("up/fine")).header("x-gateway-model") == "up/fine"
+        assert upstream.log.requests[-1].json["temperature"] == 0.5
+        long = [{"role": "user", "content": LONG}]
+        assert (await app.chat("up/fine", messages=long)).header("x-gateway-model") == "large"
+        header = [(b"x-large", b"yes")]
+        assert (await app.chat("up/fine", headers=header)).header("x-gateway-model") == "up/fine"
+        assert (await app.chat("mini", headers=header)).header("x-gateway-model") == "large"
+
+
 async def test_answers_say_what_was_asked_for_by_pattern(tmp_path, upstream):
     alias = {"model_group_alias": {"x": "up/fine"}}
     entries = [model("up/*", upstream.base_url)]

@@ -13,6 +13,7 @@ from tollhouse.providers.plan import Leg, Plan, Try
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
+from tollhouse.providers.usage import WINDOW_S, Usage
 
 UPSTREAM = EchoUpstream(timeouts=Timeouts())
 DOWN = Failure("server_error")
@@ -20,18 +21,18 @@ SLOW = Failure("timeout", may_be_billed=True)
 
 
 def _plan(*names, backups=()):
-    """names: "model/provider", the first model's targets; backups: ("model/provider", causes)."""
-    given = [*names, *(name for name, _ in backups)]
+    """names: "model/provider", the first model's targets; backups: ("model/provider", causes, of which model)."""
+    given = list(dict.fromkeys((*names, *(name for name, *_ in backups))))
     targets = [Target(n.partition("/")[0], n.partition("/")[2], "x", UPSTREAM, id=n) for n in given]
     router = Router(targets)
 
-    def leg(name, causes=()):
+    def leg(name, causes=(), of=""):
         model = name.partition("/")[0]
         group = router.resolve(model)
         assert group is not None
-        return Leg(group, model, frozenset(causes))
+        return Leg(group, model, frozenset(causes), of)
 
-    return Plan(leg(names[0]), tuple(leg(name, causes) for name, causes in backups))
+    return Plan(leg(names[0]), tuple(leg(*backup) for backup in backups))
 
 
 def _attempts(plan, *, budget=None, in_flight=100, **policy):
@@ -82,6 +83,79 @@ class _ChatOnly(EchoUpstream):
 def test_a_fallback_is_for_its_causes(cause):
     plan = _plan("m/a", backups=[("n/b", {cause}), ("o/c", EVERY - {cause})])
     assert _walk(_attempts(plan, retries=0), Failure(cause))[1] == "n/b"
+
+
+def test_fallbacks_of_a_fallback_come_before_its_neighbours():
+    plan = _plan("m/a", backups=[("n/b", GENERAL), ("o/c", GENERAL, "n"), ("p/d", GENERAL)])
+    attempts = _attempts(plan, max_attempts=9, retries=0)
+    assert _walk(attempts, DOWN, DOWN, DOWN, DOWN) == ["m/a", "n/b", "o/c", "p/d", None]
+    assert _walk(_attempts(plan), DOWN, DOWN, DOWN) == ["m/a", "n/b", "o/c", None]
+
+
+def test_each_model_falls_back_for_what_it_has_failed_with_itself():
+    backups = [("n/b", {"timeout"}), ("o/c", {"rate_limit"}, "n"), ("p/d", {"timeout"}), ("q/e", {"rate_limit"})]
+    limited = Failure("rate_limit")
+    attempts = _attempts(_plan("m/a", backups=backups), max_attempts=9, retries=0)
+    assert _walk(attempts, SLOW, limited, DOWN, DOWN) == ["m/a", "n/b", "o/c", "p/d", None]
+    attempts = _attempts(_plan("m/a", backups=backups), max_attempts=9, retries=0)
+    assert _walk(attempts, limited, DOWN) == ["m/a", "q/e", None]
+
+
+def test_what_stands_behind_a_fallback_that_cools_is_asked_instead():
+    plan = _plan("m/a", backups=[("n/b", GENERAL), ("o/c", {"auth"}, "n"), ("p/d", GENERAL)])
+    plan.backups[0].group.targets[0].breaker.cool(0.0, 60.0, "auth")
+    assert _walk(_attempts(plan), DOWN, DOWN) == ["m/a", "o/c", "p/d"]
+
+
+def test_a_fallback_without_words_for_what_was_asked_does_not_end_the_search():
+    plan = _plan("m/a", backups=[("n/b", GENERAL), ("o/c", GENERAL)])
+    assert _walk(_attempts(plan), DOWN, Failure("unsupported")) == ["m/a", "n/b", "o/c"]
+
+
+def test_a_fallback_that_cannot_be_asked_this_at_all_is_passed_over():
+    plan = _plan("m/a", backups=[("n/b", GENERAL), ("o/c", GENERAL)])
+    targets = plan.backups[0].group.targets
+    targets[0] = replace(targets[0], upstream=_ChatOnly())
+    attempts = Attempts(plan, Policy(), RetryBudget(), in_flight=lambda: 1, kind="embeddings")
+    assert _walk(attempts, DOWN) == ["m/a", "o/c"]
+
+
+def test_who_has_used_up_its_minute_is_waited_for_like_a_rate_limit():
+    plan = _plan("m/a", "m/b", backups=[("n/c", {"rate_limit"})])
+    for group in (plan.first.group, plan.backups[0].group):
+        group.targets[:] = [replace(target, usage=Usage(rpm=1)) for target in group.targets]
+    for target in plan.first.group.targets:
+        target.usage.take(0.0, 1)
+    assert _walk(_attempts(plan)) == ["n/c"]
+    plan.backups[0].group.targets[0].usage.take(10.0, 1)
+    assert _attempts(plan).first(20.0) is None
+    assert cooling(plan, 20.0) == (WINDOW_S - 20.0, True)
+    assert _attempts(plan).first(WINDOW_S) is not None
+
+
+def test_one_that_is_alone_is_not_asked_more_than_it_may_be():
+    plan = _plan("m/a")
+    plan.first.group.targets[0] = alone = replace(plan.first.group.targets[0], usage=Usage(rpm=2))
+    alone.usage.take(0.0, 1)
+    attempts = _attempts(plan)
+    assert attempts.first(0.0) is not None
+    alone.usage.take(0.0, 1)
+    assert attempts.after(DOWN, 0.0) is None, "a retry is a request as well"
+    assert _attempts(plan).first(0.0) is None
+
+
+def test_a_retry_that_has_waited_is_not_made_beside_a_probe():
+    plan = _plan("m/a", "m/b")
+    first, other = plan.first.group.targets
+    other.breaker.cool(0.0, 60.0, "auth")
+    attempts = _attempts(plan)
+    step = attempts.first(0.0)
+    blame(first, failure := Failure("rate_limit", retry_after_s=1.0), 0.0)
+    step = attempts.after(failure, 0.0)
+    assert (step.target, step.is_retry) == (first, True)
+    assert attempts.still(step, 1.1)
+    assert first.breaker.enter(1.1)
+    assert not attempts.still(step, 1.2)
 
 
 def test_what_another_deployment_would_refuse_as_well_goes_straight_to_another_model():

@@ -61,9 +61,18 @@ def test_a_bad_probe_opens_it_again():
 
 def test_a_probe_that_told_nothing_makes_room_for_the_next():
     breaker = _opened()
-    breaker.enter(5)
-    breaker.leave()
+    breaker.leave(breaker.enter(5))
     assert breaker.enter(5)
+
+
+def test_a_probe_of_before_makes_no_room_beside_the_current_one():
+    breaker = _opened()
+    before = breaker.enter(5)
+    breaker.fail(6, "timeout")  # of a request that was under way
+    assert breaker.enter(11)
+    breaker.leave(before)  # its client has gone
+    assert not breaker.admits(11)
+    assert not breaker.enter(11)
 
 
 def test_old_answers_do_not_close_it():

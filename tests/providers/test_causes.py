@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tollhouse.config import routing
+from tollhouse.config import fallbacks
 from tollhouse.providers import causes, errors
 
 
@@ -77,6 +79,17 @@ def test_an_error_says_why(error, cause):
     assert causes.of_error(error) == cause
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Not in UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -84,6 +97,8 @@ def test_an_error_says_why(error, cause):
         ([(b"retry-after", b"7"), (b"retry-after-ms", b"250")], 0.25),
         ([(b"retry-after", b"Wed, 21 Oct 2026 07:28:30 GMT")], 30.0),
         ([(b"retry-after", b"Wed, 21 Oct 2026 07:27:00 GMT")], 0.0),
+        ([(b"retry-after", b"Wednesday, 21-Oct-26 07:28:30 GMT")], 30.0),
+        ([(b"retry-after", b"Wed Oct 21 07:28:30 2026")], 30.0),
         ([(b"retry-after", b"Wed, 99 Oct 2026 07:27:00 GMT")], None),
         ([(b"retry-after", b"soon")], None),
         ([(b"retry-after-ms", b"soon"), (b"retry-after", b"7")], 7.0),
@@ -99,5 +114,5 @@ def test_retry_after_is_read(headers, seconds):
 
 
 def test_the_configurations_words_are_the_routers():
-    assert routing.GENERAL == causes.GENERAL
-    assert set().union(*routing.CONDITIONS.values()) == causes.EVERY
+    assert fallbacks.GENERAL == causes.GENERAL
+    assert set().union(*fallbacks.CONDITIONS.values()) == causes.EVERY

@@ -36,6 +36,7 @@ class Provider(ScriptedUpstream):
         self.scripts = _Every(self._serve)
         self.files: list[str] = []
         self.batches: list[str] = []
+        self.gone: set[str] = set()  # what it says it has not
 
     @property
     def models(self) -> list[dict[str, Any]]:
@@ -66,6 +67,8 @@ class Provider(ScriptedUpstream):
             await peer.answer(b"call kim.doe@example.com", kind="text/plain; charset=utf-8")
         elif path == "/images/generations" and b'"stream":true' in seen.body:
             await self._drawing(peer)
+        elif path.rpartition("/")[2] in self.gone:
+            await peer.answer(b'{"error":{"message":"no such file","type":"x","code":null}}', status="404 Gone")
         elif path.endswith("/content"):
             await peer.answer(BATCH_OUTPUT, kind="application/octet-stream")
         else:
