@@ -10,7 +10,7 @@ from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import error_of, normalise, told_status, upstream_status
 from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.guard import AnswerStopped
+from tollhouse.middlewares.guard import LONG, AnswerStopped
 from tollhouse.middlewares.quota_errors import usd
 from tollhouse.providers.call import CHUNK, SETTLED
 
@@ -55,6 +55,28 @@ class Answer:
         body = self._attempt.body
         return self._stream() if body is None else self._whole(body)
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is to be looked at for longer than the loop may stand still."""
+        body = self._attempt.body
+        return body is None or (self._exchange.answer_guard is not None and len(body) > LONG)
+
+    def send_at_once(self) -> None:
+        """All of a whole answer that says yes and does not take long; raises Refusal as `send` does."""
+        exchange, body = self._exchange, self._attempt.body
+        connection, guard = exchange.connection, exchange.answer_guard
+        assert body is not None
+        assert connection is not None
+        exchange.provider = self._attempt.target.provider
+        if guard is not None:
+            exchange.usage = self._call.reader.usage
+            body = guard.check(exchange, body)
+        headers = self._noted(body, _returned(self._call))
+        exchange.status = status = self._call.reader.status
+        headers.append((b"content-length", b"%d" % len(body)))
+        headers.extend(exchange.response_headers)
+        connection.respond(status, headers, body)
+
     async def _whole(self, body: bytes) -> None:
         exchange = self._exchange
         reader = self._call.reader
@@ -93,14 +115,20 @@ class Answer:
                 exchange.error_code = code
             await self._end_with_error(message, code)
             return
+        await exchange.respond(upstream_status(status), self._noted(body, headers), body)
+
+    def _noted(self, body: bytes, received: Headers) -> Headers:
+        """The headers of a whole answer, whose usage is taken down."""
+        exchange = self._exchange
+        reader = self._call.reader
         exchange.usage = reader.usage
-        headers = self._headers(headers)
+        headers = self._headers(received)
         price = self._attempt.outcome.price
         cost = reader.cost(price) if price is not None else None
         if cost is not None and exchange.charge is not None:
             headers.append((b"x-gateway-cost-usd", usd(cost).encode()))
         self._forwarder.remember(exchange, self._attempt, body)
-        await exchange.respond(upstream_status(status), headers, body)
+        return headers
 
     async def _end_with_error(self, message: str, code: str) -> None:
         event = self._call.reader.fault_event(message, code)

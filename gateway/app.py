@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from tollhouse.gateway.server.server import Direct
+
 _REASONS = {
     404: ("there is no such route", "not_found"),
     405: ("this route does not take that method", "method_not_allowed"),
@@ -160,6 +162,7 @@ def create_app(
         ),
         hot=routes.HOT,
         handler=handler,
+        start=handler.start,
         lifecycle=lifecycle,
         paths=frozenset(route.path for route in table if not route.param_convertors),
         templates={route.endpoint: route.path for route in table if route.param_convertors},
@@ -190,6 +193,11 @@ class _Gateway(Starlette):
         stack = super().build_middleware_stack()
         inner = getattr(stack, "app", None)
         return inner if isinstance(inner, Lane) else stack
+
+    @property
+    def direct(self) -> Direct | None:
+        """The lane's, where nothing stands around it."""
+        return self.middleware_stack.direct if isinstance(self.middleware_stack, Lane) else None
 
 
 def _load(config: Mapping[str, object] | str | None) -> Settings:

@@ -39,10 +39,12 @@ class Attempt:
     """
 
     __slots__ = (
+        "_begun",
         "_forwarder",
         "_has_left",
         "_loop",
         "_probe",
+        "_sent_ns",
         "_taken",
         "body",
         "call",
@@ -75,16 +77,44 @@ class Attempt:
         self.error: UpstreamError | None = None
         self.body: bytes | None = None
         self._has_left = False
+        self._begun: Call | None = None
+        self._sent_ns = 0
         self._probe = 0 if target.breaker.is_quiet else target.breaker.enter(monotonic())
         self._taken = None if target.usage is None else target.usage.take(monotonic(), _estimate(exchange))
         target.load.in_flight += 1
+
+    def begin(self) -> Call:
+        """Send; `run` goes on from there. Raises UpstreamError, as `run` would do once more."""
+        self._sent_ns = perf_counter_ns()
+        self._begun = call = self._send()
+        if call.opening is None:
+            self.outcome.asked = not call.flags & SETTLED
+        return call
+
+    def is_complete(self) -> bool:
+        """Whether what was begun is a whole answer that says yes; if it is not, `run` says what it is.
+
+        Raises UpstreamError, as `run` would do once more.
+        """
+        call = self._begun
+        assert call is not None
+        if call.flags & SETTLED != END or not 200 <= call.reader.status < 300:
+            return False
+        self.body = self._whole(call)
+        if self.body is None:
+            return False
+        self._begun = None
+        took = perf_counter_ns() - self._sent_ns
+        self.exchange.upstream_ns += took
+        self._is_well(took)
+        return True
 
     async def run(self, keep_alive: Callable[[], Awaitable[None]]) -> Failure | None:
         """Ask, and wait until an answer has begun (a stream) or is complete; what went wrong, or None.
 
         keep_alive: called when the client has heard nothing for long.
         """
-        sent = perf_counter_ns()
+        sent = self._sent_ns or perf_counter_ns()
         try:
             call = await self._ask(keep_alive)
             self.body = self._whole(call)
@@ -131,7 +161,7 @@ class Attempt:
     async def _ask(self, keep_alive: Callable[[], Awaitable[None]]) -> Call:
         mask = _FIRST if self.exchange.stream else self._ENOUGH
         for _ in range(2):
-            call = self._send()
+            call, self._begun = self._begun or self._send(), None
             if call.opening is not None:
                 await call.opening
             if call.opening is None or not call.flags & SETTLED:  # else it was given up before anything was sent

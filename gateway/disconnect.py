@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from tollhouse.gateway.server.protocol import SCOPE_KEY, HttpExchange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tollhouse.middlewares.exchange import Exchange
 
 TICK_S = 0.01
@@ -24,6 +26,7 @@ class DisconnectWatch:
 
     def __init__(self) -> None:
         self._served: dict[Exchange, asyncio.Task[None]] = {}
+        self._direct: dict[Exchange, Callable[[], None]] = {}  # those that no task serves
         self._young: list[Exchange] = []
         self._older: list[Exchange] = []
         self._watchers: dict[Exchange, asyncio.Task[None]] = {}
@@ -43,6 +46,20 @@ class DisconnectWatch:
             self._ticking = True
             loop.call_later(TICK_S, self._tick, loop)
 
+    def tell(self, exchange: Exchange, gone: Callable[[], None]) -> None:
+        """No task serves `exchange`: call `gone` when the client goes, until `hush`."""
+        connection = exchange.connection
+        assert connection is not None
+        self._direct[exchange] = gone
+        connection.watcher = gone
+
+    def hush(self, exchange: Exchange) -> None:
+        """The request has ended, or a task serves it now."""
+        connection = exchange.connection
+        assert connection is not None
+        del self._direct[exchange]
+        connection.watcher = None
+
     def discard(self, exchange: Exchange) -> None:
         """The request has ended."""
         del self._served[exchange]
@@ -58,6 +75,8 @@ class DisconnectWatch:
         """Treat every client as gone, when the process must end: those that are left do not read."""
         for exchange, task in self._served.items():
             _cancel(exchange, task)
+        for gone in tuple(self._direct.values()):
+            gone()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         # Two generations: whoever is found in the second has lived for at least one whole tick.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.attempt import Attempt
     from tollhouse.gateway.disconnect import DisconnectWatch
     from tollhouse.gateway.hedge import Hedging
+    from tollhouse.gateway.lane import Ended
     from tollhouse.gateway.lifecycle import Lifecycle
     from tollhouse.gateway.route_metrics import RouteMetrics
     from tollhouse.gateway.sessions import Sessions
@@ -68,6 +69,10 @@ class Forwarder:
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
         return Request(self, exchange).run()
+
+    def start(self, exchange: Exchange, ended: Ended) -> Awaitable[None] | None:
+        """The same without a task, as the lane asks for it."""
+        return Request(self, exchange).start(ended)
 
     def count(self, attempt: Attempt, kind: str) -> None:
         self._upstream_errors.labels(attempt.leg.group.label, attempt.target.provider, kind).inc()

@@ -9,26 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.lifecycle import CLOSE, Lifecycle
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange
+from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, raised
 from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamError
 
 if TYPE_CHECKING:
+    from tollhouse.middlewares.exchange import Connection
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
 Handler = Callable[[Exchange], Awaitable[None]]
+# Told that an exchange was answered; or what is to be awaited for that.
+Ended = Callable[[Exchange, Awaitable[None] | None], None]
+Starter = Callable[[Exchange, Ended], Awaitable[None] | None]
 logger = logging.getLogger("tollhouse.gateway")
 
 
 class Lane:
     """ASGI middleware that is the whole chain. `hot` maps a path to the kind of its body; all of them are POST.
 
-    `paths` are the routes that are their own template, `templates` has those of the other endpoints.
+    `start` is the handler of those whose server lets them be served without a task: it calls what it is given once it
+    has answered, or returns what is to be awaited for that. `paths` are the routes that are their own template,
+    `templates` has those of the other endpoints.
     """
 
     def __init__(
@@ -38,6 +44,7 @@ class Lane:
         stages: Sequence[Stage],
         hot: Mapping[str, str],
         handler: Handler,
+        start: Starter,
         lifecycle: Lifecycle,
         paths: Collection[str],
         templates: Mapping[object, str],
@@ -50,14 +57,39 @@ class Lane:
         self._leave = [tuple(reversed(leaving[:count])) for count in counts]
         self._hot = hot
         self._handler = handler
+        self._start = start
         self._lifecycle = lifecycle
         self._paths = paths
         self._templates = templates
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - a script
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        await self._walk(self._begun(scope, receive, send))
+
+    def direct(self, scope: Scope, connection: Connection) -> Awaitable[None] | Literal[False] | None:
+        """Serve a hot request in the present call and in those of its upstream's answer: no task, while nothing waits.
+
+        Returns what is to be awaited instead as soon as anything has to be waited for, and False for other requests.
+        """
+        if scope["path"] not in self._hot or scope["method"] != "POST":
+            return False
+        exchange = self._begun(scope, connection.receive, connection.send)
+        exchange.connection = connection
+        entered = 0
+        try:
+            for enter in self._enter:
+                entered += 1
+                pending = enter(exchange)
+                if pending is not None:
+                    return self._walk(exchange, entered, pending)
+            pending = self._start(exchange, self._ended)
+        except Exception as error:  # noqa: BLE001
+            pending = raised(error)
+        return None if pending is None else self._walk(exchange, entered, pending, is_handled=True)
+
+    def _begun(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
         lifecycle = self._lifecycle
         lifecycle.in_flight += 1
@@ -69,9 +101,18 @@ class Lane:
             exchange.route = path
         elif path in self._paths:
             exchange.route = path
-        entered = 0
+        return exchange
+
+    async def _walk(
+        self, exchange: Exchange, entered: int = 0, pending: Awaitable[None] | None = None, *, is_handled: bool = False
+    ) -> None:
+        """From after so many stages on, of which the last is still `pending`; is_handled: so is the handler."""
         try:
-            for enter in self._enter:
+            if pending is not None:
+                await pending
+            if is_handled:
+                return
+            for enter in self._enter[entered:]:
                 entered += 1
                 pending = enter(exchange)
                 if pending is not None:
@@ -79,6 +120,7 @@ class Lane:
             if exchange.kind is not None:
                 await self._handler(exchange)
             else:
+                scope = exchange.scope
                 try:
                     await self.app(scope, exchange.receive, exchange.send)
                 finally:
@@ -92,10 +134,25 @@ class Lane:
             # Its frames hold the request and the upstream's answer, and one of them holds the error.
             error.__traceback__ = error.__context__ = None
         finally:
-            lifecycle.in_flight -= 1
-            for leave in self._leave[entered]:
-                leave(exchange)
-            del scope[SCOPE_KEY]  # scope and exchange name each other: free both now, not at some later collection
+            self._left(exchange, entered)
+
+    def _left(self, exchange: Exchange, entered: int) -> None:
+        self._lifecycle.in_flight -= 1
+        for leave in self._leave[entered]:
+            leave(exchange)
+        del exchange.scope[SCOPE_KEY]  # scope and exchange name each other: free both now, not at some later collection
+
+    def _ended(self, exchange: Exchange, rest: Awaitable[None] | None) -> None:
+        """What was started directly is over, or has a `rest` that is to be awaited."""
+        connection = exchange.connection
+        assert connection is not None
+        if rest is not None:
+            connection.carry(self._walk(exchange, len(self._enter), rest, is_handled=True))
+            return
+        try:
+            self._left(exchange, len(self._enter))
+        finally:
+            connection.end()
 
 
 def _refusal(error: Exception, exchange: Exchange) -> Refusal:

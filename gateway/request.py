@@ -6,26 +6,33 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tollhouse._native import READY
 from tollhouse.gateway.answer import Answer, early_headers, shown, warned
 from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
 from tollhouse.gateway.hedge import race
 from tollhouse.gateway.sinks import ping_of
+from tollhouse.middlewares.exchange import raised
 from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers.ask import PASSED
 from tollhouse.providers.attempts import Attempts
+from tollhouse.providers.call import SETTLED
+from tollhouse.providers.errors import UpstreamError
 from tollhouse.providers.plan import Try
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tollhouse.gateway.forward import Forwarder
+    from tollhouse.gateway.lane import Ended
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.providers.call import Call
     from tollhouse.providers.causes import Failure
-    from tollhouse.providers.errors import UpstreamError
     from tollhouse.providers.plan import Plan
     from tollhouse.providers.retry import Policy
 
 _UNCHARGED = object()
+_FIRST = READY | SETTLED
 
 
 class Request:
@@ -38,6 +45,7 @@ class Request:
         "_attempt",
         "_attempts",
         "_call",
+        "_ended",
         "_exchange",
         "_forwarder",
         "_is_started",
@@ -57,6 +65,7 @@ class Request:
         self._next: Attempt | None = None  # has been chosen, and paid for
         self._attempts: Attempts | None = None
         self._call: Call | None = None  # that of an earlier attempt
+        self._ended: Ended
         self._is_started = False  # a stream's head has been sent, because of a keepalive
         self._warned: tuple[str, ...] = ()  # what that head says the upstream could not be told
 
@@ -71,10 +80,65 @@ class Request:
             if attempt is not None:
                 attempt.leave()
 
+    def start(self, ended: Ended) -> Awaitable[None] | None:
+        """Ask the obvious target, and see to its answer when that comes: None; else what is to be awaited."""
+        forwarder = self._forwarder
+        obvious = self._obvious()
+        if obvious is None or forwarder.hedging is not None:
+            return self.run()
+        self._attempt = attempt = self.made(obvious)
+        try:
+            call = attempt.begin()
+        except UpstreamError:
+            return self.run()
+        if call.opening is not None or call.flags & SETTLED:
+            return self.run()
+        self._ended = ended
+        call.watch(_FIRST if self._exchange.stream else SETTLED, self._answered)
+        forwarder.watch.tell(self._exchange, self._gone)
+        return None
+
+    def _answered(self) -> None:
+        """In the call that brought the end of the answer, or anything else that is to be seen to."""
+        exchange, attempt = self._exchange, self._attempt
+        assert attempt is not None
+        self._forwarder.watch.hush(exchange)
+        try:
+            is_complete = not exchange.stream and attempt.is_complete()
+        except UpstreamError:
+            is_complete = False
+        answer = self.answers(self._forwarder, attempt, self._loop, is_started=False) if is_complete else None
+        if answer is None or answer.takes_long:
+            self._ended(exchange, self.run())
+            return
+        failed: Exception | None = None
+        try:
+            answer.send_at_once()
+        except Exception as error:  # noqa: BLE001 - the lane is the one to see to it
+            failed = error
+        attempt.leave()
+        self._ended(exchange, None if failed is None else raised(failed))
+
+    def _gone(self) -> None:
+        """The client is."""
+        exchange, attempt = self._exchange, self._attempt
+        assert attempt is not None
+        assert attempt.call is not None
+        attempt.call.watcher = None
+        self._forwarder.watch.hush(exchange)
+        exchange.gone = True
+        exchange.error_code = "client_disconnected"
+        attempt.leave()
+        self._ended(exchange, None)
+
     async def _run(self) -> None:
-        step = self._first()
+        step = None if self._attempt is not None else self._first()
         while True:
-            if step.wait_s or step.is_retry or self._forwarder.hedging is not None:
+            if step is None:  # asked already, and perhaps answered
+                assert self._attempt is not None
+                attempt = self._attempt
+                failure = None if attempt.body is not None else await attempt.run(self.keep_alive)
+            elif step.wait_s or step.is_retry or self._forwarder.hedging is not None:
                 attempt, failure = await self._try(step)
             else:
                 self._attempt = attempt = self.made(step)
@@ -95,12 +159,10 @@ class Request:
             await self.answers(self._forwarder, attempt, self._loop, is_started=self._is_started).send()
 
     def _first(self) -> Try:
+        obvious = self._obvious()
+        if obvious is not None:
+            return obvious
         plan: Plan = self._exchange.plan
-        obvious = plan.obvious
-        if obvious is not None and obvious.target.breaker.is_quiet:
-            usage = obvious.target.usage
-            if usage is None or usage.has_room(monotonic()):
-                return obvious
         now = monotonic()
         step = self._planned().first(now, prefer=self._forwarder.maker(self._exchange))
         if step is None:
@@ -108,6 +170,15 @@ class Request:
         if step.leg is not plan.first:
             self._forwarder.metrics.fell_back(plan.first.group.label, step.leg.group.label, "cooling")
         return step
+
+    def _obvious(self) -> Try | None:
+        """Whom to ask where there is no choice, and nothing is the matter."""
+        plan: Plan = self._exchange.plan
+        obvious = plan.obvious
+        if obvious is None or not obvious.target.breaker.is_quiet:
+            return None
+        usage = obvious.target.usage
+        return obvious if usage is None or usage.has_room(monotonic()) else None
 
     def _planned(self) -> Attempts:
         if self._attempts is None:

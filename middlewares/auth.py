@@ -102,7 +102,13 @@ class AuthStage(Stage):
             raise Unavailable(msg, code="auth_unavailable") from error
 
     def _holder(self, exchange: Exchange) -> Principal:
-        token = _credential(exchange)
+        headers = exchange.headers
+        given = headers.get(b"authorization", b"")
+        # As nearly everybody says it; else all that there is to say.
+        if given[:7] == b"Bearer " and b"x-api-key" not in headers and not exchange.has_repeated_headers:
+            token = given[7:].strip() or _credential(exchange)
+        else:
+            token = _credential(exchange)
         if token is None:
             msg = "no API key was given: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
             raise Unauthenticated(msg)

@@ -93,7 +93,13 @@ class BodyStage(Stage):
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         if exchange.kind is None:
             return None
-        return self._read(exchange, exchange.kind)
+        if exchange.connection is None:
+            return self._read(exchange, exchange.kind)
+        body = exchange.connection.take_body()  # whose length its server has seen to
+        if len(body) > self._max_bytes:
+            raise self._too_large()
+        self._accept(exchange, exchange.kind, body)
+        return None
 
     def leave(self, exchange: Exchange) -> None:
         """Let go of the body; the exchange may outlive it in a log or a queue."""

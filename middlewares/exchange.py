@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tollhouse.middlewares.errors import Refusal, dialect_of, render
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tollhouse._native import RequestView
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.guard import AnswerGuard
@@ -16,6 +18,19 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
+
+
+class Connection(Protocol):
+    """What a server offers beyond ASGI, for requests that have come whole. It calls `watcher` when the client goes."""
+
+    watcher: Callable[[], None] | None
+
+    def receive(self) -> Awaitable[Message]: ...
+    def send(self, message: Message) -> Awaitable[None]: ...
+    def take_body(self) -> bytes: ...
+    def respond(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def carry(self, serving: Awaitable[None]) -> None: ...
+    def end(self) -> None: ...
 
 
 class Exchange:
@@ -50,6 +65,7 @@ class Exchange:
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     error_code = ""
     gone = False  # the client has disconnected
+    connection: Connection | None = None  # where the server lets a request be served without a task
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -82,8 +98,11 @@ class Exchange:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole response; sets its length."""
         self.status = status
-        send = self.raw_send
         headers = [*headers, (b"content-length", b"%d" % len(body)), *self.response_headers]
+        if self.connection is not None:
+            self.connection.respond(status, headers, body)
+            return
+        send = self.raw_send
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -111,3 +130,8 @@ def exchange_for(scope: Scope, receive: Receive, send: Send) -> tuple[Exchange, 
         exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
         send = exchange.send
     return exchange, send
+
+
+async def raised(error: Exception) -> None:
+    """For who expects something to await."""
+    raise error

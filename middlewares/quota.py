@@ -165,7 +165,7 @@ class QuotaStage(Stage):
         exchange.charge = None
         outcome = exchange.outcome
         if outcome is None or not outcome.asked:
-            self._end(lambda: charge.store.release(charge.hold))
+            self._end(charge.store.release, charge.hold)
             return
         exchange.cost = (exchange.cost or 0) + self._settle(charge, charge.hold, outcome)
 
@@ -203,7 +203,7 @@ class QuotaStage(Stage):
         if outcome.may_be_billed:
             exchange.cost = (exchange.cost or 0) + self._settle(charge, hold, outcome, status=ATTEMPT)
         else:
-            self._end(lambda: charge.store.release(hold))
+            self._end(charge.store.release, hold)
 
     def _settle(self, charge: Charge, hold: Any, outcome: Outcome, *, status: str | None = None) -> int:
         """Nano-USD that an attempt came to."""
@@ -225,7 +225,7 @@ class QuotaStage(Stage):
         provider, upstream_model, prices = outcome.provider, outcome.upstream_model, self._price_version
         status = status or found_status
         entry = orjson.dumps((*charge.meta, provider, upstream_model, prices, status, priced, *counts))
-        self._end(lambda: charge.store.settle(hold, amount=amount, tokens=tokens, entry=entry))
+        self._end(charge.store.settle, hold, amount=amount, tokens=tokens, entry=entry)
         return amount
 
     async def settled(self) -> None:
@@ -315,10 +315,10 @@ class QuotaStage(Stage):
         if about.has_budget and quote.price is not None and (quote.must_limit or answer.granted < quote.want):
             charge.output = quote.affordable(answer.granted)
 
-    def _end(self, tell: Callable[[], Any]) -> None:
+    def _end(self, tell: Callable[..., Any], hold: Any, **end: Any) -> None:
         """Tell the store of an end. What cannot be told is charged in full when the hold expires, never lost."""
         try:
-            told = tell()
+            told = tell(hold, **end)
         except StoreUnavailable as error:
             self.tally.unavailable += 1
             logger.error("an end could not be written down: %s", error)  # noqa: TRY400

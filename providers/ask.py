@@ -92,7 +92,8 @@ class Ask:
 
     def lines(self, names: Iterable[bytes]) -> bytes:
         """Header lines of the caller's to send along. A list of what may, not of what may not."""
-        return lines_of(self.headers or {}, names)
+        headers = self.headers
+        return lines_of(headers, names) if headers and not headers.keys().isdisjoint(names) else b""
 
     def __repr__(self) -> str:
         return f"Ask({self.kind}, {self.model!r})"

@@ -46,6 +46,7 @@ class Call:
         "timeouts",
         "total_at",
         "warnings",
+        "watcher",
     )
 
     def __init__(self, reader: ResponseReader, timeouts: Timeouts) -> None:
@@ -68,6 +69,8 @@ class Call:
         self.read_at = 0.0
         self.ping_at = inf
         self.total_at = inf
+        # Called in the place of waking a waiter, once.
+        self.watcher: Callable[[], None] | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._mask = 0
 
@@ -122,6 +125,11 @@ class Call:
             self._mask = mask
         return waiter
 
+    def watch(self, mask: int, watcher: Callable[[], None]) -> None:
+        """Call `watcher` once one of `mask` is up, or when it is time for a keepalive. None of them may be up yet."""
+        self._mask = mask
+        self.watcher = watcher
+
     def nudge(self) -> None:
         """Wake the waiter with False, so that it can send a keepalive."""
         self._wake(result=False)
@@ -130,6 +138,9 @@ class Call:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(result)
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher()
 
     def _pour(self, sink: Sink) -> None:
         try:

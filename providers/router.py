@@ -120,7 +120,7 @@ class Router:
         patterns = sorted((name for name in groups if name.endswith("*")), key=len, reverse=True)
         self._patterns = [(name[:-1], groups[name]) for name in patterns]
         # A model of that very name is not hidden by an alias.
-        self._aliases = {alias: model for alias, model in (aliases or {}).items() if alias not in self._exact}
+        self.aliases = {alias: model for alias, model in (aliases or {}).items() if alias not in self._exact}
         self._hidden = frozenset(hidden)
 
     @property
@@ -129,7 +129,7 @@ class Router:
 
     def named(self, model: str) -> str:
         """The model that is meant: what an alias stands for, or `model` itself."""
-        return self._aliases.get(model, model)
+        return self.aliases.get(model, model)
 
     def resolve(self, model: str) -> Group | None:
         """The group that serves `model`, which is no alias; or None."""
@@ -144,7 +144,7 @@ class Router:
     def models(self) -> list[tuple[str, str, str]]:
         """Concrete public names, what they stand for and their provider, sorted; patterns have no list."""
         found = [(name, name, group.targets[0].provider) for name, group in self._exact.items()]
-        for alias, model in self._aliases.items():
+        for alias, model in self.aliases.items():
             group = self.resolve(model)
             if group is not None and alias not in self._hidden:
                 found.append((alias, model, group.targets[0].provider))

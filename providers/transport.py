@@ -31,21 +31,21 @@ class StaleConnection(UpstreamUnreachable):
 class Connection(asyncio.Protocol):
     """One TCP or TLS connection; at most one call at a time."""
 
-    __slots__ = ("_call", "_origin", "_received", "_transport", "idle_since")
+    __slots__ = ("_call", "_origin", "_received", "idle_since", "transport")
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._call: Call | None = None
         self._received = False  # any byte of the answer to the present call
         self.idle_since = 0.0  # time.monotonic; 0 until the connection has served a call
 
     @property
     def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self.transport is not None and not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]
         sock = transport.get_extra_info("socket")
         if sock is not None:
             # Loops set it too; a step of 40 ms per chunk is too dear to rely on that.
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, call: Call, head: bytes, body: bytes) -> None:
         """Write the request; the answer goes to `call`."""
-        transport = self._transport
+        transport = self.transport
         assert transport is not None
         self._call = call
         self._received = False
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
             self._settle(call, reusable=not flags & FAULT and reader.reusable)
         call.raise_flags(flags)
         if call.flags & _STATE == READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
-            transport = self._transport
+            transport = self.transport
             assert transport is not None
             transport.pause_reading()
             call.on_drain = transport.resume_reading
@@ -109,19 +109,21 @@ class Connection(asyncio.Protocol):
         call, self._call = self._call, None
         if call is not None:
             self._origin.leave(call)
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _settle(self, call: Call, *, reusable: bool) -> None:
         self._call = None
         call.on_abort = None
         call.on_drain = None
         origin = self._origin
-        if reusable and self.is_open:
-            self.idle_since = origin.deadlines.now
-            origin.keep(self)
-        elif self._transport is not None:
-            self._transport.close()
+        transport = self.transport
+        if transport is not None:
+            if reusable and not transport.is_closing():
+                self.idle_since = origin.deadlines.now
+                origin.keep(self)
+            else:
+                transport.close()
         origin.leave(call)
 
 
@@ -197,7 +199,10 @@ class Origin:
     def leave(self, call: Call) -> None:
         """A call is over, however it ended."""
         self.deadlines.discard(call)
-        self._give_place()
+        if self._queue:
+            self._give_place()
+        else:
+            self._free += 1
 
     def close(self) -> None:
         """Close idle connections (calls under way end with their own)."""

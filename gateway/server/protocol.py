@@ -7,7 +7,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tollhouse._native import END, FAULT, HEAD, READY, RequestReader, encode_headers
 from tollhouse.gateway.server import wire
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tollhouse.gateway.server.server import HttpServer
-    from tollhouse.middlewares.types import ASGIApp, Headers, Message, Scope
+    from tollhouse.middlewares.types import Headers, Message, Scope
 
 SCOPE_KEY = "tollhouse.connection"  # of the HttpExchange, in the scope
 HELD = 64 * 1024  # bytes that the app has not taken before reading from the client is paused
@@ -43,29 +43,29 @@ class HttpConnection(asyncio.Protocol):
     """Serves one request at a time; pipelined ones wait in the reader."""
 
     __slots__ = (
-        "_closing",
         "_left",
-        "_paused",
         "_peer",
         "_reader",
-        "_server",
         "begun_at",
         "exchange",
+        "is_closing",
+        "is_paused",
         "lingers_since",
         "loop",
         "quiet_since",
         "served",
+        "server",
         "stuck_since",
         "transport",
         "unsent",
     )
 
     def __init__(self, server: HttpServer) -> None:
-        self._server = server
+        self.server = server
         self.loop = server.loop
         self._reader = RequestReader()
-        self._paused = False  # reading
-        self._closing = False  # after the present response
+        self.is_paused = False  # reading
+        self.is_closing = False  # with the end of the present response
         self._peer: tuple[str, int] | None = None
         self.transport: asyncio.Transport
         self.exchange: HttpExchange | None = None  # the request that is being served
@@ -81,16 +81,6 @@ class HttpConnection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Nothing of a request has come."""
         return self.exchange is None and not self._reader.has_begun
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the present response is the last."""
-        return self._closing
-
-    @property
-    def date(self) -> bytes:
-        """The end of every head."""
-        return self._server.date
 
     @property
     def owes_body(self) -> bool:
@@ -112,12 +102,12 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         """Once the client has taken what was sent."""
         self.exchange = None
-        self.lingers_since = self._server.ticks
+        self.lingers_since = self.server.ticks
         self.transport.close()
 
     def waits_for_body(self) -> None:
         """From now on the client is to send."""
-        self.quiet_since = self._server.ticks
+        self.quiet_since = self.server.ticks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment] # uvloop's is a Transport in all but name
@@ -128,17 +118,17 @@ class HttpConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self._peer = (str(peer[0]), int(peer[1]))
-        self._server.opened(self)
+        self.server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.closed(self)
+        self.server.closed(self)
         self._release_writer()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.disconnect()
 
     def pause_writing(self) -> None:
-        self.stuck_since = self._server.ticks
+        self.stuck_since = self.server.ticks
         self.unsent = self.loop.create_future()
 
     def resume_writing(self) -> None:
@@ -153,7 +143,7 @@ class HttpConnection(asyncio.Protocol):
             unsent.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        ticks = self._server.ticks
+        ticks = self.server.ticks
         if self.lingers_since is not None:
             return
         if self.exchange is None and not self._reader.has_begun:
@@ -170,12 +160,12 @@ class HttpConnection(asyncio.Protocol):
         elif flags & FAULT:
             self.refuse_request()
             return
-        if not self._paused and self._reader.held > HELD:
-            self._paused = True
+        if not self.is_paused and self._reader.held > HELD:
+            self.is_paused = True
             self.transport.pause_reading()
 
     def _begin(self, flags: int) -> None:
-        server = self._server
+        server = self.server
         method, path, raw_path, query, minor, headers, keep_alive = self._reader.head()
         scope: Scope = {
             "type": "http",
@@ -193,11 +183,16 @@ class HttpConnection(asyncio.Protocol):
             "state": server.state.copy(),
         }
         if not keep_alive:
-            self._closing = True
+            self.is_closing = True
         exchange = self.exchange = HttpExchange(self, self._reader, flags, head_only=method == "HEAD", minor=minor)
         scope[SCOPE_KEY] = exchange
         server.running.add(exchange)
-        exchange.task = server.loop.create_task(exchange.run(server, scope))
+        serving: Awaitable[None] | Literal[False] | None = None
+        if server.direct is not None and flags & END:
+            serving = server.direct(scope, exchange)
+            if serving is None:
+                return
+        exchange.carry(serving or server.app(scope, exchange.receive, exchange.send))
 
     def refuse_request(self) -> None:
         """Tell what is wrong with the request, and close."""
@@ -212,11 +207,11 @@ class HttpConnection(asyncio.Protocol):
 
     def close_after(self) -> None:
         """Close with the end of the present response."""
-        self._closing = True
+        self.is_closing = True
 
     def _linger(self) -> None:
         """Close, but read on for a while: a client that still sends would be told of a reset and not of the answer."""
-        self.lingers_since = self._server.ticks
+        self.lingers_since = self.server.ticks
         self.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -225,8 +220,8 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """The app has taken what was held."""
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
+        if self.is_paused and not self.transport.is_closing():
+            self.is_paused = False
             self.transport.resume_reading()
 
     def finished(self, *, reusable: bool) -> None:
@@ -237,7 +232,7 @@ class HttpConnection(asyncio.Protocol):
         elif not reusable:
             self.exchange = None
             self._linger()
-        elif self._closing:
+        elif self.is_closing:
             self.close()
         elif self.unsent is None:
             self._go_on()
@@ -245,13 +240,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """To the next request."""
-        if self._closing:
+        if self.is_closing:
             self.close()
             return
         self.exchange = None
-        self.quiet_since = self.begun_at = self._server.ticks
+        self.quiet_since = self.begun_at = self.server.ticks
         flags = self._reader.proceed()
-        self.resume_reading()
+        if self.is_paused:
+            self.resume_reading()
         if flags:
             self._advance(flags)
 
@@ -277,8 +273,8 @@ class HttpExchange:
         "_start",
         "_told",
         "_waiter",
-        "_watcher",
         "task",
+        "watcher",
     )
 
     def __init__(
@@ -297,7 +293,7 @@ class HttpExchange:
         self._told = False  # the app has the whole body
         self._gone = False
         self._waiter: asyncio.Future[None] | None = None
-        self._watcher: Callable[[], None] | None = None
+        self.watcher: Callable[[], None] | None = None
         self.task: asyncio.Task[None] | None = None  # that serves it
 
     @property
@@ -315,15 +311,23 @@ class HttpExchange:
         """Whether the response is complete."""
         return self._done
 
-    async def run(self, server: HttpServer, scope: Scope) -> None:
-        try:
-            await self._serve(server.app, scope)
-        finally:
-            server.ended(self)
+    def carry(self, serving: Awaitable[None]) -> None:
+        """A task of its own does the rest."""
+        self.task = self._connection.loop.create_task(self._run(serving))
 
-    async def _serve(self, app: ASGIApp, scope: Scope) -> None:
+    def end(self) -> None:
+        """Whoever serves it directly has done so."""
+        self._connection.server.ended(self)
+
+    async def _run(self, serving: Awaitable[None]) -> None:
         try:
-            await app(scope, self.receive, self.send)
+            await self._serve(serving)
+        finally:
+            self.end()
+
+    async def _serve(self, serving: Awaitable[None]) -> None:
+        try:
+            await serving
         except Exception as error:
             # Whatever it is, the client must not wait for an answer.
             logger.exception("unexpected %s in the app", type(error).__name__)
@@ -352,7 +356,7 @@ class HttpExchange:
         """The client has gone."""
         self._gone = True
         self._wake()
-        watcher, self._watcher = self._watcher, None
+        watcher, self.watcher = self.watcher, None
         if watcher is not None:
             watcher()
 
@@ -361,7 +365,7 @@ class HttpExchange:
         if watcher is not None and self._gone:
             watcher()
         else:
-            self._watcher = watcher
+            self.watcher = watcher
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -396,11 +400,30 @@ class HttpExchange:
             waiter = self._waiter = self._connection.loop.create_future()
         await asyncio.shield(waiter)
 
+    def take_body(self) -> bytes:
+        """Of a request that `has_body`; once."""
+        body = self._reader.take()
+        self._told = self._continued = True
+        self._flags &= ~READY
+        if self._connection.is_paused:
+            self._connection.resume_reading()
+        return body
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole response, whose headers state its length."""
+        if self._gone:
+            return
+        self._note_start(status, headers)
+        data = self._first(body, more=False)
+        if data:
+            self._connection.transport.write(data)
+        self._finish()
+
     def send(self, message: Message) -> Awaitable[None]:
         if self._gone:
             return DONE
         if message["type"] == "http.response.start":
-            self._note_start(message)
+            self._note_start(message["status"], list(message.get("headers", ())))
             return DONE
         if self._done:
             msg = "the response is complete already"
@@ -420,21 +443,25 @@ class HttpExchange:
         if data and not self._head_only:
             connection.transport.write(data)
         if not more:
-            self._done = True
-            self._wake()
-            # A request whose body nobody wanted to the end cannot be followed by another.
-            connection.finished(reusable=bool(self._flags & END))
+            self._finish()
             return DONE
         unsent = connection.unsent
         if unsent is not None and unsent.cancelled():  # by an app that gave up waiting
             unsent = connection.unsent = connection.loop.create_future()
         return unsent or DONE
 
-    def _note_start(self, message: Message) -> None:
+    def _note_start(self, status: int, headers: Headers) -> None:
         if self._start is not None or self._chunked is not None:
             msg = "the response has been started already"
             raise RuntimeError(msg)
-        self._start = (message["status"], list(message.get("headers", ())))
+        self._start = (status, headers)
+
+    def _finish(self) -> None:
+        self._done = True
+        if self._waiter is not None:
+            self._wake()
+        # A request whose body nobody wanted to the end cannot be followed by another.
+        self._connection.finished(reusable=bool(self._flags & END))
 
     # Read by whoever has chunks to pass on: no task needs to be woken for them.
     send.is_eager = True  # type: ignore[attr-defined]
@@ -465,14 +492,14 @@ class HttpExchange:
         open_ended = (more or is_event_stream) and not has_length and not bodiless
         self._chunked = open_ended and self._minor == 1
         if closes or (open_ended and not self._chunked):
-            connection.close_after()  # HTTP/1.0: the end of the connection is the end of the body
+            connection.is_closing = True  # HTTP/1.0: the end of the connection is the end of the body
         if connection.is_closing and not closes:
             head += b"connection: close\r\n"
         if self._chunked:
             head += b"transfer-encoding: chunked\r\n"
         elif not (open_ended or has_length or bodiless):
             head += b"content-length: %d\r\n" % len(body)
-        head += connection.date
+        head += connection.server.date
         if bodiless:
             self._head_only = True
             connection.transport.write(head)

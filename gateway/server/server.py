@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from tollhouse.gateway.server import wire
 from tollhouse.gateway.server.protocol import HttpConnection, HttpExchange
@@ -11,8 +12,9 @@ from tollhouse.gateway.server.protocol import HttpConnection, HttpExchange
 if TYPE_CHECKING:
     import socket
 
-    from tollhouse.middlewares.types import ASGIApp
+    from tollhouse.middlewares.types import ASGIApp, Scope
 
+Direct = Callable[["Scope", HttpExchange], Awaitable[None] | Literal[False] | None]
 BACKLOG = 4096
 LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
 LINGER_S = 30.0  # for a client to read the last of its answer
@@ -20,6 +22,10 @@ LINGER_S = 30.0  # for a client to read the last of its answer
 
 class HttpServer:
     """Serves an ASGI app on a socket that listens already.
+
+    An app may have a `direct`, which is asked first about requests that have come whole: it returns what is to be
+    awaited for them, None when it will answer and `end` the exchange by itself, without a task, or False to be called
+    as usual.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
     not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.
@@ -56,12 +62,14 @@ class HttpServer:
         self._ended: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
         self._lifespan = _Lifespan(app, self.state)
+        self.direct: Direct | None = None
 
     async def serve(self) -> None:
         """Until `finish` and the last response, or `abandon`. Raises what the app's start-up raises."""
         self.loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         await self._lifespan.start()
+        self.direct = getattr(self.app, "direct", None)
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
         try:

@@ -173,7 +173,7 @@ class EmbeddedQuota:
         except OSError as error:
             raise StoreUnavailable(str(error), kind="journal") from error
         if len(found) == 4:
-            return Admitted._make(found)
+            return Admitted(*found)
         return Denied._make(found) if len(found) == 3 else Stale._make(found)
 
     def settle(self, hold: int, *, amount: int, tokens: int = 0, entry: bytes = b"", now_ms: int | None = None) -> str:

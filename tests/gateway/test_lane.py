@@ -52,12 +52,19 @@ async def _handler(exchange: Exchange) -> None:
     await exchange.respond(200, [], f"hot {exchange.kind}".encode())
 
 
-def _lane(*stages: Recorder, app: Any = _app, handler: Any = _handler, lifecycle: Lifecycle | None = None) -> Lane:
+def _lane(
+    *stages: Recorder,
+    app: Any = _app,
+    handler: Any = _handler,
+    start: Any = None,
+    lifecycle: Lifecycle | None = None,
+) -> Lane:
     return Lane(
         app,
         stages=stages,
         hot={"/hot": "chat"},
         handler=handler,
+        start=start or (lambda exchange, _: handler(exchange)),
         lifecycle=lifecycle or Lifecycle(),
         paths={"/hot", "/plain"},
         templates={_app: "/things/{id}"},
@@ -219,3 +226,110 @@ async def test_other_scopes_pass():
     nothing: Any = None
     await _lane(app=app)({"type": "lifespan"}, nothing, nothing)
     assert seen == ["lifespan"]
+
+
+class _Connection:
+    """Of a server that lets requests be served without a task."""
+
+    def __init__(self) -> None:
+        self.watcher: Any = None
+        self.answers: list[tuple[int, bytes]] = []
+        self.carried: list[Any] = []
+        self.ends = 0
+
+    async def receive(self) -> Any:
+        raise AssertionError
+
+    def send(self, message: Any) -> Any:
+        raise AssertionError
+
+    def take_body(self) -> bytes:
+        raise AssertionError
+
+    def respond(self, status: int, headers: Any, body: bytes) -> None:
+        self.answers.append((status, body))
+
+    def carry(self, serving: Any) -> None:
+        self.carried.append(serving)
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+class TestDirect:
+    """Without a task."""
+
+    @pytest.mark.parametrize(("method", "path"), [("GET", "/hot"), ("POST", "/plain")])
+    def test_other_requests_are_served_as_usual(self, method, path):
+        seen: list[str] = []
+        assert _lane(Recorder("a", seen)).direct(http_scope(path, method=method), _Connection()) is False
+        assert seen == []
+
+    async def test_an_answer_that_comes_later_ends_the_exchange_and_the_stages(self):
+        seen: list[str] = []
+        started: list[Any] = []
+        lifecycle = Lifecycle()
+        lane = _lane(
+            Recorder("a", seen),
+            Recorder("b", seen),
+            start=lambda exchange, ended: started.append((exchange, ended)),
+            lifecycle=lifecycle,
+        )
+        connection = _Connection()
+        assert lane.direct(http_scope("/hot", method="POST"), connection) is None
+        assert (seen, lifecycle.in_flight, connection.ends) == (["+a", "+b"], 1, 0)
+        [(exchange, ended)] = started
+        await exchange.respond(200, [], b"late")
+        ended(exchange, None)
+        assert seen[2:] == ["-b:200::/hot", "-a:200::/hot"]
+        assert (lifecycle.in_flight, connection.ends, connection.answers) == (0, 1, [(200, b"late")])
+        assert SCOPE_KEY not in exchange.scope
+
+    async def test_a_stage_that_waits_is_awaited_with_all_that_follows(self):
+        seen: list[str] = []
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        connection = _Connection()
+        lane = _lane(Recorder("a", seen, waits=gate), Recorder("b", seen))
+        serving = lane.direct(http_scope("/hot", method="POST"), connection)
+        assert serving
+        assert seen == ["+a"]
+        gate.set_result(None)
+        await serving
+        assert seen == ["+a", "+b", "-b:200::/hot", "-a:200::/hot"]
+        assert connection.answers == [(200, b"hot chat")]
+
+    @pytest.mark.parametrize("who", ["a stage", "the handler"])
+    async def test_a_refusal_leaves_who_was_entered(self, who):
+        seen: list[str] = []
+        refusal = BadRequest("no", code="nope")
+
+        def start(exchange: Exchange, ended: Any) -> None:
+            raise refusal
+
+        connection = _Connection()
+        lane = _lane(
+            Recorder("a", seen),
+            Recorder("b", seen, fails=refusal if who == "a stage" else None),
+            Recorder("c", seen),
+            start=start,
+        )
+        serving = lane.direct(http_scope("/hot", method="POST"), connection)
+        assert serving
+        await serving
+        [(status, body)] = connection.answers
+        assert status == 400
+        checked_error(body, "nope")
+        entered = "ab" if who == "a stage" else "abc"
+        assert seen == [f"+{one}" for one in entered] + [f"-{one}:400:nope:/hot" for one in reversed(entered)]
+
+    async def test_what_is_left_to_do_is_carried_by_a_task(self):
+        seen: list[str] = []
+        lane = _lane(Recorder("a", seen), start=lambda exchange, ended: ended(exchange, _handler(exchange)))
+        connection = _Connection()
+        assert lane.direct(http_scope("/hot", method="POST"), connection) is None
+        assert seen == ["+a"]
+        [rest] = connection.carried
+        await rest
+        assert seen == ["+a", "-a:200::/hot"]
+        assert connection.answers == [(200, b"hot chat")]
+        assert connection.ends == 0, "which its task does"
