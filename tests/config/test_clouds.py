@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tollhouse.config.identities import AwsAccess, GoogleAccount
 from tollhouse.config.loader import load, load_mapping
 from tollhouse.config.problems import ConfigError
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import AwsAccess, Deployment, GoogleAccount, Settings
+from tollhouse.config.settings import Deployment, Settings
 
 KEYS: dict[str, Any] = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
 

@@ -38,6 +38,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -70,9 +71,9 @@ class Provider(ABC):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.path, headers, body)
+                asked = Asked(self.path, headers, body, self.command)
                 provider.asked.append(asked)
                 answer = provider.answer(asked)
                 self.send_response(answer.status)
@@ -88,6 +89,8 @@ class Provider(ABC):
                         self.wfile.flush()
                     if not answer.is_cut:
                         self.wfile.write(b"0\r\n\r\n")
+
+            do_GET = do_PUT = do_POST
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""
