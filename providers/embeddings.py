@@ -109,7 +109,10 @@ class _Joint:
         except ExceptionGroup as several:
             found = several.exceptions[0]
             error = found if isinstance(found, UpstreamError) else UpstreamProtocolError("a part of the answer is lost")
+        while self._open:  # of what has failed
+            self._open.pop().close()
         if error is not None:
+            call.on_abort = None
             call.fail(error)
 
     async def _work(self, rest: Iterator[int]) -> None:
