@@ -79,7 +79,7 @@ def gateway(vertex: Vertex, bedrock: Bedrock) -> Iterator[Gateway]:
             ),
             *({"model_name": name, "litellm_params": {"model": f"bedrock/{m}", **role}} for name, m in BEDROCK.items()),
         ]
-        checks = {"interval": 60, "timeout": 5, "required": True}
+        checks = {"interval": 60, "timeout": 5, "require_backend_healthy": True}
         with running_gateway(echo_only(model_list=models, prices=PRICES, health_checks=checks)) as running:
             yield running
 

@@ -18,11 +18,7 @@ fn dialect(name: &str) -> PyResult<Dialect> {
 /// The calls that a request comes to.
 #[pyfunction]
 #[pyo3(signature = (view, dialect_name, /))]
-pub(crate) fn embedding_calls<'py>(
-    py: Python<'py>,
-    view: &PyRequestView,
-    dialect_name: &str,
-) -> PyResult<Calls<'py>> {
+pub(crate) fn embedding_calls<'py>(py: Python<'py>, view: &PyRequestView, dialect_name: &str) -> PyResult<Calls<'py>> {
     let dialect = dialect(dialect_name)?;
     let bytes = view.body.as_bytes(py);
     let mut warnings = Warnings::default();

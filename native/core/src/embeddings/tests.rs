@@ -14,10 +14,7 @@ fn calls(body: &Value, dialect: Dialect) -> (Vec<Value>, Vec<String>) {
 fn each_family_is_asked_in_its_own_words() {
     let body = json!({"model": "m", "input": ["a", "b\u{e9}"], "dimensions": 256, "user": "me"});
     for (dialect, wanted) in [
-        (
-            Dialect::Titan,
-            json!([{"dimensions": 256, "inputText": "a"}, {"dimensions": 256, "inputText": "b\u{e9}"}]),
-        ),
+        (Dialect::Titan, json!([{"dimensions": 256, "inputText": "a"}, {"dimensions": 256, "inputText": "b\u{e9}"}])),
         (
             Dialect::Cohere,
             json!([{"input_type": "search_document", "output_dimension": 256, "texts": ["a", "b\u{e9}"]}]),
@@ -161,7 +158,9 @@ fn base64_is_floats_of_four_bytes() {
     let bytes = crate::base64::decode(answer["data"][0]["embedding"].as_str().unwrap().as_bytes()).unwrap();
     let numbers: Vec<f32> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
     assert_eq!(numbers, [0.5, -2.0, 0.1]);
-    for (bytes, text) in [(&b""[..], ""), (b"a", "YQ=="), (b"ab", "YWI="), (b"abc", "YWJj"), (b"\xff\xfe\xfd\xfc", "//79/A==")] {
+    for (bytes, text) in
+        [(&b""[..], ""), (b"a", "YQ=="), (b"ab", "YWI="), (b"abc", "YWJj"), (b"\xff\xfe\xfd\xfc", "//79/A==")]
+    {
         let mut out = Vec::new();
         crate::base64::encode(bytes, &mut out);
         assert_eq!(out, text.as_bytes());
