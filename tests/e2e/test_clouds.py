@@ -167,7 +167,7 @@ def test_tokens_are_no_input_and_chats_are_no_embeddings(client):
 
 @pytest.mark.parametrize("model", ["text-embedding", "titan", "cohere"])
 def test_a_refusal_has_its_status_and_words(client, model):
-    with pytest.raises(openai.RateLimitError, match="quota is used up|Too many requests"):
+    with pytest.raises(openai.RateLimitError, match=r"quota is used up|Too many requests"):
         client.embeddings.create(model=model, input=[Say.THROTTLE, "b"])
 
 

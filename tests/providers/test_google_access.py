@@ -30,10 +30,10 @@ def vertex() -> Iterator[Vertex]:
         yield server
 
 
-async def _ask(vertex: Vertex, access: GoogleAccess, **more: str) -> Call:
+async def _ask(vertex: Vertex, access: GoogleAccess, *, quota_project: str | None = None) -> Call:
     factory = UpstreamFactory()
     base = f"{vertex.url}{LOCATION}/publishers/google"
-    upstream = factory.make("vertex_ai", api_base=base, timeouts=Timeouts(), google=access, **more)
+    upstream = factory.make("vertex_ai", api_base=base, timeouts=Timeouts(), google=access, quota_project=quota_project)
     try:
         call = upstream.start(Ask(kind="chat", view=VIEW, model="gemini-2.5-pro"))
         assert call.opening is not None
@@ -75,13 +75,14 @@ async def test_a_workloads_token_is_changed_for_one_of_googles(vertex, tmp_path)
 async def test_no_token_is_an_error_that_names_its_source_and_shows_nothing(vertex, tmp_path):
     path = tmp_path / "token"
     path.write_text("the-subject-token")
-    for access, told in [
+    cases: list[tuple[GoogleAccess, str]] = [
         (AuthorizedUser("c", "s3cret", "r3fresh", f"{vertex.url}/token"), r"the authorized Google user \(400\)"),
         (_workload(vertex, "/no/file"), r"workload identity \(its token file cannot be read\)"),
         (_workload(vertex, str(path)), r"workload identity \(400\)"),
         (_workload(vertex, str(path), member="jwt"), r"its token file cannot be read"),
         (Machine(f"http://127.0.0.1:{free_port()}"), r"the machine \(the metadata server cannot be reached\)"),
-    ]:
+    ]
+    for access, told in cases:
         with pytest.raises(UpstreamError, match=told) as caught:
             await _ask(vertex, access)
         assert (caught.value.code, caught.value.status) == ("upstream_auth", 502)

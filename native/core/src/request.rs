@@ -149,8 +149,8 @@ pub struct View {
     model_value: Option<Span>,
     /// From its key to its value.
     model_member: Option<Span>,
-    /// `anthropic_version` is there.
-    has_version: bool,
+    /// The key `anthropic_version`.
+    version: Option<Str>,
     /// Values of the limits on generated tokens.
     limits: Vec<(Span, Option<u64>)>,
     stream_options: Option<Options>,
@@ -239,7 +239,7 @@ impl View {
                 None => members.push([b"\"model\":".to_vec(), quoted(name)].concat()),
             }
         }
-        if let Some(version) = version.filter(|_| !self.has_version) {
+        if let Some(version) = version.filter(|_| self.version.is_none()) {
             members.push([b"\"anthropic_version\":".to_vec(), quoted(version)].concat());
         }
         if include_usage && !self.include_usage {

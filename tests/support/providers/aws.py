@@ -32,7 +32,7 @@ class Lender(Provider):
         self.lent = 0
         self.forms: list[dict[str, str]] = []
         # Keys that may assume a role: those of the tests, or a role's that was lent before.
-        self.assumers = {(ACCESS_KEY, SECRET_KEY, None)}
+        self.assumers: set[tuple[str, str, str | None]] = {(ACCESS_KEY, SECRET_KEY, None)}
 
     @property
     def token(self) -> str:

@@ -154,7 +154,7 @@ def _embedding(model: str, body: dict[str, Any]) -> Answer:
     count = sum(map(len, told))
     if "titan" in model:
         return as_json({"embedding": vectors[0], "inputTextTokenCount": count})
-    head = {"x_amzn_bedrock_input_token_count": str(count)}
+    head: dict[str, Any] = {"x_amzn_bedrock_input_token_count": str(count)}
     if "nova" in model:
         return as_json({"embeddings": [{"embeddingType": "TEXT", "embedding": vectors[0]}]}, **head)
     assert "cohere" in model

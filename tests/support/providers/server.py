@@ -94,7 +94,11 @@ class Provider(ABC):
                     if not answer.is_cut:
                         self.wfile.write(b"0\r\n\r\n")
 
-            do_GET = do_PUT = do_POST
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def do_PUT(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""

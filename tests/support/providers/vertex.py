@@ -135,7 +135,7 @@ def _chat(body: dict[str, Any]) -> Answer:
         message = {"role": "assistant", "content": "".join(WORDS)}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         return as_json(said | {"object": "chat.completion", "choices": choices, "usage": CHAT_USAGE})
-    deltas = [({"content": word}, None) for word in WORDS] + [({}, "stop")]
+    deltas: list[tuple[dict[str, Any], str | None]] = [({"content": word}, None) for word in WORDS] + [({}, "stop")]
     chunks: list[dict[str, Any]] = [
         said | {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
         for delta, end in deltas

@@ -167,7 +167,9 @@ impl Parser<'_> {
                 let value = self.body[start..end].trim_ascii();
                 self.view.footprint.is_open |= brings_more(name) && value != b"null";
                 self.belongs(name, first);
-                self.view.has_version |= name == b"anthropic_version";
+                if name == b"anthropic_version" {
+                    self.view.version = Some(key);
+                }
                 if name == b"thinking" {
                     self.view.thinking =
                         Some(Span { start: end - self.body[start..end].trim_ascii_start().len(), end });
