@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tollhouse.providers.aws import AwsKeys, lease_of
 from tollhouse.providers.credentials import Lease, none_from
-from tollhouse.providers.errors import UpstreamUnreachable
 from tollhouse.providers.exchange import exchanged
 
 if TYPE_CHECKING:
@@ -55,11 +54,7 @@ class ContainerRole:
         if token is not None and not token.isprintable():
             raise none_from(self.name, "its token cannot be sent")
         headers = [] if token is None else [("authorization", token)]
-        try:
-            status, body = await exchanged(self._origin, "GET", self._path, headers=headers)
-        except UpstreamUnreachable:
-            raise none_from(self.name, "the service that lends them cannot be reached") from None
-        return lease_of(self.name, status, body)
+        return lease_of(self.name, *await exchanged(self._origin, "GET", self._path, headers=headers))
 
 
 class InstanceRole:
@@ -71,16 +66,13 @@ class InstanceRole:
         self._origin = origin
 
     async def fetch(self) -> Lease[AwsKeys]:
-        try:
-            status, session = await exchanged(self._origin, "PUT", "/latest/api/token", headers=[_TTL])
-            if status != 200 or not session.isascii() or not session.strip().decode("ascii").isprintable():
-                raise none_from(self.name, status)
-            headers = [("x-aws-ec2-metadata-token", session.strip().decode("ascii"))]
-            status, listed = await exchanged(self._origin, "GET", _ROLES, headers=headers)
-            role = listed.split(b"\n", 1)[0].strip()
-            if status != 200 or _ROLE(role) is None:
-                raise none_from(self.name, "it has none" if status == 404 else status)
-            status, body = await exchanged(self._origin, "GET", _ROLES + role.decode("ascii"), headers=headers)
-        except UpstreamUnreachable:
-            raise none_from(self.name, "the metadata service cannot be reached") from None
-        return lease_of(self.name, status, body)
+        status, session = await exchanged(self._origin, "PUT", "/latest/api/token", headers=[_TTL])
+        if status != 200 or not session.isascii() or not session.strip().decode("ascii").isprintable():
+            raise none_from(self.name, status)
+        headers = [("x-aws-ec2-metadata-token", session.strip().decode("ascii"))]
+        status, listed = await exchanged(self._origin, "GET", _ROLES, headers=headers)
+        role = listed.split(b"\n", 1)[0].strip()
+        if status != 200 or _ROLE(role) is None:
+            raise none_from(self.name, "it has none" if status == 404 else status)
+        path = _ROLES + role.decode("ascii")
+        return lease_of(self.name, *await exchanged(self._origin, "GET", path, headers=headers))

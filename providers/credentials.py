@@ -20,6 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 RENEW_AT = 0.75  # of a credential's life: what is left is time to try again
 MARGIN_S = 30.0  # a credential that ends while a request is on its way is none
 PAUSE_S = 5.0  # after a renewal that has failed, while the present one holds
+NO_CREDENTIALS = "upstream_auth"
 logger = logging.getLogger("tollhouse.credentials")
 
 
@@ -96,8 +97,10 @@ class Renewed(Generic[T]):
             lease = await self._source.fetch()
         except UpstreamError as error:
             self._renew_at = monotonic() + PAUSE_S
-            logger.warning("%s: %s", self._source.name, error.message)
-            raise
+            # Whoever could not be reached, it is of the source that an operator has to know.
+            told = error if error.code == NO_CREDENTIALS else none_from(self._source.name, error.message)
+            logger.warning("%s", told.message)
+            raise told from None
         now = monotonic()
         self._value = lease.value
         seconds = float("inf") if lease.seconds is None else lease.seconds
@@ -114,7 +117,7 @@ def _seen(task: asyncio.Task[T]) -> None:
 
 def none_from(name: str, why: object) -> UpstreamError:
     """There is no credential; why: a status or a word of the source's, never what it said."""
-    return UpstreamError(f"the gateway got no credentials from {name} ({why})", code="upstream_auth")
+    return UpstreamError(f"the gateway got no credentials from {name} ({why})", code=NO_CREDENTIALS)
 
 
 def seconds_until(moment: str) -> float:

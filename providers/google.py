@@ -16,7 +16,6 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from tollhouse.providers.credentials import Lease, none_from, seconds_until
-from tollhouse.providers.errors import UpstreamUnreachable
 from tollhouse.providers.exchange import FORM, exchanged
 
 if TYPE_CHECKING:
@@ -154,11 +153,8 @@ class Machine:
 
     async def fetch(self, open_origin: OpenOrigin) -> Lease[bytes]:
         path = "/computeMetadata/v1/instance/service-accounts/default/token"
-        try:
-            status, body = await exchanged(open_origin(self.url), "GET", path, headers=[("metadata-flavor", "Google")])
-        except UpstreamUnreachable:
-            raise none_from(self.name, "the metadata server cannot be reached") from None
-        return _lease(self.name, status, body)
+        headers = [("metadata-flavor", "Google")]
+        return _lease(self.name, *await exchanged(open_origin(self.url), "GET", path, headers=headers))
 
 
 GoogleAccess = ServiceAccount | AuthorizedUser | WorkloadIdentity | Machine

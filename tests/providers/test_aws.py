@@ -179,16 +179,22 @@ async def test_no_keys_are_an_error_that_names_their_source_and_shows_nothing(be
     with Sts() as sts, Instance() as instance, Container() as container:
         sts.seconds = instance.seconds = None
         gone = f"http://127.0.0.1:{free_port()}"
-        cases: list[tuple[AwsKeys | identities.Instance | aws_machine.Container, tuple[Role, ...], str]] = [
+        cases: list[tuple[AwsKeys | TokenFile | identities.Instance | aws_machine.Container, tuple[Role, ...], str]] = [
             (KEYS, (SESSION,), r"the assumed AWS role \(403 AccessDenied\)"),
             (identities.Instance(instance.url), (), r"the AWS role of the instance \(it has none\)"),
-            (identities.Instance(gone), (), r"the AWS role of the instance \(the metadata service cannot be reached\)"),
+            (identities.Instance(gone), (), r"the AWS role of the instance \(aws-credentials at .* cannot be reached"),
+            (TokenFile(SESSION, __file__), (), r"the AWS role of the web identity \(aws-sts at .* cannot be reached"),
             (aws_machine.Container(container.url), (), r"the AWS role of the container \(403\)"),
-            (aws_machine.Container(gone), (), r"the AWS role of the container \(the service"),
+            (
+                aws_machine.Container(gone),
+                (),
+                r"the AWS role of the container \(aws-credentials at .* cannot be reached",
+            ),
             (aws_machine.Container(gone, token_file="/no/file"), (), r"container \(its token file cannot be read\)"),
         ]
         for base, roles, told in cases:
-            asking = _Asking(bedrock, AwsAccess(base, REGION, roles, sts.url))
+            asked_at = gone if isinstance(base, TokenFile) else sts.url
+            asking = _Asking(bedrock, AwsAccess(base, REGION, roles, asked_at))
             with pytest.raises(UpstreamError, match=told) as caught:
                 await asking.ask()
             assert (caught.value.code, caught.value.status) == ("upstream_auth", 502)
