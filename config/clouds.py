@@ -5,16 +5,14 @@ Parameters have LiteLLM's names; what they leave open comes from the environment
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from tollhouse.config import aws, google
+from tollhouse.config.aws_services import domain_of
 from tollhouse.config.environment import first
-from tollhouse.config.secret import Secret
-from tollhouse.config.settings import AwsAccess, GoogleAccount
+from tollhouse.config.identities import AwsAccess, GoogleAccess, GoogleMachine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +29,19 @@ class Report(Protocol):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}").fullmatch
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,62}").fullmatch
 _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?").fullmatch
-# The signed claim goes to Google, or in tests to this machine.
-_TOKEN_URI = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com/[\w/.-]*|http://127\.0\.0\.1:\d+/\w*").fullmatch
 _UNDATED = frozenset({"v1", "preview", "latest"})
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]+").fullmatch
 _REGIONAL = re.compile(r"(?P<region>[a-z]{2}(-[a-z]+)+-\d)/(?P<model>.+)").fullmatch
 # How LiteLLM names Bedrock's other operations in front of a model; Converse does for all of them.
 _OPERATIONS = ("converse/", "invoke/", "converse_like/")
+# What says that AWS credentials are meant, and no key of Bedrock's in the environment.
+_AWS_NAMES = (
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_profile_name",
+    "aws_role_name",
+    "aws_web_identity_token",
+)
+_MULTI_REGIONS = frozenset({"us", "eu"})
 
 
 class Access(NamedTuple):
@@ -49,105 +53,75 @@ class Access(NamedTuple):
     api_version: str | None = None
     bearer: bool = False
     aws: AwsAccess | None = None
-    google: GoogleAccount | None = None
+    google: GoogleAccess | None = None
+    quota_project: str | None = None
 
 
 def bedrock(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:
     """A Bedrock API key or AWS keys, and a region; None if `report` was told what is missing."""
     for operation in _OPERATIONS:
         model = model.removeprefix(operation)
-    secret_key = given("aws_secret_access_key")
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    # A key's halves belong together: half of one from the file and half from the environment are no key.
-    values = [given(name) if secret_key else first(environ, name.upper()) for name in names]
-    key_id, secret, token = values
-    api_key = given("api_key") or (None if secret_key else first(environ, "AWS_BEARER_TOKEN_BEDROCK"))
-    if api_key is None and (key_id is None or secret is None):
-        is_half = bool(secret_key or given("aws_access_key_id"))
-        message = "is needed with aws_secret_access_key, or a Bedrock API key as api_key; roles are not read"
-        report("aws_access_key_id", message, warning=not is_half)
-        return None
     region = given("aws_region_name") or first(environ, "AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
+    region = region or aws.region_of_profile(given, environ)
     regional = _REGIONAL(model)
     if regional is not None:
         region, model = regional["region"], regional["model"]
-    if region is None or _NAME(region) is None:
-        report("aws_region_name", "is needed: the region whose Bedrock is asked (or AWS_REGION)")
+    is_named = any(given(name) for name in _AWS_NAMES)
+    api_key = given("api_key") or (None if is_named else first(environ, "AWS_BEARER_TOKEN_BEDROCK"))
+    signer = None
+    if api_key is None:
+        signer = aws.access(given, report, environ, region)
+        if signer is None:
+            return None
+    if region is None or not aws.is_region(region):
+        report("aws_region_name", aws.NO_REGION)
         return None
     base = given("api_base") or given("aws_bedrock_runtime_endpoint") or _runtime(region)
-    if api_key is not None or key_id is None or secret is None:
-        return Access(model, base, api_key)
-    for name, value in zip(names, values, strict=True):
-        if value is not None and _HEADER_VALUE(value) is None:
-            report(name, "holds characters that no header can carry")
-            return None
-    aws = AwsAccess(
-        access_key_id=key_id,
-        secret_access_key=Secret(secret),
-        region=region,
-        session_token=Secret(token) if token else None,
-    )
-    return Access(model, base, aws=aws)
+    return Access(model, base, api_key, aws=signer)
 
 
 def _runtime(region: str) -> str:
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://bedrock-runtime.{region}.{domain}"
+    return f"https://bedrock-runtime.{region}.{domain_of(region)}"
 
 
 def vertex_ai(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:
-    """A project, a location, and an access token or a service account; None if `report` was told what is missing."""
+    """A project, a location, and who asks for access tokens, or one; None if `report` was told what is missing."""
     api_key = given("api_key") or first(environ, "VERTEX_ACCESS_TOKEN")
-    credentials = given("vertex_credentials") or first(environ, "GOOGLE_APPLICATION_CREDENTIALS")
-    account = None
+    found = None
     if api_key is None:
-        if credentials is None:
-            message = "is needed: a service account's file (or GOOGLE_APPLICATION_CREDENTIALS), or a token as api_key"
-            report("vertex_credentials", message, warning=True)
-            return None
-        account = _account(credentials, report)
-        if account is None:
+        found = google.access(given, report, environ)
+        if found is None:
             return None
     project = given("vertex_project") or first(environ, "VERTEXAI_PROJECT", "GOOGLE_CLOUD_PROJECT")
+    project = project or (found.project if found is not None else None)
     location = given("vertex_location") or first(environ, "VERTEXAI_LOCATION", "GOOGLE_CLOUD_LOCATION") or "global"
     if project is None or _PROJECT(project) is None:
-        report("vertex_project", "is needed: the project that is billed (or VERTEXAI_PROJECT)")
+        # Where nobody has said anything of Google Cloud, the rest is served.
+        is_guess = project is None and found is not None and isinstance(found.access, GoogleMachine)
+        message = "is needed: the project that is billed (or VERTEXAI_PROJECT)"
+        report("vertex_project", message, warning=is_guess)
         return None
     if _NAME(location) is None:
         report("vertex_location", "must be a location like europe-west4, or global")
         return None
-    host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
-    base = (given("api_base") or f"https://{host}").rstrip("/")
+    base = (given("api_base") or f"https://{_vertex_host(location)}").rstrip("/")
     path = f"/v1/projects/{project}/locations/{location}/publishers/google"
-    return Access(model, f"{base}{path}", api_key, bearer=True, google=account)
-
-
-def _account(credentials: str, report: Report) -> GoogleAccount | None:
-    """The service account of a file, or of its content."""
-    if find_spec("cryptography") is None:
-        report("vertex_credentials", "needs the package cryptography: pip install 'tollhouse[vertex]'")
-        return None
-    try:
-        text = credentials if credentials.lstrip().startswith("{") else Path(credentials).read_text(encoding="utf-8")
-        fields = json.loads(text)
-    except (OSError, ValueError):
-        fields = None
-    if not isinstance(fields, dict) or fields.get("type") != "service_account":
-        report("vertex_credentials", "must be the JSON file of a service account's key, or its content")
-        return None
-    email, key = fields.get("client_email"), fields.get("private_key")
-    uri = fields.get("token_uri") or "https://oauth2.googleapis.com/token"
-    if not (isinstance(email, str) and isinstance(key, str) and _TOKEN_URI(str(uri))):
-        report("vertex_credentials", "must have client_email, private_key and a token_uri")
-        return None
-    key_id = fields.get("private_key_id")
-    key_id = key_id if isinstance(key_id, str) else ""
-    return GoogleAccount(
-        client_email=email,
-        private_key=Secret(key),
-        token_uri=str(uri),
-        key_id=key_id if isinstance(key_id, str) else "",
+    return Access(
+        model,
+        f"{base}{path}",
+        api_key,
+        bearer=True,
+        google=found.access if found is not None else None,
+        quota_project=found.quota_project if found is not None else None,
     )
+
+
+def _vertex_host(location: str) -> str:
+    if location == "global":
+        return "aiplatform.googleapis.com"
+    if location in _MULTI_REGIONS:
+        return f"aiplatform.{location}.rep.googleapis.com"
+    return f"{location}-aiplatform.googleapis.com"
 
 
 def azure(model: str, given: Given, report: Report, environ: Mapping[str, str]) -> Access | None:

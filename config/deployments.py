@@ -13,6 +13,7 @@ import yaml
 
 from tollhouse.config.clouds import CLOUDS, Access
 from tollhouse.config.environment import first
+from tollhouse.config.identities import GoogleMachine, GoogleUser
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import Deployment, Timeouts
 
@@ -45,7 +46,18 @@ _NOT_YET = frozenset(
 )
 
 UNSENDABLE = "holds characters that no header can carry"
-_GOOGLES_OWN = ("gemini-", "gemma-", "*")
+# Of Vertex AI: Google's own, Anthropic's, those that are named with a publisher who speaks OpenAI's dialect.
+_ON_VERTEX = (
+    "gemini-",
+    "gemma-",
+    "text-embedding-",
+    "text-multilingual-embedding-",
+    "models/",
+    "tunedModels/",
+    "claude-",
+    "*",
+)
+_NOT_ON_VERTEX = ("mistralai/", "ai21/")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-")
 
@@ -100,8 +112,11 @@ def _from_entry(
         return None
     if provider == "tollhouse":
         return Deployment(model_name=entry.model_name, provider=provider, model=params.model, api_base="")
-    if provider == "vertex_ai" and not model.startswith(_GOOGLES_OWN):
-        message = f"of Vertex AI this version reaches Google's own models: {entry.model_name} is left out"
+    if provider == "vertex_ai" and not _is_on_vertex(model):
+        message = (
+            "of Vertex AI this version reaches Google's own models, Anthropic's, and those named with a publisher"
+            f" (meta/...): {entry.model_name} is left out"
+        )
         document.report((*place, "model"), message, warning=True)
         return None
     access = _access(provider, model, params, place, document, environ)
@@ -129,8 +144,17 @@ def _deployment(name: str, provider: str, access: Access, timeouts: Timeouts) ->
         bearer=access.bearer,
         aws=access.aws,
         google=access.google,
+        quota_project=access.quota_project,
         timeouts=timeouts,
     )
+
+
+def _is_on_vertex(model: str) -> bool:
+    if model.startswith(_NOT_ON_VERTEX):
+        return False
+    publisher, _, name = model.partition("/")
+    # openai/123 is an endpoint of somebody's own.
+    return model.startswith(_ON_VERTEX) or bool(publisher and name and not name.isdigit())
 
 
 def _access(
@@ -219,6 +243,12 @@ def from_environment(environ: Mapping[str, str], document: Document, timeouts: T
     return made
 
 
+def _is_meant(access: Access) -> bool:
+    """Roles and machines' accounts are in many an environment for reasons of their own; keys are less so."""
+    is_static = access.aws is None or access.aws.is_static
+    return is_static and not isinstance(access.google, (GoogleMachine, GoogleUser))
+
+
 def _ignore(name: str, message: str, *, warning: bool = False) -> None:
     """Nobody has asked for it."""
 
@@ -232,7 +262,7 @@ def _ambient(provider: str, row: dict[str, Any], environ: Mapping[str, str], doc
     if cloud is not None:
         found = cloud("*", lambda _: None, _ignore, environ)
         # Half of what a cloud needs is in many an environment, for reasons of its own.
-        if found is None:
+        if found is None or not _is_meant(found):
             return None
         access = found._replace(api_key=found.api_key or key)
     has_access = access.api_key or access.aws or access.google or (own and not row["keys"])

@@ -37,6 +37,12 @@ class LiteLLMParams(Part):
     aws_secret_access_key: str | None = None
     aws_session_token: str | None = None
     aws_region_name: str | None = None
+    aws_profile_name: str | None = None
+    aws_role_name: str | None = None
+    aws_session_name: str | None = None
+    aws_external_id: str | None = None
+    aws_web_identity_token: str | None = None
+    aws_sts_endpoint: str | None = None
     aws_bedrock_runtime_endpoint: str | None = None
     vertex_project: str | None = None
     vertex_location: str | None = None

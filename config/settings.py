@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tollhouse.config.identities import AwsAccess, GoogleAccess
 from tollhouse.config.secret import Secret
 
 # Prices of a model, as `tollhouse._native.PriceTable` takes them: nano-USD per million tokens by kind, under "above"
@@ -27,26 +28,6 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class AwsAccess:
-    """Keys that sign requests to AWS."""
-
-    access_key_id: str
-    secret_access_key: Secret
-    region: str  # "eu-west-1"
-    session_token: Secret | None = None  # of temporary keys
-
-
-@dataclass(frozen=True, slots=True)
-class GoogleAccount:
-    """A service account, by the file with its key."""
-
-    client_email: str
-    private_key: Secret  # PEM
-    token_uri: str
-    key_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Deployment:
     """One upstream that serves `model_name`; several may share a name."""
 
@@ -58,7 +39,8 @@ class Deployment:
     api_version: str | None = None
     bearer: bool = False  # api_key is an access token, of Entra or of Google Cloud
     aws: AwsAccess | None = None
-    google: GoogleAccount | None = None
+    google: GoogleAccess | None = None
+    quota_project: str | None = None  # of Google's, where the credentials say so
     weight: int = 1  # share of what its name is asked
     rpm: int | None = None
     tpm: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tollhouse.config import encodings
+from tollhouse.gateway import identities
 from tollhouse.gateway.escalation import Escalations
 from tollhouse.gateway.hedge import Hedging
 from tollhouse.gateway.planning import Planner
@@ -12,16 +13,14 @@ from tollhouse.gateway.routing import RouteStage
 from tollhouse.gateway.sessions import Sessions
 from tollhouse.providers import strategies
 from tollhouse.providers.affinity import Remembered
-from tollhouse.providers.bedrock import AwsKeys
 from tollhouse.providers.breaker import Breaker
-from tollhouse.providers.google import ServiceAccount
 from tollhouse.providers.retry import Policy, RetryBudget
 from tollhouse.providers.router import Router, Target
 from tollhouse.providers.timeouts import Timeouts
 from tollhouse.providers.usage import Usage
 
 if TYPE_CHECKING:
-    from tollhouse.config.settings import AwsAccess, Deployment, GoogleAccount, Settings
+    from tollhouse.config.settings import Deployment, Settings
     from tollhouse.gateway.pricing import Pricing
     from tollhouse.providers.factory import UpstreamFactory
 
@@ -95,8 +94,9 @@ def _targets(settings: Settings, factory: UpstreamFactory) -> list[Target]:
                 api_key=deployment.api_key.reveal() if deployment.api_key else None,
                 api_version=deployment.api_version,
                 bearer=deployment.bearer,
-                aws=_aws_keys(deployment.aws),
-                google=_service_account(deployment.google),
+                aws=identities.aws_access(deployment.aws),
+                google=identities.google_access(deployment.google),
+                quota_project=deployment.quota_project,
                 timeouts=Timeouts(
                     connect_s=deployment.timeouts.connect_s,
                     first_event_s=deployment.timeouts.first_event_s,
@@ -122,25 +122,3 @@ def _usage(deployment: Deployment, *, is_counted: bool) -> Usage | None:
     if is_counted or deployment.rpm is not None or deployment.tpm is not None:
         return Usage(rpm=deployment.rpm, tpm=deployment.tpm)
     return None
-
-
-def _aws_keys(access: AwsAccess | None) -> AwsKeys | None:
-    if access is None:
-        return None
-    return AwsKeys(
-        access_key_id=access.access_key_id,
-        secret_access_key=access.secret_access_key.reveal(),
-        region=access.region,
-        session_token=access.session_token.reveal() if access.session_token else None,
-    )
-
-
-def _service_account(account: GoogleAccount | None) -> ServiceAccount | None:
-    if account is None:
-        return None
-    return ServiceAccount(
-        client_email=account.client_email,
-        private_key=account.private_key.reveal(),
-        token_uri=account.token_uri,
-        key_id=account.key_id,
-    )

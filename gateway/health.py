@@ -33,7 +33,8 @@ class HealthWatch:
         self._by_target: dict[Target, _Watched] = {}
         self._tasks: list[asyncio.Task[None]] = []
         for target in router.targets:
-            made = target.upstream.check(settings.path, settings.timeout_s)
+            model = target.model if target.knows_model else None
+            made = target.upstream.check(settings.path, settings.timeout_s, model)
             if made is not None:
                 key, start = made
                 watched = self._watched.setdefault(key, _Watched(start, settings))

@@ -25,6 +25,7 @@ _DENIED_V6 = (
     IPv6Network("::/128"),
     IPv6Network("fe80::/10"),
     IPv6Network("fd00:ec2::254/128"),  # AWS metadata
+    IPv6Network("fd00:ec2::23/128"),  # EKS pod identity
     IPv6Network("fd20:ce::254/128"),  # GCP metadata
     IPv6Network("ff00::/8"),
 )

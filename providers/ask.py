@@ -49,10 +49,13 @@ class Ask:
         """The upstream is to tell its usage in the stream, and the caller does not want to see it."""
         return self.stream and not self.include_usage and self.kind in _WITH_USAGE
 
-    def body(self, limit: str | None = None, *, proven: bool = False) -> bytes:
+    def body(
+        self, limit: str | None = None, *, proven: bool = False, without_model: bool = False, version: str | None = None
+    ) -> bytes:
         """The caller's body for an upstream of the same dialect. limit: the member that bounds the answer there.
 
-        proven: thoughts that no provider has signed are left out of it.
+        proven: thoughts that no provider has signed are left out of it. without_model: so is the model's name. version:
+        the `anthropic_version` that it is given unless it has one.
         """
         view, most = self.view, self.max_output
         member = limit or LIMITS.get(self.kind)
@@ -61,6 +64,8 @@ class Ask:
             include_usage=self.strips_usage,
             max_tokens=None if most is None or member is None else (most, member),
             proven=proven,
+            without_model=without_model,
+            version=version,
         )
 
     def translated(self, dialect: str) -> tuple[bytes, tuple[str, ...]]:

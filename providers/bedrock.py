@@ -1,37 +1,36 @@
-"""Amazon Bedrock's Converse over HTTP, signed with AWS keys or with a Bedrock API key."""
+"""Amazon Bedrock over HTTP: Converse for conversations, InvokeModel for embeddings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from tollhouse._native import sign_aws
+from tollhouse._native import ResponseReader
 from tollhouse.providers.ask import CONVERSATIONS, TRACED
+from tollhouse.providers.embeddings import embedded, not_embedding
 from tollhouse.providers.http import HTTPUpstream
 
 if TYPE_CHECKING:
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.call import Call
+    from tollhouse.providers.identity import Identity
     from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
-
-@dataclass(frozen=True, slots=True)
-class AwsKeys:
-    """Who signs, and where."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    region: str
-    session_token: str | None = field(default=None, repr=False)
+# Parts of models' names, in front of which a region may stand, and how the family is asked.
+_EMBEDDING = (
+    ("amazon.titan-embed-text-v1", "titan-v1"),
+    ("amazon.titan-embed-g1", "titan-v1"),
+    ("amazon.titan-embed-text", "titan"),
+    ("amazon.nova-2-multimodal-embeddings", "nova"),
+    ("cohere.embed", "cohere"),
+)
 
 
 class BedrockUpstream(HTTPUpstream):
-    """One deployment in a region. `keys` sign each request; without them `api_key` is sent as a bearer token."""
+    """One deployment in a region. `identity` signs each request; without it `api_key` is sent as a bearer token."""
 
-    kinds = CONVERSATIONS
+    kinds = CONVERSATIONS | {"embeddings"}
 
     def __init__(
         self,
@@ -40,42 +39,40 @@ class BedrockUpstream(HTTPUpstream):
         base_path: str,
         timeouts: Timeouts,
         api_key: str | None = None,
-        keys: AwsKeys | None = None,
+        identity: Identity | None = None,
     ) -> None:
-        super().__init__(origin=origin, paths={}, timeouts=timeouts, api_key=api_key)
+        super().__init__(
+            origin=origin,
+            paths={},
+            timeouts=timeouts,
+            api_key=api_key,
+            identity=identity if api_key is None else None,
+        )
         self._base_path = base_path
-        self._keys = keys if api_key is None else None
 
     def start(self, ask: Ask) -> Call:
-        """Raises UpstreamCannot for what Converse cannot be told."""
+        """Raises UpstreamCannot for what Converse, or the embedding model, cannot be told."""
+        if ask.kind == "embeddings":
+            return self._embedded(ask)
         body, warnings = ask.translated("converse")
-        operation = "converse-stream" if ask.stream else "converse"
-        # A name of a model holds colons, an ARN slashes as well.
-        path = f"{self._base_path}/model/{quote(ask.model, safe='')}/{operation}"
-        lines = ask.lines(TRACED)
-        keys = self._keys
-        if keys is not None:
-            lines += self._signed(keys, path, body)
-        call = self.send(ask, path, body, ask.reader("converse"), lines=lines, warnings=warnings)
-        if keys is not None and keys.session_token is not None:
-            call.hidden = keys.session_token.encode()
-        return call
+        path = self._path(ask.model, "converse-stream" if ask.stream else "converse")
+        return self.send(ask, path, body, ask.reader("converse"), lines=ask.lines(TRACED), warnings=warnings)
 
-    def _signed(self, keys: AwsKeys, path: str, body: bytes) -> bytes:
-        """The header lines of a signature that holds for five minutes."""
-        date = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        headers = [("host", self.host), ("content-type", "application/json"), ("x-amz-date", date)]
-        if keys.session_token is not None:
-            headers.append(("x-amz-security-token", keys.session_token))
-        signature = sign_aws(
-            path,
-            headers,
-            body,
-            access_key=keys.access_key_id,
-            secret_key=keys.secret_access_key,
-            region=keys.region,
-            service="bedrock",
-            date=date,
-        )
-        sent = [*headers[2:], ("authorization", signature)]
-        return "".join(f"{name}: {value}\r\n" for name, value in sent).encode("ascii")
+    def probe(self, model: str) -> str:
+        return self._path(model, "invoke")
+
+    def _path(self, model: str, operation: str) -> str:
+        # A name of a model holds colons, an ARN slashes as well.
+        return f"{self._base_path}/model/{quote(model, safe='')}/{operation}"
+
+    def _embedded(self, ask: Ask) -> Call:
+        dialect = next((dialect for part, dialect in _EMBEDDING if part in ask.model), None)
+        if dialect is None:
+            raise not_embedding("bedrock")
+        path = self._path(ask.model, "invoke")
+        lines = ask.lines(TRACED)
+
+        def send(body: bytes) -> Call:
+            return self.send(ask, path, body, ResponseReader("raw"), lines=lines)
+
+        return embedded(ask, dialect, send, self._timeouts)

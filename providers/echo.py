@@ -49,7 +49,7 @@ class EchoUpstream:
     def __init__(self, *, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
 
-    def check(self, path: str | None, timeout_s: float) -> None:
+    def check(self, path: str | None, timeout_s: float, model: str | None = None) -> None:
         """It is always well."""
 
     def start(self, ask: Ask) -> Call:

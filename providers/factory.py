@@ -9,16 +9,19 @@ from urllib.parse import urlsplit
 
 from tollhouse.providers.anthropic import AnthropicUpstream
 from tollhouse.providers.azure import AzureUpstream
-from tollhouse.providers.bedrock import AwsKeys, BedrockUpstream
+from tollhouse.providers.bedrock import BedrockUpstream
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.echo import EchoUpstream
 from tollhouse.providers.gemini import GeminiUpstream
-from tollhouse.providers.google import AccessTokens, ServiceAccount
+from tollhouse.providers.identities import Identities
 from tollhouse.providers.ollama import OllamaUpstream
 from tollhouse.providers.openai import OpenAIUpstream
 from tollhouse.providers.transport import Origin
+from tollhouse.providers.vertex import VertexUpstream
 
 if TYPE_CHECKING:
+    from tollhouse.providers.google import GoogleAccess
+    from tollhouse.providers.identities import AwsAccess
     from tollhouse.providers.router import Upstream
     from tollhouse.providers.timeouts import Timeouts
 
@@ -38,10 +41,10 @@ class UpstreamFactory:
 
     def __init__(self, *, max_in_flight: int = 256, queue_wait_s: float = 1.0) -> None:
         self._deadlines = Deadlines()
-        self._origins: dict[tuple[str, str, int], Origin] = {}
-        self._accounts: dict[ServiceAccount, AccessTokens] = {}
+        self._origins: dict[tuple[str, str, int, tuple[str, ...]], Origin] = {}
         self._max_in_flight = max_in_flight
         self._queue_wait_s = queue_wait_s
+        self._identities = Identities(self._origin)
 
     def make(
         self,
@@ -52,12 +55,14 @@ class UpstreamFactory:
         api_key: str | None = None,
         api_version: str | None = None,
         bearer: bool = False,
-        aws: AwsKeys | None = None,
-        google: ServiceAccount | None = None,
+        aws: AwsAccess | None = None,
+        google: GoogleAccess | None = None,
+        quota_project: str | None = None,
     ) -> Upstream:
         """An upstream of this provider; "tollhouse" is the built-in model. Raises ValueError for an unusable base.
 
-        bearer: the key is an access token (of Entra, of Google Cloud) where the provider has keys of another kind.
+        bearer: the key is an access token (of Entra, of Google Cloud) where the provider has keys of another kind. aws,
+        google: instead of a key. quota_project: of Google's, where it is not that of the credentials.
         """
         if provider == "tollhouse":
             return EchoUpstream(timeouts=timeouts)
@@ -70,13 +75,19 @@ class UpstreamFactory:
         if provider == "anthropic":
             return AnthropicUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
         if provider == "bedrock":
-            return BedrockUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, keys=aws)
-        if provider == "vertex_ai" or (provider == "gemini" and not path.endswith("/openai")):
-            token = bearer or provider == "vertex_ai"
-            tokens = self._tokens(google, timeouts) if google is not None else None
-            return GeminiUpstream(
-                origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, bearer=token, tokens=tokens
+            signer = self._identities.of_aws(aws) if aws is not None and api_key is None else None
+            return BedrockUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key, identity=signer)
+        if provider == "vertex_ai":
+            holder = self._identities.of_google(google, quota_project) if google is not None else None
+            return VertexUpstream(
+                origin=origin,
+                base_path=path.removesuffix("/publishers/google"),
+                timeouts=timeouts,
+                api_key=api_key,
+                identity=holder,
             )
+        if provider == "gemini" and not path.endswith("/openai"):
+            return GeminiUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
         if provider == "ollama" and not path.endswith("/v1"):
             return OllamaUpstream(origin=origin, base_path=path, timeouts=timeouts, api_key=api_key)
         key_header = "api-key" if provider == "azure" and not bearer else "authorization"
@@ -99,27 +110,14 @@ class UpstreamFactory:
             query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
         )
 
-    def _tokens(self, account: ServiceAccount, timeouts: Timeouts) -> AccessTokens:
-        """One for all deployments of an account."""
-        found = self._accounts.get(account)
-        if found is None:
-            url = urlsplit(account.token_uri)
-            host = url.hostname or ""
-            found = self._accounts[account] = AccessTokens(
-                account,
-                origin=self._origin("google", url.scheme, host, url.port or _DEFAULT_PORT[url.scheme]),
-                path=url.path or "/",
-                timeouts=timeouts,
-            )
-        return found
-
     def close(self) -> None:
         """Close idle connections."""
         for origin in self._origins.values():
             origin.close()
 
-    def _origin(self, provider: str, scheme: str, host: str, port: int) -> Origin:
-        key = (scheme, host, port)
+    def _origin(self, provider: str, scheme: str, host: str, port: int, *, addresses: tuple[str, ...] = ()) -> Origin:
+        # What may be dialled for credentials is not to be had by naming the same host as an upstream.
+        key = (scheme, host, port, addresses)
         origin = self._origins.get(key)
         if origin is None:
             origin = self._origins[key] = Origin(
@@ -130,5 +128,6 @@ class UpstreamFactory:
                 deadlines=self._deadlines,
                 max_in_flight=self._max_in_flight,
                 queue_wait_s=self._queue_wait_s,
+                addresses=addresses,
             )
         return origin

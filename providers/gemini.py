@@ -1,4 +1,4 @@
-"""Gemini's dialect over HTTP: the Gemini API with a key, or Vertex AI with an access token."""
+"""Gemini's dialect over HTTP: the Gemini API with a key. Vertex AI speaks it as well: vertex.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from tollhouse.providers.http import HTTPUpstream
 from tollhouse.providers.openai import OpenAIUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.call import Call
-    from tollhouse.providers.google import AccessTokens
     from tollhouse.providers.timeouts import Timeouts
     from tollhouse.providers.transport import Origin
 
@@ -22,11 +19,12 @@ _FOLDERS = frozenset({"models", "tunedModels"})
 
 
 class GeminiUpstream(HTTPUpstream):
-    """One deployment of the Gemini API, or of Vertex AI where `bearer`. The key is never part of a URL.
+    """One deployment of the Gemini API. The key is never part of a URL.
 
-    base_path: "/v1beta"; of Vertex "/v1/projects/P/locations/L/publishers/google". Embeddings go to the Gemini API's
-    own OpenAI dialect as they are; Vertex has none. tokens: of a service account, instead of a key.
+    base_path: "/v1beta". Embeddings go to the Gemini API's own OpenAI dialect as they are.
     """
+
+    kinds = CONVERSATIONS | {"embeddings"}
 
     def __init__(
         self,
@@ -35,20 +33,16 @@ class GeminiUpstream(HTTPUpstream):
         base_path: str,
         timeouts: Timeouts,
         api_key: str | None = None,
-        bearer: bool = False,
-        tokens: AccessTokens | None = None,
     ) -> None:
         super().__init__(
             origin=origin,
             paths={},
             timeouts=timeouts,
             api_key=api_key,
-            key_header="authorization" if bearer else "x-goog-api-key",
-            models=None if bearer else f"{base_path}/models",
+            key_header="x-goog-api-key",
+            models=f"{base_path}/models",
         )
         self._base_path = base_path
-        self._tokens = tokens
-        self.kinds = CONVERSATIONS if bearer else CONVERSATIONS | {"embeddings"}
         # That dialect takes the key as a bearer token, and no other key beside it.
         self._embeddings = OpenAIUpstream(
             origin=origin, base_path=f"{base_path}/openai", timeouts=timeouts, api_key=api_key
@@ -58,32 +52,15 @@ class GeminiUpstream(HTTPUpstream):
         """Raises UpstreamCannot for what Gemini cannot be told."""
         if ask.kind == "embeddings":
             return self._embeddings.start(ask)
-        body, warnings = ask.translated("gemini")
-        method = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
-        path = f"{self._base_path}/{model_path(ask.model)}:{method}"
-        reader = ask.reader("gemini")
-        lines = ask.lines(TRACED)
-        if self._tokens is None:
-            return self.send(ask, path, body, reader, lines=lines, warnings=warnings)
-        call = self._call(reader, warnings)
-        token = self._tokens.ready()
-        if token is None:
-            call.opening = self._begin_later(call, ask, path, body, lines)
-        else:
-            call.opening = self._begin_as(token, call, ask, path, body, lines)
-        return call
+        return generated(self, ask, f"{self._base_path}/{model_path(ask.model)}")
 
-    def _begin_as(
-        self, token: bytes, call: Call, ask: Ask, path: str, body: bytes, lines: bytes
-    ) -> Awaitable[None] | None:
-        call.hidden = token
-        return self._begin(call, ask, path, body, b"%bauthorization: Bearer %b\r\n" % (lines, token))
 
-    async def _begin_later(self, call: Call, ask: Ask, path: str, body: bytes, lines: bytes) -> None:
-        assert self._tokens is not None
-        opening = self._begin_as(await self._tokens.wait(), call, ask, path, body, lines)
-        if opening is not None:
-            await opening
+def generated(upstream: HTTPUpstream, ask: Ask, path: str) -> Call:
+    """What the model at `path` says. Raises UpstreamCannot for what Gemini cannot be told."""
+    body, warnings = ask.translated("gemini")
+    method = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
+    reader = ask.reader("gemini")
+    return upstream.send(ask, f"{path}:{method}", body, reader, lines=ask.lines(TRACED), warnings=warnings)
 
 
 def model_path(model: str) -> str:

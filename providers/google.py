@@ -1,40 +1,53 @@
-"""Access tokens of a Google service account: https://developers.google.com/identity/protocols/oauth2/service-account."""
+"""Access tokens of Google Cloud, from whichever credentials there are.
+
+https://google.aip.dev/auth/4110 says which there can be; each class has the page that says how its kind is used.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 from dataclasses import dataclass, field
-from time import monotonic, time
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from tollhouse._native import ResponseReader
-from tollhouse.providers.call import SETTLED, Call
-from tollhouse.providers.errors import UpstreamError
+from tollhouse.providers.credentials import Lease, none_from, seconds_until
+from tollhouse.providers.exchange import FORM, exchanged
 
 if TYPE_CHECKING:
-    from tollhouse.providers.timeouts import Timeouts
+    from collections.abc import Callable
+
     from tollhouse.providers.transport import Origin
+
+    OpenOrigin = Callable[[str], Origin]
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LIFETIME_S = 3600
-_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_RENEW_AT = 0.75  # of a token's life: what is left is time to try again
-_MARGIN_S = 30.0  # a token that ends while a request is on its way is none
-_MOST = 64 * 1024
+METADATA = "metadata.google.internal"
+_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """Of the file with its key. token_uri: who changes a signed claim for a token."""
+    """By the file with its key. token_uri: who changes a signed claim for a token.
+
+    https://developers.google.com/identity/protocols/oauth2/service-account
+    """
 
     client_email: str
     private_key: str = field(repr=False)  # PEM
     token_uri: str
     key_id: str = ""
+
+    @property
+    def name(self) -> str:
+        return "the Google service account"
 
     def assertion(self, now: int) -> bytes:
         """A claim that holds for an hour from `now` (seconds since the epoch), signed."""
@@ -55,76 +68,128 @@ class ServiceAccount:
         text = b".".join(_encoded(orjson.dumps(part)) for part in (header, claims))
         return text + b"." + _encoded(key.sign(text, padding.PKCS1v15(), hashes.SHA256()))
 
+    async def fetch(self, open_origin: OpenOrigin) -> Lease[bytes]:
+        form = {"grant_type": _BEARER, "assertion": self.assertion(int(time())).decode()}
+        return await _posted(self.name, open_origin, self.token_uri, form)
 
-def _encoded(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedUser:
+    """What `gcloud auth application-default login` leaves behind: https://google.aip.dev/auth/4113."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    token_uri: str
+
+    @property
+    def name(self) -> str:
+        return "the authorized Google user"
+
+    async def fetch(self, open_origin: OpenOrigin) -> Lease[bytes]:
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "refresh_token": self.refresh_token,
+        }
+        return await _posted(self.name, open_origin, self.token_uri, form)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadIdentity:
+    """A token of another identity provider, in a file, changed for one of Google's: https://google.aip.dev/auth/4117.
+
+    member: of the file's JSON object that holds the token; None: the file is the token. impersonation_url: of the
+    service account that is acted for, if one is.
+    """
+
+    audience: str
+    token_type: str
+    token_file: str
+    token_uri: str
+    member: str | None = None
+    impersonation_url: str | None = None
+
+    @property
+    def name(self) -> str:
+        return "the Google workload identity"
+
+    async def fetch(self, open_origin: OpenOrigin) -> Lease[bytes]:
+        form = {
+            "grant_type": _EXCHANGE,
+            "audience": self.audience,
+            "scope": SCOPE,
+            "requested_token_type": _ACCESS_TOKEN,
+            "subject_token_type": self.token_type,
+            "subject_token": await self._subject(),
+        }
+        lease = await _posted(self.name, open_origin, self.token_uri, form)
+        if self.impersonation_url is None:
+            return lease
+        url = self.impersonation_url
+        headers = [("authorization", f"Bearer {lease.value.decode('ascii')}"), ("content-type", "application/json")]
+        body = orjson.dumps({"scope": [SCOPE], "lifetime": f"{LIFETIME_S}s"})
+        status, answer = await exchanged(open_origin(url), "POST", urlsplit(url).path, headers=headers, body=body)
+        return _lease(self.name, status, answer)
+
+    async def _subject(self) -> str:
+        try:
+            text = await asyncio.to_thread(Path(self.token_file).read_text, "utf-8")
+            return text.strip() if self.member is None else str(orjson.loads(text)[self.member])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise none_from(self.name, "its token file cannot be read") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The service account of the machine that the gateway runs on: https://google.aip.dev/auth/4115."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        return "the Google service account of the machine"
+
+    async def fetch(self, open_origin: OpenOrigin) -> Lease[bytes]:
+        path = "/computeMetadata/v1/instance/service-accounts/default/token"
+        headers = [("metadata-flavor", "Google")]
+        return _lease(self.name, *await exchanged(open_origin(self.url), "GET", path, headers=headers))
+
+
+GoogleAccess = ServiceAccount | AuthorizedUser | WorkloadIdentity | Machine
 
 
 class AccessTokens:
-    """The present token of an account. Who comes before there is one waits; later ones are fetched beside requests."""
+    """Tokens from one of these. open_origin: where a URL is asked."""
 
-    def __init__(self, account: ServiceAccount, *, origin: Origin, path: str, timeouts: Timeouts) -> None:
-        self._account = account
-        self._origin = origin
-        self._path = path
-        self._timeouts = timeouts
-        self._token = b""
-        self._renew_at = 0.0  # time.monotonic
-        self._ends_at = 0.0
-        self._fetching: asyncio.Task[bytes] | None = None
+    def __init__(self, access: GoogleAccess, open_origin: OpenOrigin) -> None:
+        self.name = access.name
+        self._access = access
+        self._open_origin = open_origin
 
-    def ready(self) -> bytes | None:
-        """The token, if there is one that still holds."""
-        now = monotonic()
-        if now >= self._ends_at:
-            return None
-        if now >= self._renew_at:
-            self._fetch()
-        return self._token
-
-    async def wait(self) -> bytes:
-        """The token once there is one. Raises UpstreamError if there will be none."""
-        # Others wait for the same: that one of them goes must not end it.
-        return await asyncio.shield(self._fetch())
-
-    def _fetch(self) -> asyncio.Task[bytes]:
-        if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.get_running_loop().create_task(self._fetched())
-            self._fetching.add_done_callback(_seen)
-        return self._fetching
-
-    async def _fetched(self) -> bytes:
-        status, body = await self._asked()
-        try:
-            answer = orjson.loads(body)
-            token: bytes = answer["access_token"].encode("ascii")
-            seconds = float(answer["expires_in"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            msg = f"Google gave no access token for the service account ({status})"
-            raise UpstreamError(msg, code="upstream_auth") from None
-        now = monotonic()
-        self._token = token
-        self._renew_at = now + seconds * _RENEW_AT
-        self._ends_at = now + seconds - _MARGIN_S
-        return token
-
-    async def _asked(self) -> tuple[int, bytes]:
-        form = urlencode({"grant_type": _GRANT, "assertion": self._account.assertion(int(time())).decode()}).encode()
-        origin = self._origin
-        port = "" if origin.port in {80, 443} else f":{origin.port}"
-        head = (
-            f"POST {self._path} HTTP/1.1\r\nhost: {origin.host}{port}\r\naccept-encoding: identity\r\n"
-            f"content-type: application/x-www-form-urlencoded\r\ncontent-length: {len(form)}\r\n\r\n"
-        ).encode("ascii")
-        call = Call(ResponseReader("raw", max_body=_MOST), self._timeouts)
-        opening = origin.start(call, head, form, stream=False)
-        if opening is not None:
-            await opening
-        await call.wait(SETTLED, asyncio.get_running_loop())
-        return call.reader.status, call.take()
+    async def fetch(self) -> Lease[bytes]:
+        return await self._access.fetch(self._open_origin)
 
 
-def _seen(task: asyncio.Task[bytes]) -> None:
-    """Nobody may be waiting: the next request asks again."""
-    if not task.cancelled():
-        task.exception()
+async def _posted(name: str, open_origin: OpenOrigin, url: str, form: dict[str, str]) -> Lease[bytes]:
+    body = urlencode(form).encode("ascii")
+    status, answer = await exchanged(open_origin(url), "POST", urlsplit(url).path or "/", headers=[FORM], body=body)
+    return _lease(name, status, answer)
+
+
+def _lease(name: str, status: int, body: bytes) -> Lease[bytes]:
+    """As OAuth tells a token, or Google's service for acting as an account."""
+    try:
+        answer: dict[str, Any] = orjson.loads(body)
+        if "accessToken" in answer:
+            value, seconds = answer["accessToken"], seconds_until(answer["expireTime"])
+        else:
+            value, seconds = answer["access_token"], float(answer["expires_in"])
+        return Lease(value.encode("ascii"), seconds)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise none_from(name, status) from None
+
+
+def _encoded(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from tollhouse.providers.ask import Ask
+    from tollhouse.providers.identity import Identity
     from tollhouse.providers.transport import Origin
 
 MAX_CHECK = 4 * 1024 * 1024  # bytes of an answer to a health check
@@ -24,8 +25,8 @@ class HTTPUpstream:
 
     The head of a request is the same for every call but for the id and the length, so it is written once, here.
     paths: by whatever name `send` is given; anything else that it is given is a path itself, query included.
-    key_header: "authorization" carries the key as a bearer token. lines: more whole header lines. models: where a GET
-    lists them, which is what a health check asks; None: nothing can be asked without a signature.
+    key_header: "authorization" carries the key as a bearer token. identity: instead of a key. lines: more whole header
+    lines. models: where a GET lists them, which is what a health check asks.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class HTTPUpstream:
         key_header: str = "authorization",
         lines: str = "",
         models: str | None = None,
+        identity: Identity | None = None,
     ) -> None:
         if api_key is not None and _HEADER_VALUE(api_key) is None:
             msg = f"the API key of {origin.name} holds characters that no header can carry"
@@ -45,9 +47,8 @@ class HTTPUpstream:
         self.origin = origin
         self._key = (api_key or "").encode()
         self._timeouts = timeouts
-        port = "" if origin.port in {80, 443} else f":{origin.port}"
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        self.host = f"{host}{port}"  # as the header says it
+        self._identity = identity
+        self.host = origin.authority
         credential = ""
         if api_key is not None:
             value = f"Bearer {api_key}" if key_header == "authorization" else api_key
@@ -78,7 +79,12 @@ class HTTPUpstream:
         lines: whole header lines (each with its CRLF) to send along.
         """
         call = self._call(reader, warnings)
-        call.opening = self._begin(call, ask, path, body, lines)
+        head = b"%bx-request-id: %b\r\n%b" % (
+            self._heads.get(path) or self._head(path),
+            ask.request_id.encode("ascii"),
+            lines,
+        )
+        call.opening = self._begin(call, head, path, body, stream=ask.stream)
         return call
 
     def _call(self, reader: ResponseReader, warnings: tuple[str, ...]) -> Call:
@@ -87,28 +93,68 @@ class HTTPUpstream:
         call.warnings = warnings
         return call
 
-    def _begin(self, call: Call, ask: Ask, path: str, body: bytes, lines: bytes) -> Awaitable[None] | None:
-        head = b"%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (
-            self._heads.get(path) or self._head(path),
-            ask.request_id.encode("ascii"),
-            lines,
-            len(body),
-        )
-        return self.origin.start(call, head, body, stream=ask.stream)
+    def _begin(self, call: Call, head: bytes, path: str, body: bytes, *, stream: bool) -> Awaitable[None] | None:
+        """Send a request, authorised, once it can be. head: all of it but the length."""
+        identity = self._identity
+        if identity is not None:
+            credential = identity.credentials.ready()
+            if credential is None:
+                return self._begin_later(identity, call, head, path, body, stream=stream)
+            head = self._authorised(identity, credential, call, head, path, body)
+        return self._start(call, head, body, stream=stream)
 
-    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
-        """A GET of `path`, or of the list of models."""
+    async def _begin_later(
+        self, identity: Identity, call: Call, head: bytes, path: str, body: bytes, *, stream: bool
+    ) -> None:
+        credential = await identity.credentials.wait()
+        head = self._authorised(identity, credential, call, head, path, body)
+        opening = self._start(call, head, body, stream=stream)
+        if opening is not None:
+            await opening
+
+    def _authorised(
+        self, identity: Identity, credential: object, call: Call, head: bytes, path: str, body: bytes
+    ) -> bytes:
+        call.hidden = identity.hidden(credential)
+        return head + identity.lines(credential, host=self.host, path=path, body=body)
+
+    def _start(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> Awaitable[None] | None:
+        return self.origin.start(call, b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body, stream=stream)
+
+    def probe(self, model: str) -> str | None:
+        """A path to which an empty object can be sent: refused before a model has worked, but not before the gateway is
+        known there. None: there is a list of models to ask for instead.
+        """
+
+    def check(
+        self, path: str | None, timeout_s: float, model: str | None = None
+    ) -> tuple[object, Callable[[], Call]] | None:
+        """An empty request where that can be sent; else a GET of `path`, or of the list of models."""
+        timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
+        probed = None if model is None else self.probe(model)
+
+        def made() -> Call:
+            return Call(ResponseReader("raw", max_body=MAX_CHECK), timeouts)
+
+        if probed is not None:
+            asked = probed
+
+            def post() -> Call:
+                call = made()
+                call.opening = self._begin(call, self._head(asked), asked, b"{}", stream=False)
+                return call
+
+            return (id(self.origin), id(self._identity), self._head(asked)), post
         if self._check_path is None:
             return None
         head = b"GET %b%b" % ((path or self._check_path).encode("ascii"), self._check_lines)
-        timeouts = Timeouts(timeout_s, timeout_s, timeout_s, timeout_s, 0.0)
 
-        def start() -> Call:
-            call = Call(ResponseReader("raw", max_body=MAX_CHECK), timeouts)
+        def get() -> Call:
+            call = made()
             call.opening = self.origin.start(call, head, b"", stream=False)
             return call
 
-        return (id(self.origin), head), start
+        return (id(self.origin), head), get
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.origin.name}, {self.origin.host}:{self.origin.port})"

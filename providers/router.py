@@ -30,10 +30,13 @@ class Upstream(Protocol):
         Raises UpstreamCannot for what this upstream cannot be told.
         """
 
-    def check(self, path: str | None, timeout_s: float) -> tuple[object, Callable[[], Call]] | None:
+    def check(
+        self, path: str | None, timeout_s: float, model: str | None = None
+    ) -> tuple[object, Callable[[], Call]] | None:
         """What a health check asks, and what makes the call; None: there is nothing to be asked.
 
         Upstreams that would be asked the same need not all be. path: of the origin; None: what the provider has for it.
+        model: what the upstream calls it, where that is known before a caller names it.
         """
 
 

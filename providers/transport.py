@@ -131,7 +131,8 @@ class Origin:
     """A scheme, host and port: its connections, how many calls may be under way, and who waits for a place.
 
     `tls` makes the SSL context when the first connection needs it (loading the system's certificates is slow and
-    takes memory); None speaks plain HTTP.
+    takes memory); None speaks plain HTTP. `addresses` are dialled as they are, whatever the host resolves to and
+    whether or not anybody else may dial them: for services of a cloud's own machines, whose hosts are fixed here.
     """
 
     def __init__(
@@ -144,10 +145,13 @@ class Origin:
         deadlines: Deadlines,
         max_in_flight: int = 256,
         queue_wait_s: float = 1.0,
+        addresses: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.host = host
         self.port = port
+        self.authority = _authority(host, port)
+        self._addresses = addresses
         self.deadlines = deadlines
         self._tls = tls
         self._idle: list[Connection] = []
@@ -257,7 +261,7 @@ class Origin:
     async def _dial(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
         context = None if self._tls is None else await loop.run_in_executor(None, self._tls)
         failure = ""
-        addresses = await resolve(self.host, self.port)
+        addresses = self._addresses or await resolve(self.host, self.port)
         for address in addresses:
             try:
                 # One address that does not answer must leave time for the others.
@@ -281,3 +285,9 @@ class Origin:
                 return connection
         msg = f"{self.name} at {self.host}:{self.port} cannot be reached: {failure}"
         raise UpstreamUnreachable(msg)
+
+
+def _authority(host: str, port: int) -> str:
+    """As the Host header says it."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port in {80, 443} else f"{name}:{port}"

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tollhouse.config.identities import AwsAccess, GoogleAccount
 from tollhouse.config.loader import load, load_mapping
 from tollhouse.config.problems import ConfigError
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import AwsAccess, Deployment, GoogleAccount, Settings
+from tollhouse.config.settings import Deployment, Settings
 
 KEYS: dict[str, Any] = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s/ecret"}
 
@@ -142,21 +143,39 @@ def test_a_service_account_comes_from_its_file_or_as_text(tmp_path):
         "/no/such/file",
         "{",
         json.dumps(ACCOUNT | {"type": "authorized_user"}),
+        json.dumps(ACCOUNT | {"type": "impersonated_service_account"}),
+        json.dumps(ACCOUNT | {"type": "external_account", "credential_source": {"url": "http://x.example"}}),
+        json.dumps(ACCOUNT | {"type": ["a"]}),
         json.dumps(ACCOUNT | {"private_key": None}),
         json.dumps(ACCOUNT | {"token_uri": "https://evil.example/token"}),
         json.dumps(ACCOUNT | {"token_uri": "https://evil.example/a.googleapis.com/token"}),
     ],
 )
-def test_what_is_no_service_account_is_named_and_not_shown(credentials):
+def test_credentials_that_cannot_be_used_are_named_and_not_shown(credentials):
     with pytest.raises(ConfigError, match="vertex_credentials: must") as caught:
         _settings("vertex_ai/gemini-2.5-pro", vertex_project="p", vertex_credentials=credentials)
     assert "PRIVATE" not in str(caught.value)
 
 
-def test_other_publishers_models_on_vertex_are_left_out():
-    settings = _settings("vertex_ai/claude-sonnet-4@20250514", vertex_project="p", api_key="ya29.x")
-    assert "m" not in {d.model_name for d in settings.deployments}
-    assert any("Google's own models" in warning for warning in settings.warnings)
+@pytest.mark.parametrize(
+    ("model", "is_reached"),
+    [
+        ("claude-sonnet-4-5@20250929", True),
+        ("meta/llama-3.3-70b-instruct-maas", True),
+        ("openai/gpt-oss-120b-maas", True),
+        ("text-embedding-005", True),
+        ("text-multilingual-embedding-002", True),
+        ("*", True),
+        ("openai/1234567890", False),
+        ("mistral-large-2411", False),
+        ("mistralai/mistral-large-2411", False),
+        ("jamba-1.5", False),
+    ],
+)
+def test_of_vertex_those_models_are_reached_that_are_spoken_to(model, is_reached):
+    settings = _settings(f"vertex_ai/{model}", vertex_project="p", api_key="ya29.x")
+    assert [d.model for d in settings.deployments if d.model_name == "m"] == ([model] if is_reached else [])
+    assert is_reached or any("Google's own models" in warning for warning in settings.warnings)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def test_our_own_sections_load(tmp_path):
 
 
 def test_a_litellm_file_loads_as_it_is(tmp_path):
-    settings = load(_write(tmp_path, LITELLM), {"OPENAI_API_KEY": "sk-openai"})
+    environ = {"OPENAI_API_KEY": "sk-openai", "AWS_EC2_METADATA_DISABLED": "true"}
+    settings = load(_write(tmp_path, LITELLM), environ)
     found = {(d.model_name, d.provider): d for d in settings.deployments}
     mini = found["gpt-4o-mini", "openai"]
     assert (mini.model, mini.api_base, mini.api_key) == (

@@ -10,6 +10,7 @@ from tests.support import hostile
 from tests.support.app import running_app
 from tests.support.gateway import model
 from tests.support.net import free_port
+from tests.support.providers.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -112,3 +113,16 @@ async def test_metrics_have_a_port_of_their_own_if_that_is_wanted(tmp_path):
             await writer.wait_closed()
             assert answer.startswith(b"HTTP/1.1 " + status)
             assert (b"gateway_requests_total" in answer) == (path == b"/metrics")
+
+
+async def test_a_cloud_that_does_not_know_the_gateway_is_down(tmp_path):
+    with Bedrock() as bedrock:
+        right = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+        for keys, is_ready in ((right, True), (right | {"aws_secret_access_key": "wrong"}, False)):
+            params = {"model": "bedrock/amazon.nova-pro-v1:0", "api_base": bedrock.url, "aws_region_name": REGION}
+            entries = [{"model_name": "m", "litellm_params": params | keys}]
+            bedrock.asked.clear()
+            async with running_app(tmp_path, model_list=entries, **_checks(require_backend_healthy=True)) as app:
+                await _until(lambda: _is(len(bedrock.asked) > 1))
+                assert await _ready(app) is is_ready
+            assert {asked.body for asked in bedrock.asked} == {b"{}"}

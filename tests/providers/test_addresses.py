@@ -19,6 +19,7 @@ from tollhouse.providers.errors import UpstreamUnreachable
         "fe80::1",
         "fe80::1%eth0",
         "fd00:ec2::254",
+        "fd00:ec2::23",
         "ff02::1",
         "::ffff:169.254.169.254",
         "64:ff9b::a9fe:a9fe",

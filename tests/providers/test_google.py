@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.providers.server import Answer, Asked, Provider, as_json
 from tollhouse._native import END, FAULT, RequestView
-from tollhouse.providers import google
+from tollhouse.providers import credentials, google
 from tollhouse.providers.ask import Ask
 from tollhouse.providers.errors import UpstreamError
 from tollhouse.providers.factory import UpstreamFactory
@@ -117,7 +117,7 @@ async def test_one_token_serves_all_requests_of_an_account(server, account):
 
 
 async def test_a_token_is_renewed_before_it_ends_and_nobody_waits_for_that(server, account, monkeypatch):
-    monkeypatch.setattr(google, "_RENEW_AT", 0.0)
+    monkeypatch.setattr(credentials, "RENEW_AT", 0.0)
     vertex = _Vertex(server, account)
     await vertex.ask()
     await vertex.ask()

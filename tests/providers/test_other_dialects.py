@@ -12,10 +12,11 @@ from tests.support.providers.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedr
 from tests.support.providers.server import Answer, Asked, Provider, as_json
 from tollhouse._native import END, FAULT, RequestView
 from tollhouse.providers.ask import Ask
-from tollhouse.providers.bedrock import AwsKeys
+from tollhouse.providers.aws import AwsKeys
 from tollhouse.providers.errors import UpstreamCannot
 from tollhouse.providers.factory import UpstreamFactory
 from tollhouse.providers.gemini import model_path
+from tollhouse.providers.identities import AwsAccess
 from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ async def test_vertex_takes_an_access_token(server):
     assert server.last.path == "/v1/projects/p/locations/l/publishers/google/models/gemini-2.5-pro:generateContent"
     assert server.last.headers["authorization"] == f"Bearer {KEY}"
     assert "x-goog-api-key" not in server.last.headers
-    assert "embeddings" not in upstream.kinds
 
 
 def test_a_base_of_googles_openai_dialect_is_spoken_to_in_that():
@@ -124,7 +124,7 @@ def test_a_model_is_one_step_of_a_path_whatever_it_is_called(model, path):
 
 @pytest.mark.parametrize("token", [None, "a/session+token=="])
 async def test_bedrock_is_signed_as_the_manual_says(token):
-    keys = AwsKeys(access_key_id=ACCESS_KEY, secret_access_key=SECRET_KEY, region=REGION, session_token=token)
+    keys = AwsAccess(AwsKeys(ACCESS_KEY, SECRET_KEY, token), REGION)
     with Bedrock(token=token) as server:
         upstream = _made("bedrock", server.url, aws=keys)
         for model in ("anthropic.claude-3-haiku-20240307-v1:0", "arn:aws:bedrock:eu-west-1:1:inference-profile/a.b"):
@@ -143,7 +143,7 @@ async def test_bedrock_is_signed_as_the_manual_says(token):
 
 
 async def test_bedrock_takes_a_bearer_token(server):
-    keys = AwsKeys(access_key_id=ACCESS_KEY, secret_access_key=SECRET_KEY, region=REGION)
+    keys = AwsAccess(AwsKeys(ACCESS_KEY, SECRET_KEY), REGION)
     await _ask(_made("bedrock", server.url, api_key=KEY, aws=keys), "amazon.nova-pro-v1:0")
     assert server.last.path == "/model/amazon.nova-pro-v1%3A0/converse"
     assert server.last.headers["authorization"] == f"Bearer {KEY}"

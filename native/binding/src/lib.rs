@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod aws;
 mod cost;
+mod embeddings;
 mod quota;
 mod request;
 mod response;
@@ -29,6 +30,8 @@ mod _native {
     use super::aws::sign_aws;
     #[pymodule_export]
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
+    #[pymodule_export]
+    use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]
     use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]

@@ -10,12 +10,12 @@ use tollhouse_core::request::{self, Changes, Kind, View};
 use crate::tokens;
 
 /// Bodies from this size on are parsed without holding the interpreter.
-const DETACH_FROM: usize = 65536;
+pub(crate) const DETACH_FROM: usize = 65536;
 
 // A class of our own cannot extend ValueError under the stable ABI of 3.11, so the parts are attributes.
 pyo3::create_exception!(tollhouse._native, RequestError, PyValueError);
 
-fn raise(py: Python<'_>, error: &request::RequestError) -> PyErr {
+pub(crate) fn raise(py: Python<'_>, error: &request::RequestError) -> PyErr {
     let raised = RequestError::new_err(error.message().to_owned());
     let value = raised.value(py);
     let named = value
@@ -115,7 +115,10 @@ impl PyRequestView {
         self.view.choices()
     }
 
-    #[pyo3(signature = (*, model=None, include_usage=false, max_tokens=None, proven=false))]
+    #[pyo3(signature = (
+        *, model=None, include_usage=false, max_tokens=None, proven=false, without_model=false, version=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
     fn rewrite(
         &self,
         py: Python<'_>,
@@ -123,8 +126,10 @@ impl PyRequestView {
         include_usage: bool,
         max_tokens: Option<(u64, &str)>,
         proven: bool,
+        without_model: bool,
+        version: Option<&str>,
     ) -> Py<PyBytes> {
-        let changes = Changes { model, include_usage, max_tokens, proven };
+        let changes = Changes { model, include_usage, max_tokens, proven, without_model, version };
         let rewritten = self.view.rewrite(self.body.as_bytes(py), changes);
         rewritten.map_or_else(|| self.body.clone_ref(py), |body| PyBytes::new(py, &body).unbind())
     }

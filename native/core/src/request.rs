@@ -147,6 +147,10 @@ pub struct View {
     belongs: [Option<String>; 5],
     footprint: Footprint,
     model_value: Option<Span>,
+    /// From its key to its value.
+    model_member: Option<Span>,
+    /// The key `anthropic_version`.
+    version: Option<Str>,
     /// Values of the limits on generated tokens.
     limits: Vec<(Span, Option<u64>)>,
     stream_options: Option<Options>,
@@ -176,6 +180,10 @@ pub struct Changes<'a> {
     pub max_tokens: Option<(u64, &'a str)>,
     /// Thoughts without their proof, which Anthropic refuses, are left out.
     pub proven: bool,
+    /// There is no `model`.
+    pub without_model: bool,
+    /// `anthropic_version` is this where it is not said.
+    pub version: Option<&'a str>,
 }
 
 const MAX_CHOICES: u32 = 128;
@@ -219,15 +227,20 @@ impl View {
     /// The body with these changes; None if they change nothing.
     #[must_use]
     pub fn rewrite(&self, body: &[u8], changes: Changes<'_>) -> Option<Vec<u8>> {
-        let Changes { model, include_usage, max_tokens, proven } = changes;
+        let Changes { model, include_usage, max_tokens, proven, without_model, version } = changes;
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
         let mut members = Vec::new();
-        if let Some(name) = model.filter(|name| self.model.as_deref() != Some(*name)) {
+        if without_model {
+            edits.extend(self.model_member.map(|span| (without(body, span), Vec::new())));
+        } else if let Some(name) = model.filter(|name| self.model.as_deref() != Some(*name)) {
             match self.model_value {
                 Some(span) => edits.push((span, quoted(name))),
                 None => members.push([b"\"model\":".to_vec(), quoted(name)].concat()),
             }
+        }
+        if let Some(version) = version.filter(|_| self.version.is_none()) {
+            members.push([b"\"anthropic_version\":".to_vec(), quoted(version)].concat());
         }
         if include_usage && !self.include_usage {
             match self.stream_options {
@@ -261,7 +274,8 @@ impl View {
         if edits.is_empty() {
             return None;
         }
-        edits.sort_unstable_by_key(|(span, _)| span.start);
+        // What is inserted comes before what goes from the same place.
+        edits.sort_unstable_by_key(|(span, _)| (span.start, span.end));
         let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
         let mut out = Vec::with_capacity(body.len() + grown);
         let mut from = 0;
@@ -287,6 +301,18 @@ impl Options {
         let member: &[u8] = if self.is_empty { br#""include_usage":true"# } else { br#""include_usage":true,"# };
         (Span { start: first, end: first }, member.to_vec())
     }
+}
+
+/// A member of the body together with the comma that goes with it.
+fn without(body: &[u8], member: Span) -> Span {
+    let blank = |byte: &u8| byte.is_ascii_whitespace();
+    let after = member.end + body[member.end..].iter().take_while(|byte| blank(byte)).count();
+    if body.get(after) == Some(&b',') {
+        return Span { start: member.start, end: after + 1 };
+    }
+    let before = member.start - body[..member.start].iter().rev().take_while(|byte| blank(byte)).count();
+    let comma = before.checked_sub(1).filter(|place| body[*place] == b',');
+    Span { start: comma.unwrap_or(member.start), end: member.end }
 }
 
 /// A JSON string with its quotes.

@@ -27,6 +27,8 @@ __all__ = [
     "Vault",
     "__version__",
     "count_tokens",
+    "embedding_answer",
+    "embedding_calls",
     "encode_headers",
     "sign_aws",
     "translate_request",
@@ -116,12 +118,15 @@ class RequestView:
         include_usage: bool = False,
         max_tokens: tuple[int, str] | None = None,
         proven: bool = False,
+        without_model: bool = False,
+        version: str | None = None,
     ) -> bytes:
         """The body with `model` replaced, stream_options.include_usage set to true, and at most so many tokens asked for.
 
         max_tokens: every member that allows more is lowered; if there is none, one of this name is added. A budget for
         thoughts that is no longer below it is lowered with it, below 1,024 tokens there are none. proven: thoughts with
-        an empty signature are left out.
+        an empty signature are left out. without_model: the member is taken out, whatever `model` says. version: the
+        value of `anthropic_version` where the body has none.
 
         Spliced: every other byte and the order of the keys stay. Nothing to change: returns `body` itself.
         """
@@ -138,11 +143,28 @@ def translate_request(
     """A request in the dialect of an upstream, and the names of what it cannot be told (for `x-gateway-warnings`).
 
     dialect: "chat" (any server that speaks like OpenAI), "openai" (OpenAI itself, which refuses what it does not know),
-    "messages", "gemini", "converse" (Bedrock), "ollama". A stream is asked for with its usage. max_tokens: no more are to be generated; default_tokens: where
+    "messages", "vertex-messages" (where the path names the model), "gemini", "converse" (Bedrock), "ollama". A stream is asked for with its usage. max_tokens: no more are to be generated; default_tokens: where
     neither that nor the caller says how many.
 
     Raises RequestError for what would be missed and cannot be told, ValueError for an unknown dialect or one that this
     kind of request has no meaning in. From 64 KB on the interpreter is not held.
+    """
+
+def embedding_calls(view: RequestView, dialect: str, /) -> tuple[list[tuple[bytes, int]], bool, list[str]]:
+    """A request for embeddings as calls of a family of models: each body and its number of texts; whether vectors are
+    wanted as base64; and the names of what cannot be told.
+
+    dialect: "titan-v1", "titan", "nova", "cohere" (Bedrock), "vertex", "vertex-single" (Gemini's there). Raises
+    RequestError for tokens in place of texts and for dimensions that cannot be chosen, ValueError for an unknown dialect.
+    """
+
+def embedding_answer(
+    parts: list[tuple[bytes, int, int | None]], dialect: str, /, *, model: str, base64: bool = False
+) -> bytes:
+    """The answers to those calls as OpenAI's one: body, number of texts, and tokens where the head told them, of each.
+
+    Without `usage` if the tokens of one are not known. Raises ValueError for an answer that is not as documented or has
+    not a vector for each text, and for an unknown dialect. From 64 KB on the interpreter is not held.
     """
 
 def sign_aws(

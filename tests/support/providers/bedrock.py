@@ -31,29 +31,36 @@ USAGE = {
     "cacheReadInputTokens": 1000,
     "cacheWriteInputTokens": 0,
 }
-_PATH = re.compile(r"/model/(?P<model>[^/]+)/(?P<operation>converse|converse-stream)")
+_PATH = re.compile(r"/model/(?P<model>[^/]+)/(?P<operation>converse|converse-stream|invoke)")
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<scope>\S+), SignedHeaders=(?P<names>\S+), Signature=(?P<signature>[0-9a-f]{64})"
 )
 
 
-def is_signed(asked: Asked, *, token: str | None = None) -> bool:
-    """Whether the request is signed with the keys of the tests, `token` included."""
+def is_signed(
+    asked: Asked,
+    *,
+    token: str | None = None,
+    access_key: str = ACCESS_KEY,
+    secret_key: str = SECRET_KEY,
+    service: str = "bedrock",
+) -> bool:
+    """Whether the request is signed with these keys, `token` included."""
     match = _AUTHORIZATION.fullmatch(asked.headers.get("authorization", ""))
     if match is None or asked.headers.get("x-amz-security-token") != token:
         return False
     names = match["names"].split(";")
     date = asked.headers["x-amz-date"]
-    scope = f"{date[:8]}/{REGION}/bedrock/aws4_request"
+    scope = f"{date[:8]}/{REGION}/{service}/aws4_request"
     needed = {"host", "x-amz-date"} | ({"x-amz-security-token"} if token else set())
-    if match["scope"] != f"{ACCESS_KEY}/{scope}" or not needed <= set(names) or names != sorted(names):
+    if match["scope"] != f"{access_key}/{scope}" or not needed <= set(names) or names != sorted(names):
         return False
     headers = "".join(f"{name}:{asked.headers[name].strip()}\n" for name in names)
     payload = hashlib.sha256(asked.body).hexdigest()
     canonical = f"POST\n{quote(asked.path, safe='/-_.~')}\n\n{headers}\n{match['names']}\n{payload}"
     text = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = f"AWS4{SECRET_KEY}".encode()
-    for part in (date[:8], REGION, "bedrock", "aws4_request", text):
+    key = f"AWS4{secret_key}".encode()
+    for part in (date[:8], REGION, service, "aws4_request", text):
         key = hmac.digest(key, part.encode(), "sha256")
     return hmac.compare_digest(key.hex(), match["signature"])
 
@@ -84,21 +91,26 @@ def _fault(status: int, name: str, text: str) -> Answer:
 
 
 class Bedrock(Provider):
-    """token: the session token that signatures must cover."""
+    """token: the session token that signatures must cover. access_key, secret_key: with which they are made."""
 
-    def __init__(self, *, token: str | None = None) -> None:
+    def __init__(self, *, token: str | None = None, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> None:
         super().__init__()
-        self._token = token
+        self.token = token
+        self.access_key = access_key
+        self._secret_key = secret_key
 
     def answer(self, asked: Asked) -> Answer:
         place = _PATH.fullmatch(asked.path)
         if place is None or ":" in place["model"]:
             return _fault(404, "UnknownOperationException", "no such path")
         bearer = asked.headers.get("authorization") == f"Bearer {API_KEY}"
-        if not bearer and not is_signed(asked, token=self._token):
+        keys = {"access_key": self.access_key, "secret_key": self._secret_key}
+        if not bearer and not is_signed(asked, token=self.token, **keys):
             text = f"The request signature we calculated does not match: {asked.headers}"
             return _fault(403, "InvalidSignatureException", text)
         body = asked.json
+        if place["operation"] == "invoke":
+            return _embedding(unquote(place["model"]), body)
         text = _last_text(body)
         if text.startswith(Say.THROTTLE):
             return _fault(429, "ThrottlingException", "Too many requests, please wait.")
@@ -128,6 +140,25 @@ class Bedrock(Provider):
         place = _PATH.fullmatch(asked.path)
         assert place is not None
         return unquote(place["model"])
+
+
+def _embedding(model: str, body: dict[str, Any]) -> Answer:
+    """Of a text: its length, and how many of them this call has had before it. A token for each of its letters."""
+    texts = body.get("texts") or [body.get("inputText") or body.get("singleEmbeddingParams", {}).get("text", {})]
+    if not texts[0]:
+        return _fault(400, "ValidationException", "Malformed input request, please reformat your input and try again.")
+    told = [text["value"] if isinstance(text, dict) else text for text in texts]
+    if any(text.startswith(Say.THROTTLE) for text in told):
+        return _fault(429, "ThrottlingException", "Too many requests, please wait.")
+    vectors = [[float(len(text)), float(index)] for index, text in enumerate(told)]
+    count = sum(map(len, told))
+    if "titan" in model:
+        return as_json({"embedding": vectors[0], "inputTextTokenCount": count})
+    head: dict[str, Any] = {"x_amzn_bedrock_input_token_count": str(count)}
+    if "nova" in model:
+        return as_json({"embeddings": [{"embeddingType": "TEXT", "embedding": vectors[0]}]}, **head)
+    assert "cohere" in model
+    return as_json({"embeddings": vectors, "id": "x", "response_type": "embeddings_floats", "texts": told}, **head)
 
 
 def _last_text(body: dict[str, Any]) -> str:

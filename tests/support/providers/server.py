@@ -38,6 +38,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -69,10 +70,14 @@ class Provider(ABC):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # a gateway that has gone
+                    super().handle()
+
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.path, headers, body)
+                asked = Asked(self.path, headers, body, self.command)
                 provider.asked.append(asked)
                 answer = provider.answer(asked)
                 self.send_response(answer.status)
@@ -88,6 +93,12 @@ class Provider(ABC):
                         self.wfile.flush()
                     if not answer.is_cut:
                         self.wfile.write(b"0\r\n\r\n")
+
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def do_PUT(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""

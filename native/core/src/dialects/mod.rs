@@ -8,7 +8,7 @@ pub mod chat;
 pub mod completions;
 pub mod conversation;
 pub mod converse;
-mod fields;
+pub(crate) mod fields;
 pub mod gemini;
 pub(crate) mod halves;
 mod history;
@@ -80,13 +80,15 @@ pub fn request_reader(dialect: &str) -> Option<ReadRequest> {
     })
 }
 
-/// The dialects of upstreams. "openai" is "chat" as `OpenAI`'s own models want it, which refuse what they do not know.
+/// The dialects of upstreams. "openai" is "chat" as `OpenAI`'s own models want it, which refuse what they do not know;
+/// "vertex-messages" is "messages" as Vertex AI wants it, where the path names the model.
 #[must_use]
 pub fn request_writer(dialect: &str) -> Option<WriteRequest> {
     Some(match dialect {
         "chat" => chat::write_request,
         "openai" => chat::write_openai_request,
         "messages" => messages::write_request,
+        "vertex-messages" => messages::write_vertex_request,
         "gemini" => gemini::write_request,
         "converse" => converse::write_request,
         "ollama" => ollama::write_request,
@@ -99,7 +101,7 @@ pub fn request_writer(dialect: &str) -> Option<WriteRequest> {
 pub fn answer_reader(dialect: &str, setting: &Setting) -> Option<Box<dyn AnswerReader>> {
     Some(match dialect {
         "chat" | "openai" => Box::new(chat::Reader::new(setting)),
-        "messages" => Box::new(messages::Reader::new(setting)),
+        "messages" | "vertex-messages" => Box::new(messages::Reader::new(setting)),
         "gemini" => Box::<gemini::Reader>::default(),
         "converse" => Box::<converse::Reader>::default(),
         "ollama" => Box::<ollama::Reader>::default(),

@@ -108,7 +108,11 @@ impl Parser<'_> {
     fn member(&mut self, name: &[u8], key: Str) -> Result<(), RequestError> {
         let param = || String::from_utf8_lossy(name).into_owned();
         match name {
-            b"model" => self.model(),
+            b"model" => {
+                self.model()?;
+                self.view.model_member = self.view.model_value.map(|value| Span { start: key.start - 1, ..value });
+                Ok(())
+            }
             b"stream" => {
                 self.view.stream = self.flag("stream")?.unwrap_or(false);
                 Ok(())
@@ -163,6 +167,9 @@ impl Parser<'_> {
                 let value = self.body[start..end].trim_ascii();
                 self.view.footprint.is_open |= brings_more(name) && value != b"null";
                 self.belongs(name, first);
+                if name == b"anthropic_version" {
+                    self.view.version = Some(key);
+                }
                 if name == b"thinking" {
                     self.view.thinking =
                         Some(Span { start: end - self.body[start..end].trim_ascii_start().len(), end });

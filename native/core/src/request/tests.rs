@@ -291,3 +291,31 @@ fn thoughts_with_an_empty_signature_are_left_out_and_nothing_else_is_touched() {
     // What is no block is the provider's to refuse.
     assert_eq!(proven(&with(&[thought, "[{}]"].join(","))), None);
 }
+
+#[test]
+fn a_model_that_the_path_names_is_taken_out_and_the_version_put_in() {
+    let version = Some("vertex-2023-10-16");
+    for (body, wanted) in [
+        (
+            r#"{"model":"m","messages":[{"role":"user"}]}"#,
+            r#"{"anthropic_version":"vertex-2023-10-16","messages":[{"role":"user"}]}"#,
+        ),
+        (
+            r#"{ "messages":[{"role":"user"}] , "model" : "m" }"#,
+            r#"{"anthropic_version":"vertex-2023-10-16", "messages":[{"role":"user"}]  }"#,
+        ),
+        (
+            r#"{"messages":[{"role":"user"}], "model":"m" ,"max_tokens":1}"#,
+            r#"{"anthropic_version":"vertex-2023-10-16","messages":[{"role":"user"}], "max_tokens":1}"#,
+        ),
+        (
+            r#"{"anthropic_version":"v","messages":[{"role":"user"}],"model":null}"#,
+            r#"{"anthropic_version":"v","messages":[{"role":"user"}]}"#,
+        ),
+    ] {
+        let view = parse(body, Kind::Messages).unwrap();
+        let changes = Changes { without_model: true, version, model: Some("other"), ..Changes::default() };
+        let written = String::from_utf8(view.rewrite(body.as_bytes(), changes).unwrap()).unwrap();
+        assert_eq!(written, wanted);
+    }
+}

@@ -11,5 +11,5 @@ mod writer;
 
 pub use ask::read_request;
 pub use reader::Reader;
-pub use tell::write_request;
+pub use tell::{write_request, write_vertex_request};
 pub use writer::Writer;

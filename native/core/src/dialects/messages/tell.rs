@@ -10,18 +10,37 @@ use crate::request::RequestError;
 /// Of an answer whose caller sets no limit, where the model's own is not known. The API demands one.
 const MOST: u64 = 4096;
 
+/// Of the API, as Vertex AI has it in the body.
+const VERTEX_VERSION: &str = "vertex-2023-10-16";
+
 /// For Anthropic.
 ///
 /// # Errors
 /// What no messages request can say and would be missed: several choices, sound, calls without results.
 pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Result<Vec<u8>, RequestError> {
+    let mut body = write(conversation, warnings)?;
+    body.shift_insert(0, "model".to_owned(), json!(conversation.model));
+    Ok(Value::Object(body).to_string().into_bytes())
+}
+
+/// For Vertex AI, where the path names the model.
+///
+/// # Errors
+/// As for Anthropic.
+pub fn write_vertex_request(conversation: &Conversation, warnings: &mut Warnings) -> Result<Vec<u8>, RequestError> {
+    let mut body = write(conversation, warnings)?;
+    body.shift_insert(0, "anthropic_version".to_owned(), json!(VERTEX_VERSION));
+    Ok(Value::Object(body).to_string().into_bytes())
+}
+
+/// All but the model.
+fn write(conversation: &Conversation, warnings: &mut Warnings) -> Result<Map<String, Value>, RequestError> {
     if conversation.choices.is_some_and(|count| count > 1) {
         let message = "n is more than 1, but this model's provider gives one answer at a time";
         return Err(RequestError::new(message, "n", "unsupported_value"));
     }
     let max_tokens = conversation.max_tokens.unwrap_or(MOST);
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(conversation.model));
     body.insert("max_tokens".to_owned(), json!(max_tokens));
     let system = turns::system(conversation)?;
     if !system.is_empty() {
@@ -55,7 +74,7 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
     if conversation.stream {
         body.insert("stream".to_owned(), json!(true));
     }
-    Ok(Value::Object(body).to_string().into_bytes())
+    Ok(body)
 }
 
 fn write_tools(conversation: &Conversation, body: &mut Map<String, Value>) {
