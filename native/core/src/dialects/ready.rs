@@ -12,7 +12,7 @@ use crate::request::RequestError;
 /// # Errors
 /// Nothing is said in it.
 pub fn ready(conversation: &mut Conversation, dialect: &str, warnings: &mut Warnings) -> Result<(), RequestError> {
-    if matches!(dialect, "chat" | "openai" | "messages" | "converse") {
+    if matches!(dialect, "chat" | "openai" | "messages" | "vertex-messages" | "converse") {
         leave_drawings_out(conversation, warnings);
     }
     if conversation.turns.iter().all(|turn| turn.parts.is_empty()) && dialect != "chat" && dialect != "openai" {
@@ -20,7 +20,7 @@ pub fn ready(conversation: &mut Conversation, dialect: &str, warnings: &mut Warn
     } else if conversation.turns.is_empty() && conversation.system.is_empty() {
         return Err(unsaid());
     }
-    if dialect == "messages" || dialect == "converse" {
+    if matches!(dialect, "messages" | "vertex-messages" | "converse") {
         declare(conversation, warnings);
     }
     Ok(())
