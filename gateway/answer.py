@@ -13,6 +13,7 @@ from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import LONG, AnswerStopped
 from tollhouse.middlewares.quota_errors import usd
 from tollhouse.providers.call import CHUNK, SETTLED
+from tollhouse.providers.errors import UpstreamStreamError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -103,7 +104,7 @@ class Answer:
                 if not self._is_started:
                     raise
                 exchange.error_code = refusal.code or refusal.type
-                await self._end_with_error(refusal.message, exchange.error_code)
+                await self._end_with_error(refusal.message, exchange.error_code, refusal.status)
                 return
         if self._is_started:
             # The head of a stream is out already, so an answer that is no stream can only be told as an error.
@@ -113,7 +114,7 @@ class Answer:
             else:
                 self._forwarder.count(self._attempt, code)
                 exchange.error_code = code
-            await self._end_with_error(message, code)
+            await self._end_with_error(message, code, upstream_status(status) if status >= 300 else 502)
             return
         await exchange.respond(upstream_status(status), self._noted(body, headers), body)
 
@@ -130,8 +131,8 @@ class Answer:
         self._forwarder.remember(exchange, self._attempt, body)
         return headers
 
-    async def _end_with_error(self, message: str, code: str) -> None:
-        event = self._call.reader.fault_event(message, code)
+    async def _end_with_error(self, message: str, code: str, status: int) -> None:
+        event = self._call.reader.fault_event(message, code, status)
         await self._exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})
 
     async def _stream(self) -> None:
@@ -199,7 +200,8 @@ class Answer:
         self._forwarder.count(self._attempt, error.code)
         self._attempt.broke_off(error)
         self._exchange.error_code = error.code
-        return self._call.reader.fault_event(shown(self._attempt, error.message), error.code)
+        status = None if isinstance(error, UpstreamStreamError) else error.status
+        return self._call.reader.fault_event(shown(self._attempt, error.message), error.code, status)
 
     async def _more(self, sink: Sink | None) -> None:
         """Wait for more to take, or with a sink until there is more to do than to pass chunks on."""
@@ -273,10 +275,16 @@ def _error_type(call: Call) -> str | None:
 def _returned(call: Call) -> Headers:
     """Headers of an upstream's answer that go to the caller, and what the gateway has to say of its request."""
     headers: Headers = call.reader.pick(RETURNED)
-    if call.reader.translated:
-        kind = _JSON if not call.reader.is_event_stream else _EVENTS
+    is_stream = call.reader.is_event_stream
+    if call.reader.translated or (is_stream and not _is_event_stream(headers)):
+        kind = _EVENTS if is_stream else _JSON
         headers = [kind, *(header for header in headers if header[0] != b"content-type")]
     return headers + _warnings(call)
+
+
+def _is_event_stream(headers: Headers) -> bool:
+    """An upstream may have answered with a whole body, which is told as the stream that was asked for."""
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
 def _warnings(call: Call | None) -> Headers:

@@ -315,5 +315,5 @@ class Request:
             raise refusal
         assert call is not None
         exchange.error_code = error.code
-        event = call.reader.fault_event(refusal.message, error.code)
+        event = call.reader.fault_event(refusal.message, error.code, refusal.status)
         await exchange.raw_send({"type": "http.response.body", "body": event, "more_body": False})

@@ -20,6 +20,8 @@ CONVERSATIONS = frozenset({"chat", "completions", "messages", "responses"})
 PASSED = "passed"  # the kind of what is no conversation
 # What bounds the length of an answer, by kind of body.
 LIMITS = {"chat": "max_tokens", "completions": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}
+_EVENT = 1 << 20  # bytes
+LARGEST_EVENT = 16 << 20  # of those that hold a picture
 _WITH_USAGE = frozenset({"chat", "completions"})  # whose streams tell it only if asked to
 
 
@@ -83,11 +85,14 @@ class Ask:
         if dialect in {self.kind, "raw"}:
             # An embeddings answer has the usage object of a completion.
             dialect = "completions" if dialect == "embeddings" else dialect
-            return ResponseReader(dialect, strip_usage=self.strips_usage)
+            return ResponseReader(dialect, strip_usage=self.strips_usage, stream=self.stream)
         return ResponseReader(
             dialect,
             client=self.kind,
             strip_usage=not self.include_usage,
+            stream=self.stream,
+            # A picture comes in one event.
+            max_event=LARGEST_EVENT if "image" in self.model else _EVENT,
             request_id=self.request_id,
             model=self.model,
             created=int(time()),

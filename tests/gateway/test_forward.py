@@ -39,9 +39,9 @@ async def _late_status(peer: Peer) -> None:
 
 
 async def _late_json(peer: Peer) -> None:
-    """`late-json@0.3`: silence, then a whole answer where a stream was asked for."""
+    """`late-json@0.3`: silence, then a whole answer with a status of which no stream is made."""
     await peer.pause(float(peer.argument))
-    await peer.answer(ANSWER)
+    await peer.answer(ANSWER, status="201 Created")
 
 
 async def _no_usage(peer: Peer) -> None:

@@ -209,11 +209,13 @@ def test_case_17_cumulative_usage_is_not_summed():
 
 
 def test_case_18_absent_usage_is_told_as_absent_with_the_length_of_the_text():
-    reader = ResponseReader("chat")
-    reader.feed(
-        chunked(delta(content="h\N{LATIN SMALL LETTER E WITH ACUTE}") + delta(reasoning_content="ab") + FINISH + DONE)
-    )
-    assert (reader.usage, reader.text_bytes) == (None, 5)
+    text = delta(content="h\N{LATIN SMALL LETTER E WITH ACUTE}") + delta(reasoning_content="ab")
+    message = chunked(text + FINISH + DONE)
+    for cut in range(len(message)):
+        reader = ResponseReader("chat")
+        reader.feed(message[:cut])
+        reader.feed(message[cut:])
+        assert (reader.usage, reader.text_bytes) == (None, 5)
 
 
 def test_case_19_a_finish_reason_may_come_with_content():
@@ -225,6 +227,19 @@ def test_case_20_choices_end_independently():
     body = delta(0, content="a") + delta(1, content="b") + delta(1, "stop") + delta(0, content="c")
     assert at_every_split(body).fault == "truncated"
     assert at_every_split(body + delta(0, "stop")).ended
+
+
+@pytest.mark.parametrize(
+    ("dialect", "end"),
+    [
+        ("chat", FINISH + DONE),
+        ("messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+        ("responses", event({"type": "response.completed", "response": {}})),
+    ],
+)
+def test_events_of_no_known_type_pass_in_every_dialect(dialect, end):
+    body = b"event: x.y\n" + event({"type": "x.y", "new": [1, {"a": None}]}) + end
+    assert at_every_split(body, dialect) == Result(body, None, ended=True, usage=None, malformed=0)
 
 
 def test_a_connection_that_breaks_is_truncation_unless_done_was_said():

@@ -160,6 +160,7 @@ pub(crate) fn translate_request<'py>(
             (asked, most) => asked.or(most).or(default_tokens),
         };
         let mut warnings = Warnings::default();
+        dialects::ready(&mut conversation, dialect, &mut warnings)?;
         write(&conversation, &mut warnings).map(|body| (body, warnings))
     };
     let translated = if bytes.len() < DETACH_FROM { translate() } else { py.detach(translate) };

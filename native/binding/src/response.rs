@@ -23,7 +23,7 @@ pub(crate) struct PyResponseReader {
 impl PyResponseReader {
     #[new]
     #[pyo3(signature = (
-        dialect, /, *, client=None, strip_usage=false, request_id="", model="", created=0, request=None,
+        dialect, /, *, client=None, strip_usage=false, stream=false, request_id="", model="", created=0, request=None,
         max_head=65_536, max_headers=100, max_body=67_108_864, max_event=1_048_576
     ))]
     #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
@@ -31,6 +31,7 @@ impl PyResponseReader {
         dialect: &str,
         client: Option<&str>,
         strip_usage: bool,
+        stream: bool,
         request_id: &str,
         model: &str,
         created: u64,
@@ -44,7 +45,11 @@ impl PyResponseReader {
         let unknown = || PyValueError::new_err("unknown dialect");
         let Some(client) = client.filter(|client| *client != dialect) else {
             let dialect = Dialect::from_name(dialect).ok_or_else(unknown)?;
-            return Ok(Self { response: Response::new(dialect, strip_usage, limits) });
+            let mut response = Response::new(dialect, strip_usage, limits);
+            if stream {
+                response.expect_stream();
+            }
+            return Ok(Self { response });
         };
         let setting = Setting {
             request_id: request_id.to_owned(),
@@ -58,6 +63,9 @@ impl PyResponseReader {
         let client = Dialect::from_name(client).ok_or_else(unknown)?;
         let mut response = Response::new(client, strip_usage, limits);
         response.translate(Translation::new(reader, writer), client);
+        if stream {
+            response.expect_stream();
+        }
         Ok(Self { response })
     }
 
@@ -187,8 +195,14 @@ impl PyResponseReader {
         self.response.text_bytes()
     }
 
-    #[pyo3(signature = (message, code, /))]
-    fn fault_event<'py>(&mut self, py: Python<'py>, message: &str, code: &str) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.response.fault_event(message, code))
+    #[pyo3(signature = (message, code, status=None, /))]
+    fn fault_event<'py>(
+        &mut self,
+        py: Python<'py>,
+        message: &str,
+        code: &str,
+        status: Option<u16>,
+    ) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.response.fault_event(message, code, status))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 mod framing;
 mod stream;
 mod translation;
+mod unfold;
 
 use framing::Framing;
 use stream::Stream;
@@ -62,6 +63,8 @@ pub struct Response {
     framer: Option<Framing>,
     /// The body is neither looked into nor held: sound, files.
     passes: bool,
+    /// The caller gets events, whatever the upstream sends.
+    streams: bool,
     stream: Stream,
 }
 
@@ -79,6 +82,7 @@ impl Response {
             fault: None,
             framer: None,
             passes: false,
+            streams: false,
             stream: Stream::new(dialect, strip_usage, limits.max_body as u64),
         }
     }
@@ -87,6 +91,11 @@ impl Response {
     pub fn translate(&mut self, translation: Translation, client: Dialect) {
         self.dialect = client;
         self.stream.translation = Some(Box::new(translation));
+    }
+
+    /// The caller has asked for a stream; a success that is none is told as one.
+    pub fn expect_stream(&mut self) {
+        self.streams = true;
     }
 
     /// The caller does not get what the upstream sends, but what that says.
@@ -251,14 +260,20 @@ impl Response {
         self.stream.tap.text_bytes
     }
 
-    /// An error event for the client; nothing may follow it.
+    /// An error event for the client; nothing may follow it. `status`: that it would have had in front of the stream; None:
+    /// what the upstream's own error says.
     #[must_use]
-    pub fn fault_event(&mut self, message: &str, code: &str) -> Vec<u8> {
+    pub fn fault_event(&mut self, message: &str, code: &str, status: Option<u16>) -> Vec<u8> {
         let tap = &self.stream.tap;
+        let (words, said) = named_by(self.stream.error_event.as_deref());
+        let status = status.or(said).unwrap_or(502);
         match &mut self.stream.translation {
             // It repeats what has been said, which only its writer knows.
-            Some(translation) if self.dialect == Dialect::Responses => translation.fault(message, code),
-            _ if self.dialect == Dialect::Messages => messages_fault(message, self.stream.error_event.as_deref()),
+            Some(translation) if self.dialect == Dialect::Responses => {
+                let [_, word] = &words;
+                translation.fault(message, if word.is_empty() { code } else { word }, status)
+            }
+            _ if self.dialect == Dialect::Messages => messages_fault(message, code, &words, status),
             _ => self.dialect.fault_event(message, code, tap.sequence + 1, tap.response_id()),
         }
     }
@@ -305,7 +320,9 @@ impl Response {
             return;
         }
         let Some(framer) = &mut self.framer else {
-            if !self.passes && (200..300).contains(&self.decoder.status()) {
+            if self.streams && !self.passes && self.decoder.status() == 200 {
+                self.unfold();
+            } else if !self.passes && (200..300).contains(&self.decoder.status()) {
                 self.stream.body(&mut self.out);
             }
             self.take_failure();
@@ -330,6 +347,22 @@ impl Response {
         if self.fault.is_none() {
             self.flags |= END;
         }
+    }
+
+    /// Tell a body that is whole as a stream.
+    fn unfold(&mut self) {
+        let body = std::mem::take(&mut self.out);
+        let mut framer = Framing::Blocks(crate::sse::Framer::new());
+        if self.is_translated() {
+            self.stream.unfold(&body, &mut self.out);
+        } else if let Some(events) = unfold::unfolded(self.dialect, &body) {
+            framer.take(&events, &mut self.stream, &mut self.out);
+        } else {
+            let message = "the upstream's answer is neither a stream nor one of its dialect";
+            self.stream.failed = Some(("protocol", message.to_owned()));
+            return;
+        }
+        self.framer = Some(framer);
     }
 
     /// The connection ended before the message did.
@@ -386,21 +419,44 @@ impl Response {
     }
 }
 
-/// Anthropic's error event, of the type that the upstream named if it is one of Anthropic's.
-fn messages_fault(message: &str, error: Option<&[u8]>) -> Vec<u8> {
-    const KNOWN: [&str; 6] = [
+/// The error object's members that say what it is: type, code, and the HTTP status that it has or would have had.
+fn named_by(error: Option<&[u8]>) -> ([String; 2], Option<u16>) {
+    let error = error.and_then(|error| serde_json::from_slice::<serde_json::Value>(error).ok()).unwrap_or_default();
+    let words = ["type", "code"].map(|name| error[name].as_str().unwrap_or_default().to_owned());
+    let numbers = ["status", "code"].iter().filter_map(|name| error[*name].as_u64());
+    let status = numbers.filter_map(|number| u16::try_from(number).ok()).find(|status| (400..600).contains(status));
+    (words, status)
+}
+
+/// Anthropic's error event: of the type that the upstream or the gateway named if it is one of Anthropic's, else of the
+/// one that stands for its words or status.
+fn messages_fault(message: &str, code: &str, words: &[String; 2], status: u16) -> Vec<u8> {
+    const KNOWN: [&str; 9] = [
         "invalid_request_error",
+        "authentication_error",
+        "billing_error",
+        "permission_error",
         "rate_limit_error",
         "timeout_error",
         "not_found_error",
         "request_too_large",
         "overloaded_error",
     ];
-    let named = error.and_then(|error| serde_json::from_slice::<serde_json::Value>(error).ok());
-    let kind = named.as_ref().and_then(|error| error["type"].as_str()).filter(|kind| KNOWN.contains(kind));
-    let data = serde_json::json!({
-        "type": "error", "error": {"type": kind.unwrap_or("api_error"), "message": message},
+    let words = [words[0].as_str(), words[1].as_str(), code];
+    let is = |mark: &str| words.iter().any(|word| word.contains(mark));
+    let kind = words.into_iter().find(|word| KNOWN.contains(word)).unwrap_or(match status {
+        _ if is("rate_limit") || is("insufficient_quota") || is("budget_exceeded") => "rate_limit_error",
+        _ if is("overloaded") => "overloaded_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        529 => "overloaded_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
     });
+    let data = serde_json::json!({"type": "error", "error": {"type": kind, "message": message}});
     format!("event: error\ndata: {data}\n\n").into_bytes()
 }
 

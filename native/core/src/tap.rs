@@ -51,9 +51,10 @@ impl Dialect {
         };
         match self {
             Self::Messages => {
-                out.extend_from_slice(
-                    b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":",
-                );
+                let kind = if code == "content_policy_violation" { "invalid_request_error" } else { "api_error" };
+                out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"");
+                out.extend_from_slice(kind.as_bytes());
+                out.extend_from_slice(b"\",\"message\":");
                 quote(&mut out, message);
                 out.extend_from_slice(b"}}\n\n");
             }

@@ -248,6 +248,7 @@ class ResponseReader:
         *,
         client: str | None = None,
         strip_usage: bool = False,
+        stream: bool = False,
         request_id: str = "",
         model: str = "",
         created: int = 0,
@@ -267,6 +268,9 @@ class ResponseReader:
         for answers that do not say. request: the caller's body, for answers that repeat what was asked.
 
         strip_usage: drop the usage-only chunk before [DONE] that the caller did not ask for.
+
+        stream: the caller has asked for one, so a success (200) that is none is handed out as the stream that would have
+        said the same; `is_event_stream` is true then.
         """
     def limit_output(self, tokens: int, /) -> None:
         """End the stream with a fault ("spent") in front of the event with which it surely has more generated tokens."""
@@ -327,8 +331,10 @@ class ResponseReader:
     @property
     def text_bytes(self) -> int:
         """Decoded bytes of generated text and tool arguments seen in the stream (for an estimate)."""
-    def fault_event(self, message: str, code: str, /) -> bytes:
-        """A well-formed error event of this dialect, preceded by whatever ends an open line."""
+    def fault_event(self, message: str, code: str, status: int | None = None, /) -> bytes:
+        """A well-formed error event of this dialect, preceded by whatever ends an open line. status: that it would have had
+        in front of the stream, where dialects tell it by a word; None: the upstream's own error says it.
+        """
 
 @final
 class Tokens:

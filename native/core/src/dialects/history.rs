@@ -35,6 +35,19 @@ pub(super) fn names(turns: &[Turn]) -> HashMap<&str, &str> {
         .collect()
 }
 
+/// The names of the functions that were called, each once.
+pub(super) fn called_names(turns: &[Turn]) -> Vec<&str> {
+    let mut called: Vec<&str> = Vec::new();
+    for part in turns.iter().flat_map(|turn| &turn.parts) {
+        if let Content::Call { name, .. } = &part.content
+            && !called.contains(&name.as_str())
+        {
+            called.push(name);
+        }
+    }
+    called
+}
+
 /// The turns with neighbours of one role joined, and with results in front of everything else and in the order of their
 /// calls: some upstreams know them by that order only.
 ///

@@ -12,8 +12,11 @@ pub(crate) mod fields;
 pub mod gemini;
 pub(crate) mod halves;
 mod history;
+mod json_end;
 pub mod messages;
 pub mod ollama;
+pub(crate) mod order;
+mod ready;
 pub mod reply;
 pub mod responses;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod write;
 use std::fmt::Debug;
 
 use conversation::Conversation;
+pub use ready::ready;
 use reply::Event;
 
 use crate::request::RequestError;
@@ -150,6 +154,11 @@ pub trait AnswerWriter: Debug + Send + Sync {
 
     /// What one event is in the stream; often nothing, at times several events.
     fn event(&mut self, event: &Event, out: &mut Vec<u8>);
+
+    /// Whether its answers are made of blocks, so that a call has to be complete before something else is told.
+    fn has_blocks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

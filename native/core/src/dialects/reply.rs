@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::conversation::Media;
 use crate::usage::Tokens;
 
 /// One step of an answer. Those of one choice keep their order; choices may be mixed.
@@ -50,6 +51,13 @@ pub enum Event {
         choice: u32,
         /// Never empty.
         text: String,
+    },
+    /// A picture that the model has drawn.
+    Image {
+        /// Of which choice.
+        choice: u32,
+        /// Its bytes, or where they are.
+        media: Media,
     },
     /// A source of the text before it, in the words of the upstream's dialect.
     Citation {
@@ -116,6 +124,9 @@ pub enum StopReason {
     Paused,
 }
 
+/// The code of [`ReplyError::truncated`].
+pub const TRUNCATED: &str = "truncated";
+
 /// What went wrong, as the provider says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyError {
@@ -135,6 +146,16 @@ impl ReplyError {
             "message": self.message, "type": self.code, "code": self.code, "status": self.status,
         });
         object.to_string().into_bytes()
+    }
+
+    /// The answer ended, by its own account, before it was complete.
+    #[must_use]
+    pub fn truncated() -> Self {
+        Self {
+            status: 502,
+            code: TRUNCATED.to_owned(),
+            message: "the upstream's stream ended before it was complete".to_owned(),
+        }
     }
 
     /// The answer is none of its dialect.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::translation::{Step as Told, Translation};
 use crate::cost::Price;
 use crate::dialects::Malformed;
-use crate::dialects::reply::ReplyError;
+use crate::dialects::reply::{ReplyError, TRUNCATED};
 use crate::sse::Framed;
 use crate::tap::{Dialect, Tap, Verdict};
 use crate::usage::Tokens;
@@ -190,7 +190,20 @@ impl Stream {
         self.translation = Some(translation);
     }
 
+    /// A whole answer with a status of success, told in events.
+    pub(super) fn unfold(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        let Some(mut translation) = self.translation.take() else { return };
+        let told = translation.read_body(body);
+        self.events += 1;
+        self.tell(&told, &mut translation, out);
+        self.translation = Some(translation);
+    }
+
     fn fail(&mut self, error: &ReplyError) {
+        if error.code == TRUNCATED {
+            self.failed = Some((TRUNCATED, error.message.clone()));
+            return;
+        }
         self.error_event = Some(error.object());
         self.failed = Some(("stream_error", error.message.clone()));
     }

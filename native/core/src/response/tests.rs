@@ -243,7 +243,7 @@ fn a_response_that_breaks_off_fails_under_its_own_id() {
     let begun = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\
                  \"response\":{\"id\":\"resp_9\"}}\n\n";
     response.feed(&chunked(begun)[..]);
-    let event = String::from_utf8(response.fault_event("broke \"off\"", "upstream_truncated")).unwrap();
+    let event = String::from_utf8(response.fault_event("broke \"off\"", "upstream_truncated", None)).unwrap();
     assert!(event.starts_with("event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":1,"));
     let data: serde_json::Value = serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();
     assert_eq!((&data["response"]["id"], &data["response"]["status"]), (&"resp_9".into(), &"failed".into()));

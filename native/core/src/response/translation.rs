@@ -1,6 +1,7 @@
 //! An answer told in another dialect than the upstream's, event by event, with the same books kept.
 
 use crate::dialects::halves::{self, Halves};
+use crate::dialects::order::Order;
 use crate::dialects::reply::{Event, ReplyError};
 use crate::dialects::{AnswerReader, AnswerWriter, Malformed};
 use crate::usage::Tokens;
@@ -14,6 +15,7 @@ pub struct Translation {
     events: Vec<Event>,
     tokens: Option<Tokens>,
     halves: Halves,
+    order: Option<Order>,
     started: bool,
 }
 
@@ -33,7 +35,8 @@ impl Translation {
     /// What `reader` reads is written by `writer`.
     #[must_use]
     pub fn new(reader: Box<dyn AnswerReader>, writer: Box<dyn AnswerWriter>) -> Self {
-        Self { reader, writer, events: Vec::new(), tokens: None, halves: Halves::default(), started: false }
+        let order = writer.has_blocks().then(Order::default);
+        Self { reader, writer, events: Vec::new(), tokens: None, halves: Halves::default(), order, started: false }
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {
@@ -79,8 +82,11 @@ impl Translation {
 
     /// Write what was read last.
     pub(super) fn write(&mut self, out: &mut Vec<u8>) {
-        for event in &self.events {
-            self.writer.event(event, out);
+        for event in self.events.drain(..) {
+            match &mut self.order {
+                Some(order) => order.push(event, &mut |event| self.writer.event(event, out)),
+                None => self.writer.event(&event, out),
+            }
         }
     }
 
@@ -103,9 +109,9 @@ impl Translation {
     }
 
     /// The last event of an answer that has failed.
-    pub(super) fn fault(&mut self, message: &str, code: &str) -> Vec<u8> {
+    pub(super) fn fault(&mut self, message: &str, code: &str, status: u16) -> Vec<u8> {
         let mut out = Vec::new();
-        let error = ReplyError { status: 502, code: code.to_owned(), message: message.to_owned() };
+        let error = ReplyError { status, code: code.to_owned(), message: message.to_owned() };
         self.writer.event(&Event::Error(error), &mut out);
         out
     }
@@ -124,6 +130,7 @@ impl Translation {
                     step.text_bytes += name.len() as u64;
                 }
                 Event::Arguments { json, .. } => step.text_bytes += json.len() as u64,
+                Event::Image { choice, .. } => step.seen |= bit(choice),
                 Event::Stop { choice, .. } => {
                     step.seen |= bit(choice);
                     step.finished |= bit(choice);

@@ -201,6 +201,9 @@ impl Messages {
     fn assistant(&mut self, index: usize, message: &mut Fields) -> Result<Vec<Part>, RequestError> {
         let mut parts = thoughts(message)?;
         parts.append(&mut self.content(message)?);
+        for mut drawn in message.objects("images")? {
+            parts.push(part(Content::Image(image(&mut drawn)?)));
+        }
         if let Some(refusal) = message.text("refusal")?.filter(|text| !text.is_empty()) {
             parts.push(part(Content::Refusal(refusal)));
         }

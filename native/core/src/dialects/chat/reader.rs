@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::dialects::conversation::Media;
+use crate::dialects::fields::media_of_url;
 use crate::dialects::reply::{Event, ReplyError, StopReason};
 use crate::dialects::{AnswerReader, Malformed, Setting};
 use crate::json::{Limits, Mode, Reader as JsonReader};
@@ -28,6 +30,8 @@ pub struct Reader {
 struct Choice {
     index: u32,
     calls: Vec<Call>,
+    /// The call whose name may go on in the next piece.
+    unsaid: Option<usize>,
     /// Calls that were told.
     told: u32,
     stopped: bool,
@@ -40,6 +44,7 @@ struct Call {
     index: Option<u64>,
     id: String,
     name: String,
+    signature: Option<String>,
     /// Arguments that came before the name.
     early: String,
     /// Which of the calls that were told it is.
@@ -127,6 +132,7 @@ impl Reader {
             return;
         }
         known.stopped = true;
+        known.tell_unsaid(&self.setting, events);
         // vLLM says which text ended the answer.
         let sequence = choice.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
         let reason = match reason {
@@ -164,6 +170,7 @@ impl Reader {
 impl Choice {
     fn delta(&mut self, mut delta: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
         let choice = self.index;
+        let before = events.len();
         for name in ["reasoning_content", "reasoning"] {
             if let Some(Value::String(text)) = delta.remove(name)
                 && !text.is_empty()
@@ -181,6 +188,14 @@ impl Choice {
             && !text.is_empty()
         {
             events.push(Event::Refusal { choice, text });
+        }
+        if let Some(Value::Array(images)) = delta.remove("images") {
+            events.extend(images.iter().filter_map(image).map(|media| Event::Image { choice, media }));
+        }
+        if events.len() > before {
+            let said = events.split_off(before);
+            self.tell_unsaid(setting, events);
+            events.extend(said);
         }
         if let Some(Value::Array(calls)) = delta.remove("tool_calls") {
             for call in calls {
@@ -224,22 +239,28 @@ impl Choice {
         let index = call.get("index").and_then(Value::as_u64);
         let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
         let place = self.place(index, id);
+        if self.unsaid.is_some_and(|unsaid| unsaid != place) {
+            self.tell_unsaid(setting, events);
+        }
         let taken = !id.is_empty() && self.calls.iter().enumerate().any(|(n, known)| n != place && known.id == id);
         let known = &mut self.calls[place];
         if known.id.is_empty() && !id.is_empty() && !taken {
             id.clone_into(&mut known.id);
         }
-        let signature = call.get("extra_content").and_then(|extra| extra["google"]["thought_signature"].as_str());
-        let signature = signature.map(str::to_owned);
+        if let Some(signature) =
+            call.get("extra_content").and_then(|extra| extra["google"]["thought_signature"].as_str())
+        {
+            known.signature = Some(signature.to_owned());
+        }
         let mut function = match call.remove("function") {
             Some(Value::Object(function)) => function,
             _ => Map::new(),
         };
-        if let Some(name) = function.get("name").and_then(Value::as_str)
-            && known.number.is_none()
-        {
-            // Whole in one piece everywhere; said again with every piece by some.
-            name.clone_into(&mut known.name);
+        let name = function.remove("name");
+        let name = name.as_ref().and_then(Value::as_str).unwrap_or_default();
+        // Whole in one piece nearly everywhere; in several by some, and said again with every piece by others.
+        if known.number.is_none() && name != known.name {
+            known.name.push_str(name);
         }
         match function.remove("arguments") {
             Some(Value::String(text)) => known.early.push_str(&text),
@@ -249,6 +270,23 @@ impl Choice {
         if known.name.is_empty() {
             return;
         }
+        if known.number.is_none() && known.early.is_empty() && !name.is_empty() {
+            self.unsaid = Some(place);
+            return;
+        }
+        self.tell(place, setting, events);
+    }
+
+    fn tell_unsaid(&mut self, setting: &Setting, events: &mut Vec<Event>) {
+        if let Some(place) = self.unsaid {
+            self.tell(place, setting, events);
+        }
+    }
+
+    /// The call, if that has not been told, and what has come of its arguments.
+    fn tell(&mut self, place: usize, setting: &Setting, events: &mut Vec<Event>) {
+        self.unsaid = self.unsaid.filter(|unsaid| *unsaid != place);
+        let known = &mut self.calls[place];
         let told = known.number.is_some();
         let number = *known.number.get_or_insert(self.told);
         if !told {
@@ -256,7 +294,7 @@ impl Choice {
             if known.id.is_empty() {
                 known.id = format!("call_{}_{}_{number}", setting.request_id, self.index);
             }
-            let (id, name) = (known.id.clone(), known.name.clone());
+            let (id, name, signature) = (known.id.clone(), known.name.clone(), known.signature.take());
             events.push(Event::Call { choice: self.index, call: number, id, name, signature });
         }
         if !known.early.is_empty() {
@@ -291,6 +329,13 @@ fn numbered(mut message: Value) -> Value {
         }
     }
     message
+}
+
+/// An image of an answer, as `OpenRouter` and those that follow it tell them.
+fn image(image: &Value) -> Option<Media> {
+    let url = &image["image_url"];
+    let url = url.as_str().or_else(|| url["url"].as_str()).filter(|url| !url.is_empty())?;
+    Some(media_of_url(url))
 }
 
 /// Whether more is held of a choice than any model says.
@@ -348,9 +393,10 @@ impl AnswerReader for Reader {
 
     fn event(&mut self, _: Option<&[u8]>, data: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
         if data.trim_ascii() == b"[DONE]" {
-            if !self.ended {
+            if !self.end(events) {
+                // Nobody has said why the answer ends here, and half a call must not pass for a whole one.
                 self.ended = true;
-                events.push(Event::End);
+                events.push(Event::Error(ReplyError::truncated()));
             }
             return Ok(());
         }

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::cost::Kind;
+use crate::dialects::conversation::Media;
+use crate::dialects::fields::url_of_media;
 use crate::dialects::reply::{Event, StopReason};
 use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
@@ -42,6 +44,7 @@ struct Message {
     reasoning: String,
     refusal: String,
     blocks: Vec<Value>,
+    images: Vec<Value>,
     calls: Vec<WholeCall>,
     finish: Option<&'static str>,
 }
@@ -220,6 +223,14 @@ impl AnswerWriter for Writer {
                 self.close_thought(place, out);
                 self.text(*choice, b"\"content\":", text, out);
             }
+            Event::Image { choice, media } => {
+                let place = self.place(*choice, out);
+                self.close_thought(place, out);
+                let image = drawn(media, self.choices[place].message.images.len());
+                self.delta(*choice, out, |out| out.extend_from_slice(format!("\"images\":[{image}]").as_bytes()));
+                // Only their number is asked for again.
+                self.choices[place].message.images.push(Value::Null);
+            }
             Event::Refusal { choice, text } => {
                 self.place(*choice, out);
                 self.text(*choice, b"\"refusal\":", text, out);
@@ -298,6 +309,11 @@ impl AnswerWriter for Writer {
     }
 }
 
+/// An image as `OpenRouter` tells it; `OpenAI`'s own API has no place for one.
+fn drawn(media: &Media, index: usize) -> Value {
+    json!({"type": "image_url", "index": index, "image_url": {"url": url_of_media(media)}})
+}
+
 fn extra(signature: &str) -> Value {
     json!({"google": {"thought_signature": signature}})
 }
@@ -307,6 +323,7 @@ impl Writer {
     fn collect(&mut self, event: &Event) {
         let (Event::Text { choice, .. }
         | Event::Refusal { choice, .. }
+        | Event::Image { choice, .. }
         | Event::Thinking { choice, .. }
         | Event::Signature { choice, .. }
         | Event::RedactedThinking { choice, .. }
@@ -332,6 +349,7 @@ impl Writer {
         match event {
             Event::Text { text, .. } => message.text.push_str(text),
             Event::Refusal { text, .. } => message.refusal.push_str(text),
+            Event::Image { media, .. } => message.images.push(drawn(media, message.images.len())),
             Event::Thinking { text, .. } => {
                 thought.text.push_str(text);
                 message.reasoning.push_str(text);
@@ -357,7 +375,7 @@ impl Writer {
 
 impl Choice {
     fn whole(&self) -> Value {
-        let Message { text, reasoning, refusal, blocks, calls, finish } = &self.message;
+        let Message { text, reasoning, refusal, blocks, images, calls, finish } = &self.message;
         let said = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
         let mut message = Map::new();
         message.insert("role".to_owned(), json!("assistant"));
@@ -369,6 +387,9 @@ impl Choice {
         }
         if !blocks.is_empty() {
             message.insert("thinking_blocks".to_owned(), json!(blocks));
+        }
+        if !images.is_empty() {
+            message.insert("images".to_owned(), json!(images));
         }
         if !calls.is_empty() {
             let call = |call: &WholeCall| {

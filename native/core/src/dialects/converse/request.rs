@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::blocks::Blocks;
 use super::models::Family;
 use crate::dialects::Warnings;
-use crate::dialects::conversation::{Content, Conversation, Format, Role, Tool, ToolChoice};
+use crate::dialects::conversation::{Conversation, Format, Role, Tool, ToolChoice};
 use crate::dialects::history;
 use crate::request::RequestError;
 
@@ -106,14 +106,7 @@ fn system(conversation: &Conversation, blocks: &mut Blocks<'_>) -> Result<Vec<Va
 
 /// None: no tools. Where calls were made before, Converse wants tools, whether they may be called or not.
 fn tool_config(conversation: &Conversation, blocks: &mut Blocks<'_>) -> Option<Value> {
-    let mut called: Vec<&str> = Vec::new();
-    for part in conversation.turns.iter().flat_map(|turn| &turn.parts) {
-        if let Content::Call { name, .. } = &part.content
-            && !called.contains(&name.as_str())
-        {
-            called.push(name);
-        }
-    }
+    let called = history::called_names(&conversation.turns);
     let is_forbidden = conversation.tool_choice == Some(ToolChoice::None);
     if is_forbidden && !conversation.tools.is_empty() {
         if called.is_empty() {

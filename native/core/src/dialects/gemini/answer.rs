@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::dialects::conversation::Media;
 use crate::dialects::reply::{Event, ReplyError, StopReason};
 use crate::dialects::{AnswerReader, Malformed, history};
 use crate::usage::Usage;
@@ -45,6 +46,14 @@ struct Part<'a> {
     #[serde(borrow)]
     function_call: Option<FunctionCall<'a>>,
     thought_signature: Option<String>,
+    inline_data: Option<Inline>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Inline {
+    mime_type: Option<String>,
+    data: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +192,12 @@ impl Reader {
         for part in candidate.content.and_then(|content| content.parts).into_iter().flatten() {
             if let Some(call) = part.function_call {
                 self.call(index, call, part.thought_signature, events);
+            } else if let Some(Inline { mime_type, data: Some(data) }) = part.inline_data {
+                // Drafts are thoughts: what the model shows is drawn again.
+                if part.thought != Some(true) {
+                    let media = Media::Inline { media_type: mime_type.unwrap_or_else(|| "image/png".into()), data };
+                    events.push(Event::Image { choice: index, media });
+                }
             } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
                 events.push(match part.thought {
                     Some(true) => Event::Thinking { choice: index, text },

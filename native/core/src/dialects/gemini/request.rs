@@ -52,6 +52,7 @@ pub fn write_request(conversation: &Conversation, warnings: &mut Warnings) -> Re
         body.insert("generationConfig".into(), settings.into());
     }
     let mut taken: Vec<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
+    taken.push("modalities");
     history::carry(conversation, OWN, &mut body, &mut taken);
     if conversation.parallel_calls == Some(false) {
         warnings.lost("parallel_tool_calls");
@@ -209,6 +210,10 @@ fn settings(conversation: &Conversation, warnings: &mut Warnings) -> Result<Map<
     for (name, own) in SETTINGS {
         set(own, conversation.rest.get(name).filter(|value| !value.is_null()).cloned());
     }
+    let modalities = conversation.rest.get("modalities").and_then(Value::as_array);
+    let modalities = modalities.filter(|all| all.iter().any(|kind| kind != "text"));
+    let upper = |kind: &Value| kind.as_str().unwrap_or_default().to_ascii_uppercase();
+    set("responseModalities", modalities.map(|all| all.iter().map(upper).collect()));
     match &conversation.format {
         None => {}
         Some(Format::Json) => set("responseMimeType", Some("application/json".into())),

@@ -298,7 +298,7 @@ fn what_cannot_be_told_is_named_or_refused() {
     asked.tools = vec![tool("f", json!({}))];
     asked.tools[0].strict = Some(true);
     let (_, lost) = body(&asked);
-    assert_eq!(lost, ["messages.x_block", "tools.strict", "parallel_tool_calls", "user", "cache_control"]);
+    assert_eq!(lost, ["messages.x_block", "tools.strict", "parallel_tool_calls", "cache_control", "user"]);
     let kept = |id: &str| part(Content::Document { media: Media::File(id.into()), name: None });
     assert!(refusal(write_request, &ask(FLASH, vec![user(vec![kept("file-abc")])])).contains("another provider"));
     let (written, _) = body(&ask(FLASH, vec![user(vec![kept("gs://bucket/a.pdf?x")])]));

@@ -2,7 +2,6 @@
 
 mod ask;
 mod blocks;
-mod json_end;
 mod reader;
 mod tell;
 pub(super) mod thinking;

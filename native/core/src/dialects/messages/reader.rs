@@ -15,7 +15,7 @@ pub struct Reader {
     usage: Usage,
     /// Calls so far.
     calls: u32,
-    /// The block that is open is a call, and its arguments as its first event has them, until others come.
+    /// The block that is open is a call: its arguments, should no others come.
     call: Option<String>,
     stopped: bool,
     ended: bool,
@@ -85,14 +85,14 @@ impl Reader {
                 self.calls += 1;
                 let input =
                     block.shift_remove("input").filter(|input| input.as_object().is_some_and(|i| !i.is_empty()));
-                self.call = Some(input.map(|input| input.to_string()).unwrap_or_default());
+                self.call = Some(input.map_or_else(|| "{}".to_owned(), |input| input.to_string()));
             }
             // Tools that ran at the provider; the caller's dialect has no words for them.
             _ => {}
         }
     }
 
-    /// Arguments that were told with the beginning of the block and not piece by piece.
+    /// Arguments that were told with the beginning of the block and not piece by piece, or not at all.
     fn close(&mut self, events: &mut Vec<Event>) {
         if let Some(json) = self.call.take().filter(|json| !json.is_empty()) {
             events.push(Event::Arguments { choice: 0, call: self.calls - 1, json });

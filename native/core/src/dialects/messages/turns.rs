@@ -174,9 +174,17 @@ fn document(place: &str, media: &Media) -> Result<Value, RequestError> {
 
 fn source(place: &str, media: &Media) -> Result<Value, RequestError> {
     match media {
-        Media::Inline { media_type, data } => Ok(json!({"type": "base64", "media_type": media_type, "data": data})),
-        Media::Url(url) => Ok(json!({"type": "url", "url": url})),
         Media::File(_) => Err(refused(place, "a file that another provider keeps")),
+        _ => Ok(told_source(media)),
+    }
+}
+
+/// As it is told to callers, whoever keeps it.
+pub(super) fn told_source(media: &Media) -> Value {
+    match media {
+        Media::Inline { media_type, data } => json!({"type": "base64", "media_type": media_type, "data": data}),
+        Media::Url(url) => json!({"type": "url", "url": url}),
+        Media::File(id) => json!({"type": "file", "file_id": id}),
     }
 }
 

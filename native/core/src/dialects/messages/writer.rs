@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::json_end::JsonEnd;
+use super::turns;
 use crate::cost::Kind;
+use crate::dialects::conversation::Media;
 use crate::dialects::reply::{Event, StopReason};
 use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
@@ -19,10 +20,6 @@ pub struct Writer {
     /// Blocks so far.
     blocks: u64,
     open: Open,
-    /// Calls that wait for the one before them to be complete: blocks follow one another.
-    waiting: Vec<Waiting>,
-    /// Text that was said in the middle of a call; it waits for the call's end.
-    late: String,
     stop: Option<(StopReason, Option<String>)>,
 }
 
@@ -32,31 +29,14 @@ enum Open {
     Nothing,
     Text,
     Thinking { proven: bool },
-    Call { call: u32, end: JsonEnd },
-}
-
-#[derive(Debug)]
-struct Waiting {
-    call: u32,
-    id: String,
-    name: String,
-    json: String,
+    Call { call: u32 },
 }
 
 impl Writer {
     /// For one answer.
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
-        Self {
-            setting: setting.clone(),
-            identity: None,
-            tokens: None,
-            blocks: 0,
-            open: Open::Nothing,
-            waiting: Vec::new(),
-            late: String::new(),
-            stop: None,
-        }
+        Self { setting: setting.clone(), identity: None, tokens: None, blocks: 0, open: Open::Nothing, stop: None }
     }
 
     fn head(&self, id: &str, model: &str) -> Value {
@@ -94,30 +74,13 @@ impl Writer {
         self.blocks += 1;
     }
 
-    /// Close the open block, and with it the calls that wait.
-    fn close_all(&mut self, out: &mut Vec<u8>) {
-        self.close(out);
-        for Waiting { call, id, name, json } in std::mem::take(&mut self.waiting) {
-            self.open_call(call, &id, &name, out);
-            if !json.is_empty() {
-                self.delta("input_json_delta", "partial_json", &json, out);
-            }
-            self.close(out);
-        }
-        let late = std::mem::take(&mut self.late);
-        if !late.is_empty() {
-            self.open_text(out);
-            self.delta("text_delta", "text", &late, out);
-        }
-    }
-
     fn open_text(&mut self, out: &mut Vec<u8>) {
         self.open(Open::Text, &json!({"type": "text", "text": ""}), out);
     }
 
     fn open_call(&mut self, call: u32, id: &str, name: &str, out: &mut Vec<u8>) {
         let block = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-        self.open(Open::Call { call, end: JsonEnd::default() }, &block, out);
+        self.open(Open::Call { call }, &block, out);
     }
 
     fn delta(&self, kind: &str, member: &str, text: &str, out: &mut Vec<u8>) {
@@ -133,13 +96,6 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        if matches!(&self.open, Open::Call { end, .. } if !end.is_complete()) {
-            self.late.push_str(text);
-            return;
-        }
-        if !matches!(self.open, Open::Text) {
-            self.close_all(out);
-        }
         if !matches!(self.open, Open::Text) {
             self.open_text(out);
         }
@@ -149,7 +105,6 @@ impl Writer {
     fn thinking(&mut self, kind: &str, member: &str, text: &str, out: &mut Vec<u8>) {
         let proves = kind == "signature_delta";
         if !matches!(self.open, Open::Thinking { proven } if proves || !proven) {
-            self.close_all(out);
             let block = json!({"type": "thinking", "thinking": "", "signature": ""});
             self.open(Open::Thinking { proven: false }, &block, out);
         }
@@ -157,35 +112,13 @@ impl Writer {
         self.delta(kind, member, text, out);
     }
 
-    fn call(&mut self, call: u32, id: &str, name: &str, out: &mut Vec<u8>) {
-        match &self.open {
-            Open::Call { end, .. } if !end.is_complete() => {
-                let (id, name) = (id.to_owned(), name.to_owned());
-                self.waiting.push(Waiting { call, id, name, json: String::new() });
-            }
-            _ => {
-                self.close_all(out);
-                self.open_call(call, id, name, out);
-            }
-        }
-    }
-
     fn arguments(&mut self, of: u32, json: &str, out: &mut Vec<u8>) {
-        match &mut self.open {
-            Open::Call { call, end } if *call == of => {
-                end.push(json);
-                self.delta("input_json_delta", "partial_json", json, out);
-            }
-            _ => {
-                if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.call == of) {
-                    waiting.json.push_str(json);
-                }
-            }
+        if matches!(self.open, Open::Call { call } if call == of) {
+            self.delta("input_json_delta", "partial_json", json, out);
         }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        self.close_all(out);
         self.close(out);
         let (reason, sequence) = self.stop.take().unwrap_or((StopReason::End, None));
         let delta = json!({
@@ -227,6 +160,10 @@ fn usage(tokens: &Tokens) -> Value {
 }
 
 impl AnswerWriter for Writer {
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
             Event::Start { id, model } => {
@@ -247,14 +184,17 @@ impl AnswerWriter for Writer {
             Event::Thinking { choice: 0, text } => self.thinking("thinking_delta", "thinking", text, out),
             Event::Signature { choice: 0, signature } => self.thinking("signature_delta", "signature", signature, out),
             Event::RedactedThinking { choice: 0, data } => {
-                self.close_all(out);
                 self.open(Open::Text, &json!({"type": "redacted_thinking", "data": data}), out);
                 self.close(out);
             }
-            Event::Call { choice: 0, call, id, name, .. } => self.call(*call, id, name, out),
+            // In the form in which the API takes them; of its own it draws none.
+            Event::Image { choice: 0, media } => {
+                self.open(Open::Text, &image(media), out);
+                self.close(out);
+            }
+            Event::Call { choice: 0, call, id, name, .. } => self.open_call(*call, id, name, out),
             Event::Arguments { choice: 0, call, json } => self.arguments(*call, json, out),
             Event::Stop { choice: 0, reason, sequence } => {
-                self.close_all(out);
                 self.close(out);
                 self.stop = Some((*reason, sequence.clone()));
             }
@@ -285,6 +225,7 @@ impl AnswerWriter for Writer {
                 Event::RedactedThinking { choice: 0, data } => {
                     content.push(json!({"type": "redacted_thinking", "data": data}));
                 }
+                Event::Image { choice: 0, media } => content.push(image(media)),
                 Event::Call { choice: 0, id, name, .. } => {
                     calls.push((content.len(), String::new()));
                     content.push(json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
@@ -311,6 +252,10 @@ impl AnswerWriter for Writer {
         message["usage"] = usage(&self.tokens.unwrap_or_default());
         message.to_string().into_bytes()
     }
+}
+
+fn image(media: &Media) -> Value {
+    json!({"type": "image", "source": turns::told_source(media)})
 }
 
 /// Append to the last block if it is of this kind, else begin one.

@@ -106,7 +106,7 @@ fn what_cannot_be_told_is_named_or_refused() {
     let mut asked = ask("m", vec![user(vec![cached(text("hi"), None)])]);
     asked.user = Some("me".into());
     asked.reasoning = Some(Reasoning::Budget(9));
-    assert_eq!(body(&asked).1, ["reasoning_effort", "user", "cache_control"]);
+    assert_eq!(body(&asked).1, ["reasoning_effort", "cache_control", "user"]);
     asked.choices = Some(2);
     assert!(refusal(write_request, &asked).contains("n must be 1"));
     let media = || Media::Url("https://example.com/a.png".into());

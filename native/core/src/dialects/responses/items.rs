@@ -49,6 +49,13 @@ impl Items {
                 self.call(item, custom_arguments(&input))
             }
             "function_call_output" | "custom_tool_call_output" => self.result(item),
+            // One that a model here has drawn; those of OpenAI's own tool have the same form.
+            "image_generation_call" => {
+                let drawn = item.text("result")?.filter(|data| !data.is_empty());
+                let content = drawn.map_or_else(|| Content::Foreign(kind), |data| Content::Image(image_of(data)));
+                self.turn(Role::Assistant, Some(part(content)));
+                Ok(())
+            }
             "item_reference" => Err(RequestError::new(
                 format!("{} refers to an item that another provider has kept: send the item itself", item.at("id")),
                 item.at("id"),
@@ -229,4 +236,11 @@ fn audio(given: &mut Fields) -> Result<Media, RequestError> {
     let mut sound = given.object("input_audio")?.ok_or_else(|| RequestError::missing(&place))?;
     let format = sound.required("format")?;
     Ok(Media::Inline { media_type: format!("audio/{format}"), data: sound.required("data")? })
+}
+
+/// A picture whose kind is known by how its Base64 begins.
+fn image_of(data: String) -> Media {
+    let kinds = [("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif")];
+    let kind = kinds.iter().find(|(start, _)| data.starts_with(start)).map_or("image/png", |(_, kind)| kind);
+    Media::Inline { media_type: kind.to_owned(), data }
 }

@@ -7,6 +7,7 @@ use super::events::{Events, Place, array, member, object, text_member};
 use super::open::{Call, Message, Open, Part, Reasoning};
 use super::seal;
 use crate::cost::Kind;
+use crate::dialects::conversation::Media;
 use crate::dialects::reply::{Event, ReplyError, StopReason};
 use crate::dialects::{AnswerWriter, Setting};
 use crate::usage::Tokens;
@@ -189,6 +190,18 @@ impl Writer {
         self.close("completed", out);
     }
 
+    /// A picture is an item by itself, with nothing but its Base64 (or where it is).
+    fn draw(&mut self, media: &Media, out: &mut Vec<u8>) {
+        self.close("completed", out);
+        let result = match media {
+            Media::Inline { data, .. } | Media::Url(data) | Media::File(data) => data,
+        };
+        let id = text_member("id", &self.item_id("ig"));
+        let kind = br#""type":"image_generation_call""#;
+        self.add_item(&object(&[&id, kind, br#""status":"in_progress""#, br#""result":null"#]), out);
+        self.end_item(object(&[&id, kind, br#""status":"completed""#, &text_member("result", result)]), out);
+    }
+
     fn call(&mut self, id: &str, name: &str, signature: Option<&str>, out: &mut Vec<u8>) {
         self.close("completed", out);
         if let Some(signature) = signature {
@@ -267,7 +280,9 @@ impl Writer {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         let (kind, status, details): (_, _, &[u8]) = match self.reason {
-            Some(StopReason::Length) => ("response.incomplete", "incomplete", br#"{"reason":"max_output_tokens"}"#),
+            Some(StopReason::Length | StopReason::Paused) => {
+                ("response.incomplete", "incomplete", br#"{"reason":"max_output_tokens"}"#)
+            }
             Some(StopReason::Refused) => ("response.incomplete", "incomplete", br#"{"reason":"content_filter"}"#),
             _ => ("response.completed", "completed", b"null"),
         };
@@ -287,6 +302,10 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn body(&mut self, events: &[Event]) -> Vec<u8> {
         let mut streamed = Vec::new();
         for event in events {
@@ -323,6 +342,7 @@ impl Writer {
                 }
             }
             Event::RedactedThinking { choice: 0, data } => self.seal(seal::redacted(data), out),
+            Event::Image { choice: 0, media } => self.draw(media, out),
             Event::Call { choice: 0, id, name, signature, .. } => self.call(id, name, signature.as_deref(), out),
             Event::Arguments { choice: 0, json, .. } => self.arguments(json, out),
             Event::Stop { choice: 0, reason, .. } => self.reason = Some(*reason),

@@ -113,7 +113,8 @@ fn two_parallel_tools_are_two_blocks_even_if_their_pieces_are_mixed() {
         delta(0, &json!({"type": "input_json_delta", "partial_json": "{\"x\":1}"})),
         stop(0),
         start(1, &json!({"type": "tool_use", "id": "b", "name": "f", "input": {}})),
-        delta(1, &json!({"type": "input_json_delta", "partial_json": "{\"y\":2}"})),
+        delta(1, &json!({"type": "input_json_delta", "partial_json": "{\"y\":"})),
+        delta(1, &json!({"type": "input_json_delta", "partial_json": "2}"})),
         stop(1),
     ];
     assert_eq!(blocks(&stream(&chunks)), expected);

@@ -55,7 +55,7 @@ fn check(upstream: &str, client: &str, picked: &[&str]) {
     let flags = response.eof();
     let mut out = response.ready().to_vec();
     if flags & FAULT != 0 {
-        out.extend_from_slice(&response.fault_event("no", "no"));
+        out.extend_from_slice(&response.fault_event("no", "no", None));
     }
     let text = String::from_utf8_lossy(&out);
     assert!(

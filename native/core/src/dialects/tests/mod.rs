@@ -2,15 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::{Setting, Warnings, answer_reader, answer_writer, request_reader, request_writer};
+use super::{Setting, Warnings, answer_reader, answer_writer, ready, request_reader, request_writer};
 use crate::http1;
 use crate::response::{END, FAULT, Limits, Response, Translation};
 use crate::tap::Dialect;
 
+mod calls;
 mod chat_to_messages;
 mod disorder;
+mod images;
 mod messages_to_chat;
 mod requests;
+mod sse_cases;
 
 const LIMITS: Limits =
     Limits { http: http1::Limits { max_head: 65_536, max_headers: 100 }, max_body: 1 << 20, max_event: 1 << 20 };
@@ -107,8 +110,9 @@ pub(super) fn refused(from: &str, to: &str, body: &Value) -> String {
 }
 
 fn try_asked(from: &str, to: &str, body: &Value) -> Result<(Vec<u8>, Warnings), crate::request::RequestError> {
-    let conversation = request_reader(from).unwrap()(body.to_string().as_bytes())?;
+    let mut conversation = request_reader(from).unwrap()(body.to_string().as_bytes())?;
     let mut warnings = Warnings::default();
+    ready(&mut conversation, to, &mut warnings)?;
     let body = request_writer(to).unwrap()(&conversation, &mut warnings)?;
     Ok((body, warnings))
 }

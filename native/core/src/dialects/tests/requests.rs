@@ -178,7 +178,10 @@ fn what_cannot_be_said_is_named_or_refused() {
     assert_eq!(body["temperature"], 1);
     assert_eq!(body["stop_sequences"], json!(["END"]));
     assert_eq!(body["metadata"], json!({"user_id": "u-1"}));
-    assert!(refused("chat", "messages", &json!({"model": "m", "n": 2, "messages": []})).starts_with("n is"));
+    assert!(
+        refused("chat", "messages", &json!({"model": "m", "n": 2, "messages": [{"role": "user", "content": "hi"}]}))
+            .starts_with("n is")
+    );
     let audio = json!([{"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}]);
     let message = refused("chat", "messages", &json!({"model": "m", "messages": [{"role": "user", "content": audio}]}));
     assert!(message.contains("sound"), "{message}");
@@ -364,4 +367,86 @@ fn a_model_that_takes_one_of_temperature_and_top_p_is_told_one() {
         let (body, lost) = to_messages(&json!({"model": model, "top_p": 0.9}));
         assert_eq!((&body["top_p"], lost.is_empty()), (&json!(0.9), true), "{model}");
     }
+}
+
+#[test]
+fn tool_history_without_tools_declares_those_that_were_called() {
+    let call =
+        |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
+    let body = json!({"model": "claude-sonnet-4-5", "messages": [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [call("a", "f"), call("b", "g"), call("c", "f")]},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+        {"role": "tool", "tool_call_id": "b", "content": "2"},
+        {"role": "tool", "tool_call_id": "c", "content": "3"},
+    ]});
+    let (told, warnings) = asked("chat", "messages", &body);
+    let names: Vec<_> = told["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["f", "g"]);
+    assert_eq!(told["tools"][0]["input_schema"]["type"], "object");
+    assert_eq!(told["tool_choice"], json!({"type": "none"}), "the caller offers none");
+    assert_eq!(warnings, ["tools"]);
+    let (told, _) = asked("chat", "converse", &body);
+    assert_eq!(told["toolConfig"]["tools"].as_array().unwrap().len(), 2);
+    let (told, warnings) = asked(
+        "messages",
+        "chat",
+        &json!({"model": "m", "max_tokens": 9, "messages": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]},
+        ]}),
+    );
+    assert_eq!((told.get("tools"), warnings.len()), (None, 0), "chat servers take it as it is");
+}
+
+#[test]
+fn empty_messages_are_refused_by_name_and_instructions_alone_are_asked() {
+    for to in ["chat", "openai", "messages", "gemini", "converse", "ollama"] {
+        for from in ["chat", "messages"] {
+            let message = refused(from, to, &json!({"model": "m", "max_tokens": 9, "messages": []}));
+            assert_eq!(message, "messages must hold at least one message that is not empty", "{from} {to}");
+        }
+        assert!(refused("responses", to, &json!({"model": "m", "input": []})).contains("messages must hold"), "{to}");
+    }
+    let alone = json!({"model": "m", "messages": [{"role": "system", "content": "say hi"}]});
+    let (told, warnings) = asked("chat", "messages", &alone);
+    assert_eq!(told["messages"][0]["role"], "user");
+    assert_eq!((told.get("system"), &warnings[..]), (None, &["messages.role".to_owned()][..]));
+    let (told, _) = asked("chat", "gemini", &alone);
+    assert_eq!(told["contents"][0]["parts"][0]["text"], "say hi");
+    let (told, warnings) =
+        asked("messages", "chat", &json!({"model": "m", "max_tokens": 9, "system": "say hi", "messages": []}));
+    assert_eq!((&told["messages"][0]["role"], warnings.len()), (&json!("system"), 0));
+}
+
+#[test]
+fn parallel_tool_calls_are_forbidden_both_ways() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    let hello = json!([{"role": "user", "content": "hi"}]);
+    let (told, _) = asked(
+        "chat",
+        "messages",
+        &json!({"model": "m", "messages": hello, "tools": tools, "parallel_tool_calls": false}),
+    );
+    assert_eq!(told["tool_choice"], json!({"type": "auto", "disable_parallel_tool_use": true}));
+    let tools = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+    let choice = json!({"type": "any", "disable_parallel_tool_use": true});
+    let (told, _) = asked(
+        "messages",
+        "chat",
+        &json!({"model": "m", "max_tokens": 9, "messages": hello, "tools": tools, "tool_choice": choice}),
+    );
+    assert_eq!((&told["tool_choice"], &told["parallel_tool_calls"]), (&json!("required"), &json!(false)));
+}
+
+#[test]
+fn the_lower_of_both_limits_counts_and_openai_is_told_the_newer_name() {
+    let hello = json!([{"role": "user", "content": "hi"}]);
+    let body = json!({"model": "m", "messages": hello, "max_tokens": 7, "max_completion_tokens": 9});
+    assert_eq!(asked("chat", "messages", &body).0["max_tokens"], 7);
+    let body = json!({"model": "m", "messages": hello, "max_tokens": 7});
+    let (told, _) = asked("messages", "openai", &body);
+    assert_eq!((&told["max_completion_tokens"], told.get("max_tokens")), (&json!(7), None));
+    assert_eq!(asked("messages", "chat", &body).0["max_tokens"], 7);
 }

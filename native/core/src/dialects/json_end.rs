@@ -2,7 +2,7 @@
 
 /// Follows the brackets and strings of one object.
 #[derive(Debug, Default)]
-pub(super) struct JsonEnd {
+pub(crate) struct JsonEnd {
     depth: u32,
     in_string: bool,
     escaped: bool,
@@ -11,7 +11,7 @@ pub(super) struct JsonEnd {
 
 impl JsonEnd {
     /// The next piece.
-    pub(super) fn push(&mut self, piece: &str) {
+    pub(crate) fn push(&mut self, piece: &str) {
         for byte in piece.bytes() {
             if self.in_string {
                 match byte {
@@ -35,7 +35,7 @@ impl JsonEnd {
     }
 
     /// The object was begun and all of it is there.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.begun && self.depth == 0
     }
 }
