@@ -33,6 +33,7 @@ from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
 from tollhouse.middlewares.exchange import exchange_of
+from tollhouse.middlewares.guard import Guard
 from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.providers.factory import UpstreamFactory
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from tollhouse.gateway.neighbours.services import Neighbours
+    from tollhouse.middlewares.guard import Count
     from tollhouse.gateway.server.server import Direct
 
 _REASONS = {
@@ -54,11 +57,13 @@ def create_app(
     config: Settings | Mapping[str, object] | str | None = None,
     *,
     write_log: Callable[[bytes], None] | None = None,
+    apply_policy: Callable[[bytes], None] | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app.
 
     config: Settings, the content of a configuration file as a mapping, the path of one, or None for the environment
-    alone. write_log takes the lines of the access log; None writes none.
+    alone. write_log takes the lines of the access log; None writes none. apply_policy takes each new document of the
+    policy service, and raises ValueError for one that must not take effect.
     Raises tollhouse.config.loader.ConfigError for an invalid configuration. Needs the lifespan protocol of its server.
     """
     settings = config if isinstance(config, Settings) else _load(config)
@@ -98,6 +103,12 @@ def create_app(
         encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
+    address = settings.metrics_address
+    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
+    count = _finding_counter(registry)
+    guard = chain.guard(settings, count=count)
+    neighbours = _neighbours(settings, registry, metrics, quota=quota, guard=guard, count=count, apply=apply_policy)
+    parts = [part for part in (health, port, neighbours) if part is not None]
     endpoints = routes.Endpoints(
         router=router,
         keys=keys,
@@ -105,19 +116,7 @@ def create_app(
         lifecycle=lifecycle,
         registry=lambda: _scraped(registry, metrics),
         health=health,
-    )
-    address = settings.metrics_address
-    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
-    parts = [part for part in (health, port) if part is not None]
-    found = Counter(
-        "gateway_scan_findings",
-        "What the scan found, by type, direction (request, response) and action.",
-        ("type", "direction", "action"),
-        registry=registry,
-    )
-    guard = chain.guard(
-        settings,
-        count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
+        neighbours=neighbours,
     )
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
@@ -159,6 +158,7 @@ def create_app(
             route=deployed.route_stage(settings, planner),
             quota=quota.stage,
             guard=guard,
+            neighbours=neighbours,
         ),
         hot=routes.HOT,
         handler=handler,
@@ -179,6 +179,7 @@ def create_app(
     app.state.started = asyncio.Event()
     app.state.settings = settings
     app.state.owners = owners
+    app.state.neighbours = neighbours
     return app
 
 
@@ -206,6 +207,38 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     if config is None or isinstance(config, str):
         return load(config, os.environ)
     return load_mapping(config, os.environ)
+
+
+def _finding_counter(registry: CollectorRegistry) -> Count:
+    found = Counter(
+        "gateway_scan_findings",
+        "What the scan found, by type, direction (request, response) and action.",
+        ("type", "direction", "action"),
+        registry=registry,
+    )
+    return lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number)
+
+
+def _neighbours(
+    settings: Settings,
+    registry: CollectorRegistry,
+    metrics: MetricsStage,
+    *,
+    quota: Quota,
+    guard: Guard | None,
+    count: Count,
+    apply: Callable[[bytes], None] | None,
+) -> Neighbours | None:
+    """None where nothing is configured: then nothing of this exists."""
+    if not settings.neighbours.services and settings.jwt is None:
+        return None
+    from tollhouse.gateway.neighbours.services import Neighbours  # noqa: PLC0415 - memory, where it is not used
+
+    # Where nothing else is to be scanned, tenants are scanned for as their service says.
+    base = guard or Guard(request=None, response=None, count=count, headers=[])
+    made = Neighbours(settings, registry=registry, quota=quota, guard=base, apply_policy=apply)
+    metrics.before_flush.append(made.metrics.flush)
+    return made
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

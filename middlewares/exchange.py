@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tollhouse._native import RequestView
     from tollhouse.middlewares.auth import Principal
-    from tollhouse.middlewares.guard import AnswerGuard
+    from tollhouse.middlewares.guard import AnswerGuard, Guard
     from tollhouse.middlewares.quota import Charge, Outcome
     from tollhouse.middlewares.quote import Quote
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
@@ -62,6 +62,7 @@ class Exchange:
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by
     cost: int | None = None  # nano-USD
+    guard: Guard | None = None  # what scans, where it is another than the usual one
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     error_code = ""
     gone = False  # the client has disconnected

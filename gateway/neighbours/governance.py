@@ -1,0 +1,149 @@
+"""What a tenant's data is, and what is to be done about findings in it, as the data governance service says.
+
+Its answer makes the gateway's own policy of the scan stricter, never looser. Scanners are compiled once per distinct
+answer, however many tenants share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
+
+from tollhouse.gateway.neighbours.away import Away
+from tollhouse.gateway.neighbours.cache import Cache
+from tollhouse.gateway.neighbours.tenancy import tenant_of
+from tollhouse.middlewares.errors import Forbidden, Unavailable
+from tollhouse.middlewares.guard import UNAVAILABLE, Guard
+from tollhouse.middlewares.stage import Stage
+from tollhouse.middlewares.stricter import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tollhouse.config.neighbour_settings import ServiceSettings
+    from tollhouse.gateway.neighbours.client import Client, Reply
+    from tollhouse.middlewares.exchange import Exchange
+
+GUARD_HEADER = b"x-gateway-guards"
+_ACTIONS = frozenset({"allow", "flag", "redact", "pseudonymise", "block"})
+_MOST_PLANS = 256  # distinct answers whose scanners are kept
+_MOST_TYPES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One answer. plan: its part that scanners are made of, in one spelling."""
+
+    classification: str
+    plan: bytes
+
+
+class GovernanceStage(Stage):
+    """Gives each request the guard of its tenant.
+
+    guard: what is scanned anyway; policy: of a Guard that scans for tenants alone. went_on: told of each request
+    that went on without an answer.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: ServiceSettings,
+        *,
+        guard: Guard,
+        default_tenant: str,
+        went_on: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._is_closed = settings.is_closed
+        self._guard = guard
+        self._default_tenant = default_tenant
+        self._went_on = went_on
+        self.cache: Cache[str, Rules | None] = Cache(
+            ttl_s=settings.ttl_s, stale_s=settings.stale_s, negative_ttl_s=settings.negative_ttl_s
+        )
+        self._plans: dict[tuple[Guard, bytes], Guard] = {}
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        tenant = tenant_of(exchange, self._default_tenant)
+        if tenant is None:
+            return None
+        found = self.cache.fresh(tenant)
+        if found is None:
+            return self._asked(exchange, tenant)
+        guard = self._plan(exchange, found[0])
+        if guard is None:
+            return self._compiled(exchange, found[0])
+        self._apply(exchange, guard)
+        return None
+
+    async def _asked(self, exchange: Exchange, tenant: str) -> None:
+        try:
+            rules = await self.cache.get(tenant, lambda: self._fetch(tenant))
+        except Away:
+            if self._is_closed:
+                msg = "what may be done with this tenant's data cannot be found out at the moment"
+                headers = [(b"retry-after", b"1")]
+                raise Unavailable(msg, code=UNAVAILABLE, retry=True, headers=headers) from None
+            self._went_on(self._client.name)
+            exchange.response_headers.append((GUARD_HEADER, b"data-governance;skipped=unavailable"))
+            return
+        await self._compiled(exchange, rules)
+
+    async def _compiled(self, exchange: Exchange, rules: Rules | None) -> None:
+        guard = self._plan(exchange, rules)
+        if guard is None:
+            assert rules is not None
+            base = exchange.guard or self._guard
+            plan = orjson.loads(rules.plan)
+            # Compiling takes milliseconds: not in the loop's thread.
+            loop = asyncio.get_running_loop()
+            guard = await loop.run_in_executor(None, base.stricter, plan.get("request"), plan.get("response"))
+            if len(self._plans) >= _MOST_PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[base, rules.plan] = guard
+        self._apply(exchange, guard)
+
+    def _plan(self, exchange: Exchange, rules: Rules | None) -> Guard | None:
+        """The compiled one, if there is one. Raises Forbidden for a tenant that the service does not know."""
+        if rules is None:
+            msg = "the data governance service does not know the tenant of this key"
+            raise Forbidden(msg, code="tenant_unknown", retry=False)
+        return self._plans.get((exchange.guard or self._guard, rules.plan))
+
+    def _apply(self, exchange: Exchange, guard: Guard) -> None:
+        exchange.guard = guard
+        exchange.response_headers.append((GUARD_HEADER, b"data-governance;ran"))
+
+    async def _fetch(self, tenant: str) -> Rules | None:
+        path = f"/v1/tenants/{quote(tenant, safe='')}/classification"
+        return await self._client.ask("GET", path, lambda reply: _rules(reply, tenant), expected=(200, 404))
+
+
+def _rules(reply: Reply, tenant: str) -> Rules | None:
+    """Of an answer about this tenant. Raises ValueError for any other, or one that the scanner could not use."""
+    if reply.status == 404:
+        return None
+    answer = reply.json
+    if not isinstance(answer, dict) or answer["tenant"] != tenant or not isinstance(answer["classification"], str):
+        raise ValueError
+    plan = {side: _side(answer[side]) for side in ("request", "response") if answer.get(side) is not None}
+    if not plan:
+        raise ValueError
+    return Rules(answer["classification"], orjson.dumps(plan, option=orjson.OPT_SORT_KEYS))
+
+
+def _side(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict) or given.keys() - {*FAMILIES, "types"}:
+        raise ValueError
+    types = given.get("types", {})
+    if not isinstance(types, dict) or len(types) > _MOST_TYPES:
+        raise ValueError
+    for action in (*(given[name] for name in FAMILIES if name in given), *types.values()):
+        if not isinstance(action, str) or action not in _ACTIONS:
+            raise ValueError
+    return given

@@ -1,0 +1,19 @@
+"""Whose request it is, for services that decide by tenant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tollhouse.middlewares.exchange import Exchange
+
+_LISTS = ("/v1/models",)  # reach nobody
+
+
+def tenant_of(exchange: Exchange, default: str) -> str | None:
+    """None: this request reaches no model, so that no service is asked about it."""
+    principal = exchange.principal
+    path = exchange.scope["path"]
+    if principal is None or not path.startswith("/v1/") or path.startswith(_LISTS):
+        return None
+    return principal.tenant or principal.team or default
