@@ -32,15 +32,26 @@ KINDS = {
 }
 HOLD_S = 60.0
 KEEP_S = 3600.0
-_LOOK_S = 1.0
-_AGAIN_S = 2.0
+_AGAIN_S = 1.0
 logger = logging.getLogger("tollhouse.neighbours")
+
+
+class Rising:
+    """Whether a sum has grown since the last look."""
+
+    def __init__(self, total: Callable[[], int]) -> None:
+        self._total = total
+        self._seen = total()
+
+    def __call__(self) -> bool:
+        before, self._seen = self._seen, self._total()
+        return self._seen > before
 
 
 class Alerts:
     """client: None tells nobody but the log and the metrics. source: which gateway this is.
 
-    conditions: by kind, whether it is so; looked at once a second.
+    conditions: by kind, whether it is so; looked at every look_s.
     """
 
     def __init__(
@@ -50,14 +61,16 @@ class Alerts:
         source: str,
         metrics: NeighbourMetrics,
         conditions: dict[str, Callable[[], bool]] | None = None,
+        look_s: float = 1.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        self._look_s = look_s
         self._client = client
         self._source = source
         self._metrics = metrics
         self._conditions = conditions or {}
         self._clock = clock
-        self._told_at: dict[str, float] = {}
+        self.told_at: dict[str, float] = {}
         self._held_back: dict[str, int] = {}
         self._waiting: dict[str, tuple[float, dict[str, object]]] = {}
         self._wake = asyncio.Event()
@@ -66,11 +79,11 @@ class Alerts:
     def tell(self, kind: str, subject: str = "gateway") -> None:
         """Something has happened; subject: the part of the gateway, or the service, that it happened to."""
         now = self._clock()
-        if now - self._told_at.get(kind, -HOLD_S) < HOLD_S:
+        if now - self.told_at.get(kind, -HOLD_S) < HOLD_S:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             self._metrics.alerted(kind, "held_back")
             return
-        self._told_at[kind] = now
+        self.told_at[kind] = now
         severity, text = KINDS[kind]
         logger.warning("alert %s (%s): %s", kind, subject, text)
         if self._client is None:
@@ -109,7 +122,7 @@ class Alerts:
     async def _look(self) -> None:
         """Tells of a condition when it begins, and reminds of it for as long as it lasts."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(self._look_s)
             for kind, holds in self._conditions.items():
                 if holds():
                     self.tell(kind)

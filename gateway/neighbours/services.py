@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tollhouse.config.neighbour_settings import ServiceSettings
-from tollhouse.gateway.neighbours.alerts import BREAKER_OPENED, FAIL_OPEN, OVERSPEND, STORE_AWAY, Alerts
+from tollhouse.gateway.neighbours.alerts import BREAKER_OPENED, FAIL_OPEN, OVERSPEND, STORE_AWAY, Alerts, Rising
 from tollhouse.gateway.neighbours.budget import BudgetCheckStage
 from tollhouse.gateway.neighbours.client import Client
 from tollhouse.gateway.neighbours.eris import Eris
@@ -56,7 +56,7 @@ class Neighbours:
             alerting,
             source=f"{socket.gethostname()[:64]}-{os.getpid()}",
             metrics=metrics,
-            conditions={STORE_AWAY: lambda: not quota.healthy, OVERSPEND: _Rising(lambda: quota.tally.excess)},
+            conditions={STORE_AWAY: lambda: not quota.healthy, OVERSPEND: Rising(lambda: quota.tally.excess)},
         )
         self.iam: Iam | None = None
         if (iam := wanted.find("iam")) is not None:
@@ -167,15 +167,3 @@ class Neighbours:
     def _went_on(self, service: str) -> None:
         self.metrics.went_on(service)
         self.alerts.tell(FAIL_OPEN, f"{service}_service")
-
-
-class _Rising:
-    """Whether a sum has grown since the last look."""
-
-    def __init__(self, total: Callable[[], int]) -> None:
-        self._total = total
-        self._seen = total()
-
-    def __call__(self) -> bool:
-        before, self._seen = self._seen, self._total()
-        return self._seen > before

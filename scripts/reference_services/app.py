@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from scripts.reference_services.faults import MODES, Faulty
+from scripts.reference_services.faults import MODES, Control, Faulty
 from scripts.reference_services.world import SERVICES, World
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def app(world: World) -> Starlette:
             *(
                 Mount(
                     f"/{name}",
-                    Faulty(Starlette(routes=[*routes, Route("/health", _health)]), partial(world.controls.get, name)),  # type: ignore[arg-type]
+                    Faulty(Starlette(routes=[*routes, Route("/health", _health)]), partial(_control, world, name)),
                 )
                 for name, routes in tables.items()
             ),
@@ -68,7 +68,7 @@ class Services:
 
     async def discovery(self, request: Request) -> Response:
         issuer = _issuer(request)
-        return JSONResponse({"issuer": issuer, "jwks_uri": f"{issuer}/jwks"})
+        return JSONResponse({"issuer": issuer, "jwks_uri": self._world.jwks_uri or f"{issuer}/jwks"})
 
     async def jwks(self, request: Request) -> Response:
         return JSONResponse({"keys": self._world.issuer.published})
@@ -169,6 +169,10 @@ def _replace(known: dict[str, Any], changes: dict[str, Any]) -> None:
             known.pop(key, None)
         else:
             known[key] = value
+
+
+def _control(world: World, name: str) -> Control:
+    return world.controls[name]
 
 
 def _issuer(request: Request) -> str:

@@ -20,8 +20,19 @@ class World:
     def __init__(self, folder: Path | None = None, *, token: str | None = None) -> None:
         self.folder = folder
         self.token = token  # that callers have to bring; None: none
+        self.forget()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._receipts.exists():
+                for line in self._receipts.read_text().splitlines():
+                    record = json.loads(line)
+                    self.batches[record["key"]] = record["digest"], record["receipts"]
+
+    def forget(self) -> None:
+        """Back to what is known at the start."""
         self.controls = {name: Control() for name in SERVICES}
         self.issuer = Issuer()
+        self.jwks_uri: str | None = None  # where discovery says the keys are; None: here
         self.tokens: dict[str, dict[str, Any]] = {"demo-token": {"sub": "demo", "tenant": "acme", "team": "research"}}
         self.classifications: dict[str, dict[str, Any]] = {
             "acme": {"classification": "confidential", "request": {"pii": "redact", "secrets": "block"}},
@@ -34,12 +45,6 @@ class World:
         self.policy = b'{"version": 1, "rules": []}'
         self.alerts: list[dict[str, Any]] = []
         self.batches: dict[str, tuple[str, list[Any]]] = {}  # by key: digest, receipts
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._receipts.exists():
-                for line in self._receipts.read_text().splitlines():
-                    record = json.loads(line)
-                    self.batches[record["key"]] = record["digest"], record["receipts"]
 
     @property
     def _receipts(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,6 +17,7 @@ from referencing.jsonschema import DRAFT202012
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "contracts"
 
 
+@cache
 def documents() -> dict[str, Any]:
     """All contracts, by service."""
     return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.app import running_app
 from tests.support.net import until
 from tollhouse.config.neighbour_settings import ServiceSettings
-from tollhouse.gateway.neighbours.alerts import HOLD_S, Alerts
+from tollhouse.gateway.neighbours.alerts import HOLD_S, Alerts, Rising
 from tollhouse.gateway.neighbours.client import Client
 from tollhouse.gateway.neighbours.metrics import NeighbourMetrics
 from tollhouse.providers.deadlines import Deadlines
@@ -46,18 +46,46 @@ async def test_at_most_one_per_minute_and_kind_with_what_was_held_back(services:
     client.close()
 
 
-async def test_a_breaker_that_opens_and_a_sum_that_grows_are_told(tmp_path, services: Street):
+async def test_a_condition_is_told_when_it_begins():
+    is_away = False
+    told: list[str] = []
+
+    def look() -> bool:
+        told.append("looked")
+        return is_away
+
+    metrics = NeighbourMetrics(registry=CollectorRegistry())
+    alerts = Alerts(None, source="here", metrics=metrics, conditions={"store_away": look}, look_s=0.01)
+    await alerts.open()
+    is_away = True
+
+    async def is_told() -> bool:
+        return "store_away" in alerts.told_at
+
+    await until(is_told, what="the condition")
+    await alerts.close()
+
+
+def test_a_sum_has_grown_once_per_look():
+    total = 5
+    has_grown = Rising(lambda: total)
+    assert not has_grown()
+    total = 6
+    assert has_grown()
+    assert not has_grown()
+
+
+async def test_a_breaker_that_opens_is_told(tmp_path, services: Street):
     sections = services.sections("alerting", "iam", timeout_s=5)
     sections["neighbours"]["iam"] |= {"failures": 1}
     async with running_app(tmp_path, **sections) as app:
         services.break_("iam", "error")
         for _ in range(2):
             assert (await app.chat("tollhouse/echo", key="demo-token")).status == 503
-        neighbours = app.asgi.state.neighbours
-        neighbours._quota_tally.excess += 5
-        kinds = {"breaker_opened", "overspend"}
 
         async def told() -> bool:
-            return {alert["kind"] for alert in services.world.alerts} == kinds
+            return [(alert["kind"], alert["subject"]) for alert in services.world.alerts] == [
+                ("breaker_opened", "iam_service")
+            ]
 
-        await until(told, what="both alerts")
+        await until(told, what="the alert")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.gateway.passthrough.provider import form
+from tests.gateway.passthrough.provider import FORM, form
 from tests.support.app import App, running_app
 from tests.support.gateway import KEYS
 from tollhouse.gateway.neighbours.governance import GovernanceStage
@@ -119,6 +119,6 @@ async def test_an_answer_that_cannot_be_used_lets_nothing_pass(tmp_path, service
 async def test_what_is_passed_through_is_scanned_by_the_tenants_rules_too(tmp_path, services: Street):
     services.world.classifications["acme"] = {"classification": "restricted", "request": {"pii": "block"}}
     async with running_app(tmp_path, **sections(services)) as app:
-        sent, kind = form(("purpose", MAIL.encode()), ("file", b"{}", "a.jsonl"))
-        answer = await app.post(sent, path="/v1/files", key="demo-token", headers=[(b"content-type", kind)])
+        sent = form(("purpose", MAIL.encode()), ("file", b"{}", "a.jsonl"))
+        answer = await app.post(sent, path="/v1/files", key="demo-token", headers=FORM.items())
         assert (answer.status, orjson.loads(answer.body)["error"]["code"]) == (400, "content_policy_violation")

@@ -227,8 +227,17 @@ async def test_opaque_tokens_are_for_iam_and_jwts_for_their_issuer(tmp_path, ser
 
 
 async def test_keys_at_another_origin_than_the_issuers_are_not_gone_to(tmp_path, services: Street):
+    elsewhere = f"{services.url.replace('127.0.0.1', 'localhost')}/iam/jwks"
+    services.world.jwks_uri = elsewhere
+    async with running_app(tmp_path, **section(services)) as app:
+        assert (await said(app, mint(services)))[0] == 503
+    async with running_app(tmp_path, **section(services, jwks_url=elsewhere)) as app:
+        await until(ready(app), what="the keys")
+        assert (await said(app, mint(services)))[0] == 200
+
+
+async def test_an_issuer_that_calls_itself_something_else_is_not_believed(tmp_path, services: Street):
     given = section(services)
-    given["auth"]["jwt"]["issuer"] = issuer_of(services).replace("127.0.0.1", "localhost")
+    given["auth"]["jwt"]["issuer"] += "/"
     async with running_app(tmp_path, **given) as app:
-        # It says that it is 127.0.0.1, so it is not who was asked for.
         assert (await said(app, mint(services)))[0] == 503
