@@ -91,6 +91,11 @@ class Guard:
         )
 
     @property
+    def types(self) -> frozenset[str]:
+        """Of findings that a policy of it may name."""
+        return frozenset(kind for _, kind, _ in Scanner(None, self._given[2]).rules)
+
+    @property
     def reads_requests(self) -> bool:
         return self._request is not None
 

@@ -53,7 +53,7 @@ class Neighbours:
         self._watches: list[Watch] = []
         alerting = self._client(wanted.find("alerting"))
         self.alerts = Alerts(
-            alerting,
+            alerting if alerting is not None and alerting.is_set else None,
             source=f"{socket.gethostname()[:64]}-{os.getpid()}",
             metrics=metrics,
             conditions={STORE_AWAY: lambda: not quota.healthy, OVERSPEND: Rising(lambda: quota.tally.excess)},

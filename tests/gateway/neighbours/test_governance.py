@@ -105,6 +105,7 @@ async def test_equal_answers_share_their_scanners(tmp_path, services: Street):
         {"classification": "x", "request": []},
         {"classification": "x", "request": {"rules": {"a": "allow"}}},
         {"classification": "x", "request": {"types": ["EMAIL_ADDRESS"]}},
+        {"classification": "x", "request": {"types": {"NO_SUCH_TYPE": "block"}}},
         {"classification": "x", "request": {"pii": "allow"}, "tenant": "another"},
     ],
 )

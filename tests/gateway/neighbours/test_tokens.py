@@ -73,7 +73,7 @@ async def test_what_does_not_hold_is_refused_with_its_reason(tmp_path, services:
     now = int(time.time())
     async with running_app(tmp_path, **section(services)) as app:
         await until(ready(app), what="the keys")
-        refused = [
+        refused: list[tuple[dict[str, Any], str]] = [
             ({"aud": "somebody-else"}, "somebody else"),
             ({"aud": ["a", "b"]}, "somebody else"),
             ({"aud": None}, "claims that cannot be used|lacks|somebody else|not genuine"),
