@@ -8,12 +8,11 @@ promise to the last cent. Such a promise is what the gateway's own budgets make.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from tollhouse.gateway.neighbours.away import Away
 from tollhouse.gateway.neighbours.cache import Cache
 from tollhouse.gateway.neighbours.governance import GUARD_HEADER
-from tollhouse.gateway.neighbours.tenancy import tenant_of
+from tollhouse.gateway.neighbours.tenancy import path_of, tenant_of
 from tollhouse.middlewares.errors import Refusal, Unavailable
 from tollhouse.middlewares.stage import Stage
 
@@ -105,7 +104,7 @@ class BudgetCheckStage(Stage):
         raise Refusal(msg, status=429, type="insufficient_quota", code="budget_exceeded", retry=False)
 
     async def _fetch(self, tenant: str) -> Standing:
-        path = f"/v1/tenants/{quote(tenant, safe='')}/budget"
+        path = path_of(self._client.name, tenant, "budget")
         return await self._client.ask("GET", path, lambda reply: _standing(reply, tenant), expected=(200, 404))
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import orjson
 
 from tollhouse.gateway.neighbours.away import Away
 from tollhouse.gateway.neighbours.cache import Cache
-from tollhouse.gateway.neighbours.tenancy import tenant_of
+from tollhouse.gateway.neighbours.tenancy import path_of, tenant_of
 from tollhouse.middlewares.errors import Forbidden, Unavailable
 from tollhouse.middlewares.guard import UNAVAILABLE, Guard
 from tollhouse.middlewares.stage import Stage
@@ -120,7 +119,7 @@ class GovernanceStage(Stage):
         exchange.response_headers.append((GUARD_HEADER, b"data-governance;ran"))
 
     async def _fetch(self, tenant: str) -> Rules | None:
-        path = f"/v1/tenants/{quote(tenant, safe='')}/classification"
+        path = path_of(self._client.name, tenant, "classification")
         return await self._client.ask(
             "GET", path, lambda reply: _rules(reply, tenant, self._types), expected=(200, 404)
         )

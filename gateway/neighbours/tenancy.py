@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tollhouse.gateway.neighbours.away import Rejected
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
@@ -17,3 +20,10 @@ def tenant_of(exchange: Exchange, default: str) -> str | None:
     if principal is None or not path.startswith("/v1/") or path.startswith(_LISTS):
         return None
     return principal.tenant or principal.team or default
+
+
+def path_of(service: str, tenant: str, what: str) -> str:
+    """Where a service is asked about a tenant. Raises Rejected for names that would lead elsewhere."""
+    if tenant in {".", ".."}:
+        raise Rejected(service, 400)
+    return f"/v1/tenants/{quote(tenant, safe='')}/{what}"

@@ -91,6 +91,8 @@ class Checked:
         if contract is None or path == "/token":
             await self._app(scope, receive, send)
             return
+        # As it was sent, so that a name with a slash is one segment.
+        path = scope["raw_path"].decode().partition("?")[0].removeprefix(f"/{service}")
         body = b""
         while (message := await receive())["type"] == "http.request":
             body += message["body"]

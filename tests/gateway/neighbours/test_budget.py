@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 
 from tests.support.app import App, running_app
 from tests.support.net import until
@@ -61,3 +62,19 @@ async def test_new_budget_is_seen_after_negative_ttl(tmp_path, services: Street)
             return (await chat(app))[0] == 200
 
         await until(goes, what="the new budget")
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+async def test_a_tenant_whose_name_would_lead_elsewhere_is_not_asked_about(tmp_path, services: Street, name):
+    services.world.tokens["demo-token"]["tenant"] = name
+    async with running_app(tmp_path, **sections(services)) as app:
+        assert (await chat(app))[0] == 503
+        assert services.asked("budget") == 0
+
+
+async def test_any_other_name_is_one_segment_of_the_path(tmp_path, services: Street):
+    name = "a/b?c=%2F Ωß"
+    services.world.tokens["demo-token"]["tenant"] = name
+    services.world.budgets[name] = {"allowed": True}
+    async with running_app(tmp_path, **sections(services)) as app:
+        assert (await chat(app))[0] == 200
