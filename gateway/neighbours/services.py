@@ -124,6 +124,9 @@ class Neighbours:
             await self.tokens.keys.close()
         for watch in self._watches:
             await watch.close()
+        for part in (self.iam, self.governance, self.budget):
+            if part is not None:
+                part.cache.close()
         for client in self._clients:
             client.close()
 

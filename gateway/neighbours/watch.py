@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.neighbours.client import Client
 
 _FIRST_S = 0.5  # between looks until the service has answered
+logger = logging.getLogger("tollhouse.neighbours")
 _JITTER = 0.1  # of the interval: workers and replicas do not ask in step
 
 
@@ -53,8 +55,16 @@ class Watch:
 
     async def _keep(self) -> None:
         while True:
-            self.is_up = await self._client.is_alive()
-            self.has_answered |= self.is_up
+            is_up = await self._client.is_alive()
+            if is_up != self.is_up:
+                logger.log(
+                    logging.INFO if is_up else logging.WARNING,
+                    "the %s service %s",
+                    self._settings.name,
+                    "is there" if is_up else "does not answer its health check",
+                )
+            self.is_up = is_up
+            self.has_answered |= is_up
             interval_s = self._settings.health_interval_s
             pause_s = interval_s if self.is_up else min(_FIRST_S, interval_s)
             await asyncio.sleep(pause_s * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
