@@ -38,11 +38,23 @@ ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "E
 _CLAIMS = {"user": "sub", "team": "team", "tenant": "tenant", "models": "models"}
 
 
-def resolve(section: NeighboursSection | None, environ: Mapping[str, str], source: Document) -> NeighbourSettings:
-    """What is configured, and with USE_REAL_SERVICES=true all of them. Errors are reported to `source`."""
+def resolve(
+    section: NeighboursSection | None, environ: Mapping[str, str], source: Document, *, has_issuer: bool
+) -> NeighbourSettings:
+    """What is configured, and with USE_REAL_SERVICES=true all of them. Errors are reported to `source`.
+
+    has_issuer: an OpenID provider says who callers are, so that IAM may be missing.
+    """
     is_required = _is_true(environ, source)
     made = [
-        _service(name, getattr(section, name, None), environ, source, is_required=is_required) for name in _SERVICES
+        _service(
+            name,
+            getattr(section, name, None),
+            environ,
+            source,
+            is_required=is_required and not (name == "iam" and has_issuer),
+        )
+        for name in _SERVICES
     ]
     return NeighbourSettings(
         services=tuple(service for service in made if service is not None),

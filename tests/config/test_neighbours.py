@@ -39,6 +39,11 @@ def test_real_services_are_all_of_them_wherever_they_are():
     assert [service.name for service in wanted.services if not service.is_closed] == ["eris", "alerting"]
 
 
+def test_an_issuer_of_tokens_stands_in_for_iam():
+    wanted = load_mapping({"auth": {"jwt": JWT}}, {"USE_REAL_SERVICES": "true"}).neighbours
+    assert [service.name for service in wanted.services] == list(ALL[1:])
+
+
 def test_the_environment_wins_over_the_file():
     section = {
         "budget": {"url": "http://file", "fail": "closed", "timeout_s": "50ms", "token": "of-the-file", "ttl_s": 9}
