@@ -79,8 +79,11 @@ async def test_services_that_are_killed_shut_what_fails_closed_and_open_it_again
                 kept[key] = batches[key]
                 return True
 
+            async def goes() -> bool:
+                return (await app.chat(ECHO, key="demo-token")).status == 200
+
             await until(is_ready, what="all services")
-            assert (await app.chat(ECHO, key="demo-token")).status == 200
+            await until(goes, what="an answer")
             for key in list(batches)[:10]:
                 assert await deliver(key)
             process.kill()
@@ -98,10 +101,6 @@ async def test_services_that_are_killed_shut_what_fails_closed_and_open_it_again
 
             await until(are_named, what="the names of the services")
             with running(port, folder):
-
-                async def goes() -> bool:
-                    return (await app.chat(ECHO, key="demo-token")).status == 200
-
                 await until(goes, what="the services again", timeout_s=30)
                 for key in batches:  # those that had arrived as well: nobody can know
 

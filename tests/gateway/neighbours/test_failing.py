@@ -36,6 +36,7 @@ def _answers(app: App) -> Callable[[], Awaitable[object]]:
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_what_fails_closed_refuses_and_recovers(tmp_path, services: Street, name):
     sections = services.sections(*dict.fromkeys(("iam", name)))
+    sections["neighbours"]["iam"]["timeout_s"] = 0.5 if name == "iam" else 10
     async with running_app(tmp_path, **sections) as app:
         await until(_answers(app), what="the service is asked")
         for fault in FAULTS:

@@ -98,8 +98,8 @@ async def test_an_answer_of_the_wrong_shape_opens_nothing(tmp_path, services: St
 
 
 async def test_a_token_that_has_expired_is_refused_although_it_is_remembered(tmp_path, services: Street):
-    services.world.tokens["t-short"] = {"sub": "kim", "exp": int(time.time()) + 2}
     async with running_app(tmp_path, **services.sections("iam", ttl_s=60, timeout_s=5)) as app:
+        services.world.tokens["t-short"] = {"sub": "kim", "exp": int(time.time()) + 2}
         assert (await app.chat(ECHO, key="t-short")).status == 200
 
         async def is_refused() -> bool:

@@ -63,7 +63,7 @@ async def test_real_services_have_to_be_there_by_name(tmp_path, services: Street
 
 
 async def test_a_dependency_that_fails_closed_is_named_until_it_is_back(tmp_path, services: Street):
-    sections = services.sections("budget", "data_governance", "eris", health_interval_s=0.02)
+    sections = services.sections("budget", "data_governance", "eris", health_interval_s=0.02, timeout_s=10)
     sections["neighbours"]["data_governance"]["fail"] = "open"
     async with running_app(tmp_path, **sections) as app:
 
@@ -85,7 +85,7 @@ async def test_a_dependency_that_fails_closed_is_named_until_it_is_back(tmp_path
 
 async def test_a_breaker_is_named_while_it_is_open_and_not_beyond(tmp_path, services: Street):
     """Nobody sends requests to a gateway that is not ready, so it must not wait for one to find out."""
-    sections = services.sections("budget", health_interval_s=0.02, cooldown_s=0.3)
+    sections = services.sections("budget", health_interval_s=0.02, cooldown_s=0.3, timeout_s=10)
     sections["neighbours"]["budget"]["failures"] = 0
     async with running_app(tmp_path, **sections) as app:
 

@@ -197,7 +197,7 @@ async def test_without_keys_nobody_is_refused_for_good_and_nobody_let_in(tmp_pat
 
 
 async def test_keys_that_cannot_be_confirmed_any_more_open_nothing(tmp_path, services: Street):
-    async with running_app(tmp_path, **section(services, stale_s=0.4, refresh_s=0.05)) as app:
+    async with running_app(tmp_path, **section(services, stale_s=1.2, refresh_s=0.05)) as app:
         await until(ready(app), what="the keys")
         token = mint(services)
         assert (await said(app, token))[0] == 200
