@@ -24,6 +24,7 @@ from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.metrics_port import MetricsPort
+from tollhouse.gateway.neighbours import made
 from tollhouse.gateway.passthrough import Owners, PassThrough
 from tollhouse.gateway.passthrough.reading import Uploads
 from tollhouse.gateway.passthrough.routing import Ways
@@ -33,7 +34,6 @@ from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
 from tollhouse.middlewares.exchange import exchange_of
-from tollhouse.middlewares.guard import Guard
 from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.providers.factory import UpstreamFactory
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.middlewares.guard import Count
     from tollhouse.gateway.server.server import Direct
 
@@ -107,7 +106,9 @@ def create_app(
     port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
     count = _finding_counter(registry)
     guard = chain.guard(settings, count=count)
-    neighbours = _neighbours(settings, registry, metrics, quota=quota, guard=guard, count=count, apply=apply_policy)
+    neighbours = made(
+        settings, registry=registry, metrics=metrics, quota=quota, guard=guard, count=count, apply_policy=apply_policy
+    )
     parts = [part for part in (health, port, neighbours) if part is not None]
     endpoints = routes.Endpoints(
         router=router,
@@ -217,28 +218,6 @@ def _finding_counter(registry: CollectorRegistry) -> Count:
         registry=registry,
     )
     return lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number)
-
-
-def _neighbours(
-    settings: Settings,
-    registry: CollectorRegistry,
-    metrics: MetricsStage,
-    *,
-    quota: Quota,
-    guard: Guard | None,
-    count: Count,
-    apply: Callable[[bytes], None] | None,
-) -> Neighbours | None:
-    """None where nothing is configured: then nothing of this exists."""
-    if not settings.neighbours.services and settings.jwt is None:
-        return None
-    from tollhouse.gateway.neighbours.services import Neighbours  # noqa: PLC0415 - memory, where it is not used
-
-    # Where nothing else is to be scanned, tenants are scanned for as their service says.
-    base = guard or Guard(request=None, response=None, count=count, headers=[])
-    made = Neighbours(settings, registry=registry, quota=quota, guard=base, apply_policy=apply)
-    metrics.before_flush.append(made.metrics.flush)
-    return made
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from tollhouse.gateway.neighbours.away import Away
 from tollhouse.gateway.neighbours.cache import Cache
-from tollhouse.gateway.neighbours.governance import GUARD_HEADER
-from tollhouse.gateway.neighbours.tenancy import path_of, tenant_of
+from tollhouse.gateway.neighbours.tenancy import GUARD_HEADER, path_of, tenant_of
 from tollhouse.middlewares.errors import Refusal, Unavailable
 from tollhouse.middlewares.stage import Stage
 

@@ -14,7 +14,7 @@ import orjson
 
 from tollhouse.gateway.neighbours.away import Away
 from tollhouse.gateway.neighbours.cache import Cache
-from tollhouse.gateway.neighbours.tenancy import path_of, tenant_of
+from tollhouse.gateway.neighbours.tenancy import GUARD_HEADER, path_of, tenant_of
 from tollhouse.middlewares.errors import Forbidden, Unavailable
 from tollhouse.middlewares.guard import UNAVAILABLE, Guard
 from tollhouse.middlewares.stage import Stage
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tollhouse.gateway.neighbours.client import Client, Reply
     from tollhouse.middlewares.exchange import Exchange
 
-GUARD_HEADER = b"x-gateway-guards"
 _ACTIONS = frozenset({"allow", "flag", "redact", "pseudonymise", "block"})
 _MOST_PLANS = 256  # distinct answers whose scanners are kept
 

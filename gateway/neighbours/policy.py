@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from tollhouse.gateway.neighbours.away import Away
-from tollhouse.gateway.neighbours.tenancy import tenant_of
+from tollhouse.gateway.neighbours.tenancy import GUARD_HEADER, tenant_of
 from tollhouse.middlewares.errors import Unavailable
 from tollhouse.middlewares.guard import UNAVAILABLE
 from tollhouse.middlewares.stage import Stage
@@ -106,13 +106,25 @@ def _document(reply: Reply) -> tuple[bytes, str] | None:
 
 
 class PolicyGate(Stage):
-    """Refuses what may reach a model while there is no current policy."""
+    """Refuses what may reach a model while there is no current policy; open, it lets that pass and says so.
 
-    def __init__(self, feed: PolicyFeed) -> None:
+    went_on: told of each request that it has let pass like that.
+    """
+
+    def __init__(self, feed: PolicyFeed, *, is_closed: bool, went_on: Callable[[str], None]) -> None:
         self._feed = feed
+        self.is_closed = is_closed
+        self._went_on = went_on
+
+    @property
+    def is_shut(self) -> bool:
+        return self.is_closed and not self._feed.is_current
 
     def enter(self, exchange: Exchange) -> None:
         if self._feed.is_current or tenant_of(exchange, "") is None:
             return
-        msg = "there is no current policy to decide by"
-        raise Unavailable(msg, code=UNAVAILABLE, retry=True, headers=[(b"retry-after", b"1")])
+        if self.is_closed:
+            msg = "there is no current policy to decide by"
+            raise Unavailable(msg, code=UNAVAILABLE, retry=True, headers=[(b"retry-after", b"1")])
+        self._went_on("policy")
+        exchange.response_headers.append((GUARD_HEADER, b"policy-service;skipped=unavailable"))

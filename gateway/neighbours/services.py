@@ -67,7 +67,7 @@ class Neighbours:
         self.gate: PolicyGate | None = None
         if (policy := wanted.find("policy")) is not None:
             self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy)
-            self.gate = PolicyGate(self.policy) if policy.is_closed else None
+            self.gate = PolicyGate(self.policy, is_closed=policy.is_closed, went_on=self._went_on)
         self.governance: GovernanceStage | None = None
         if (governance := wanted.find("data_governance")) is not None:
             self.governance = GovernanceStage(
@@ -100,7 +100,7 @@ class Neighbours:
     def failing(self) -> list[str]:
         """What /health/ready has to name."""
         found = [watch.failing(is_required=self._is_required) for watch in self._watches]
-        if self.gate is not None and self.policy is not None and not self.policy.is_current:
+        if self.gate is not None and self.gate.is_shut:
             found.append("policy_service: no current policy" if "policy_service" not in found else None)
         if self.tokens is not None and not self.tokens.keys.is_current:
             found.append("token_keys")

@@ -10,6 +10,7 @@ from tollhouse.gateway.neighbours.away import Rejected
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
 
+GUARD_HEADER = b"x-gateway-guards"  # what ran, and what did not
 _LISTS = ("/v1/models",)  # reach nobody
 
 

@@ -52,18 +52,19 @@ async def test_what_fails_closed_refuses_and_recovers(tmp_path, services: Street
             await until(_answers(app), what=f"{name} is believed again after {fault}")
 
 
-@pytest.mark.parametrize("name", ["data_governance", "budget"])
+@pytest.mark.parametrize("name", ["policy", "data_governance", "budget"])
 async def test_what_fails_open_goes_on_and_says_so(tmp_path, services: Street, name):
     sections = services.sections(name, fail="open")
     sections["neighbours"] |= services.sections("iam", "alerting", timeout_s=5)["neighbours"]
+    services.break_(name, "error")
     async with running_app(tmp_path, **sections) as app:
-        services.break_(name, "error")
         answer = await app.chat(ECHO, key="demo-token")
         assert answer.status == 200
         said = [value.decode() for header, value in answer.headers if header == b"x-gateway-guards"]
         assert any(part.endswith(";skipped=unavailable") for part in said), said
         assert await app.metric("gateway_neighbour_fail_open_total", service=name) == 1
         await until(lambda: _told(services, "fail_open"), what="an alert")
+        assert f"{name}_service" not in (await app.send("/health/ready")).body.decode()
 
 
 async def _told(services: Street, kind: str) -> bool:
