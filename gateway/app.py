@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from tollhouse.middlewares.guard import Count
     from tollhouse.gateway.server.server import Direct
+    from tollhouse.middlewares.guard import Count
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -102,8 +102,7 @@ def create_app(
         encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
-    address = settings.metrics_address
-    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
+    port = _metrics_port(settings, lambda: _scraped(registry, metrics))
     count = _finding_counter(registry)
     guard = chain.guard(settings, count=count)
     neighbours = made(
@@ -228,6 +227,10 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return merged
+
+
+def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:
+    return MetricsPort(settings.metrics_address, scraped) if settings.metrics_address is not None else None
 
 
 def _cors(settings: Settings) -> list[Middleware]:

@@ -127,7 +127,7 @@ class Client:
             raise self._refused("unset")
         if not breaker.admits(now):
             raise self._refused("breaker")
-        is_probe = breaker.enter(now)
+        probe = breaker.enter(now)
         outcome = "cancelled"
         try:
             reply = await self._exchange(method, self._base + path, body, content_type, headers)
@@ -144,7 +144,7 @@ class Client:
             outcome = "ok"
             return found
         finally:
-            self._note(outcome, is_probe=is_probe, seconds=monotonic() - now)
+            self._note(outcome, probe=probe, seconds=monotonic() - now)
 
     async def is_alive(self, path: str = "/health") -> bool:
         """Whether it answers at all, apart from what it is for. The breaker is neither asked nor told."""
@@ -170,14 +170,14 @@ class Client:
             return Rejected(self.name, status)
         return Away(self.name, "status", status)
 
-    def _note(self, outcome: str, *, is_probe: bool, seconds: float) -> None:
+    def _note(self, outcome: str, *, probe: int, seconds: float) -> None:
         self._metrics.called(self.name, outcome, seconds)
         breaker, now = self.breaker, monotonic()
         if outcome in {"ok", "rejected"}:
             breaker.succeed(now)
         elif outcome in {"cancelled", "busy"}:  # says nothing of the service
-            if is_probe:
-                breaker.leave()
+            if probe:
+                breaker.leave(probe)
         else:
             breaker.fail(now, outcome)
         state = breaker.state(now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -64,7 +65,7 @@ class GovernanceStage(Stage):
         self.cache: Cache[str, Rules | None] = Cache(
             ttl_s=settings.ttl_s, stale_s=settings.stale_s, negative_ttl_s=settings.negative_ttl_s
         )
-        self._plans: dict[tuple[Guard, bytes], Guard] = {}
+        self._guards: dict[tuple[Guard, bytes], Guard] = {}
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         tenant = tenant_of(exchange, self._default_tenant)
@@ -73,10 +74,10 @@ class GovernanceStage(Stage):
         found = self.cache.fresh(tenant)
         if found is None:
             return self._asked(exchange, tenant)
-        guard = self._plan(exchange, found[0])
-        if guard is None:
-            return self._compiled(exchange, found[0])
-        self._apply(exchange, guard)
+        plan = _plan(found[0])
+        if (exchange.guard or self._guard, plan) not in self._guards:
+            return self._compiled(exchange, plan)
+        self._apply(exchange, plan)
         return None
 
     async def _asked(self, exchange: Exchange, tenant: str) -> None:
@@ -90,38 +91,42 @@ class GovernanceStage(Stage):
             self._went_on(self._client.name)
             exchange.response_headers.append((GUARD_HEADER, b"data-governance;skipped=unavailable"))
             return
-        await self._compiled(exchange, rules)
+        await self._compiled(exchange, _plan(rules))
 
-    async def _compiled(self, exchange: Exchange, rules: Rules | None) -> None:
-        guard = self._plan(exchange, rules)
-        if guard is None:
-            assert rules is not None
-            base = exchange.guard or self._guard
-            plan = orjson.loads(rules.plan)
-            # Compiling takes milliseconds: not in the loop's thread.
-            loop = asyncio.get_running_loop()
-            guard = await loop.run_in_executor(None, base.stricter, plan.get("request"), plan.get("response"))
-            if len(self._plans) >= _MOST_PLANS:
-                del self._plans[next(iter(self._plans))]
-            self._plans[base, rules.plan] = guard
-        self._apply(exchange, guard)
+    async def _compiled(self, exchange: Exchange, plan: bytes) -> None:
+        # It takes milliseconds: not in the loop's thread, once it is known for what.
+        await asyncio.get_running_loop().run_in_executor(None, self._over, plan, exchange.guard)
+        self._apply(exchange, plan)
 
-    def _plan(self, exchange: Exchange, rules: Rules | None) -> Guard | None:
-        """The compiled one, if there is one. Raises Forbidden for a tenant that the service does not know."""
-        if rules is None:
-            msg = "the data governance service does not know the tenant of this key"
-            raise Forbidden(msg, code="tenant_unknown", retry=False)
-        return self._plans.get((exchange.guard or self._guard, rules.plan))
-
-    def _apply(self, exchange: Exchange, guard: Guard) -> None:
-        exchange.guard = guard
+    def _apply(self, exchange: Exchange, plan: bytes) -> None:
+        exchange.tighten = partial(self._over, plan)
         exchange.response_headers.append((GUARD_HEADER, b"data-governance;ran"))
+
+    def _over(self, plan: bytes, wanted: Guard | None) -> Guard:
+        """What does the stricter of the plan and of what is wanted otherwise. May be called in any thread."""
+        base = wanted or self._guard
+        guard = self._guards.get((base, plan))
+        if guard is None:
+            sides = orjson.loads(plan)
+            guard = base.stricter(sides.get("request"), sides.get("response"))
+            if len(self._guards) >= _MOST_PLANS:
+                self._guards.pop(next(iter(self._guards)), None)
+            self._guards[base, plan] = guard
+        return guard
 
     async def _fetch(self, tenant: str) -> Rules | None:
         path = path_of(self._client.name, tenant, "classification")
         return await self._client.ask(
             "GET", path, lambda reply: _rules(reply, tenant, self._types), expected=(200, 404)
         )
+
+
+def _plan(rules: Rules | None) -> bytes:
+    """Raises Forbidden for a tenant that the service does not know."""
+    if rules is None:
+        msg = "the data governance service does not know the tenant of this key"
+        raise Forbidden(msg, code="tenant_unknown", retry=False)
+    return rules.plan
 
 
 def _rules(reply: Reply, tenant: str, types: frozenset[str]) -> Rules | None:

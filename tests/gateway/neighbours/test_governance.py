@@ -5,16 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.gateway.passthrough.provider import FORM, form
 from tests.support.app import App, running_app
 from tests.support.gateway import KEYS
+from tollhouse.config.neighbour_settings import ServiceSettings
+from tollhouse.gateway.neighbours.client import Client
 from tollhouse.gateway.neighbours.governance import GovernanceStage
+from tollhouse.gateway.neighbours.metrics import NeighbourMetrics
+from tollhouse.middlewares.errors import BadRequest
+from tollhouse.middlewares.exchange import Exchange
+from tollhouse.middlewares.guard import Guard
+from tollhouse.providers.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from tests.support.services import Street
 
 ECHO = "tollhouse/echo"
+METRICS = NeighbourMetrics(registry=CollectorRegistry())
 MAIL = "write to kim@example.com"
 
 
@@ -92,7 +101,7 @@ async def test_equal_answers_share_their_scanners(tmp_path, services: Street):
     async with running_app(tmp_path, **sections(services)) as app:
         await asyncio.gather(*(echoed(app, key=f"t-{name}") for name in tenants))
         stage: GovernanceStage = app.asgi.state.neighbours.governance
-        assert len(stage._plans) == 1
+        assert len(stage._guards) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,3 +132,27 @@ async def test_what_is_passed_through_is_scanned_by_the_tenants_rules_too(tmp_pa
         sent = form(("purpose", MAIL.encode()), ("file", b"{}", "a.jsonl"))
         answer = await app.post(sent, path="/v1/files", key="demo-token", headers=FORM.items())
         assert (answer.status, orjson.loads(answer.body)["error"]["code"]) == (400, "content_policy_violation")
+
+
+async def test_whoever_else_decides_on_the_guard_cannot_loosen_it():
+    """A policy may say what scans a request, before the tenant is known or after."""
+    plan = orjson.dumps({"request": {"pii": "block"}})
+    usual = Guard(request={"pii": "redact"}, response=None)
+    stage = GovernanceStage(
+        Client(ServiceSettings(name="data_governance", variable="X"), deadlines=Deadlines(), metrics=METRICS),
+        ServiceSettings(name="data_governance", variable="X"),
+        guard=usual,
+        default_tenant="default",
+        went_on=print,
+    )
+    exchange = Exchange({"headers": []}, None, None)  # type: ignore[arg-type]
+    assert exchange.guard is None
+    stage._apply(exchange, plan)
+    lax = Guard(request={"pii": "allow"}, response=None)
+    for wanted in (None, usual, lax, None):
+        exchange.guard = wanted
+        holding = exchange.guard
+        assert holding is not None
+        with pytest.raises(BadRequest):
+            holding.check_json(exchange, orjson.dumps([MAIL]))
+    assert len(stage._guards) == 2
