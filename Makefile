@@ -16,7 +16,7 @@ EXTENSION := $(wildcard native/python/tollhouse/_native*.so)
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find native/core native/binding -name '*.rs' -o -name Cargo.toml)
 NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node/node_modules/.installed)
 
-.PHONY: help serve test test-quick lint fmt bench proofs fuzz wheel lock clean system FORCE
+.PHONY: help serve services test test-quick lint fmt bench proofs fuzz wheel lock clean system FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ help: ## Show this list
 serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the gateway on 127.0.0.1:8080 (PORT=)
 	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
 	exec $(BIN)/tollhouse serve --port $(PORT)
+
+services: $(VENV)/.dev ## Run the reference services that stand around the gateway: docs/neighbours.md (SERVICES=options)
+	@$(BIN)/python -m scripts.reference_services $(SERVICES)
 
 test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) system ## Install what the tests need and run all of them
 	@echo "== Rust tests"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import allowances, deployments, document, environment, pricing, routing, shares
+from tollhouse.config import allowances, deployments, document, environment, neighbours, pricing, routing, shares
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
@@ -71,6 +71,7 @@ def _resolve(
     timeouts = _timeouts(file)
     served = _deployments(file, source, environ, timeouts, values.get("default_provider"), path)
     entries = _key_entries(file, source)
+    jwt = file.auth.jwt if file.auth else None
     values |= {
         "timeouts": timeouts,
         "deployments": served,
@@ -80,6 +81,8 @@ def _resolve(
         "allowances": allowances.resolve(file, entries, source),
         "key_default": allowances.key_default(file, environ, source),
         "scan": _scan(file, source, path),
+        "neighbours": neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None),
+        "jwt": neighbours.jwt(jwt, source),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
     }
     general = file.general_settings

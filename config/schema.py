@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
 from tollhouse.config.parts import Count, Name, Part, Seconds, Text, listed
 from tollhouse.config.routing_schema import (
     FallbackEntry,
@@ -173,6 +174,7 @@ class GeneralSettings(Part):
 class Auth(Part):
     type: Literal["bearer"] | None = None
     tokens: list[str | dict[str, Any]] | None = None
+    jwt: JwtSection | None = None
 
 
 class Prometheus(Part):
@@ -221,6 +223,7 @@ class File(Part):
     upstream: UpstreamSection | None = None
     routing: RoutingSection | None = None
     body: BodySection | None = None
+    neighbours: NeighboursSection | None = None
 
     auth: Auth | None = None
     logging: Logging | None = None

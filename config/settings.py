@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tollhouse.config.identities import AwsAccess, GoogleAccess
+from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings
 from tollhouse.config.secret import Secret
 
 # Prices of a model, as `tollhouse._native.PriceTable` takes them: nano-USD per million tokens by kind, under "above"
@@ -221,5 +222,7 @@ class Settings:
     metrics_address: tuple[str, int] | None = None  # where metrics are served besides
     allowances: tuple[Allowance, ...] = ()
     key_default: Allowance | None = None  # for each key that has no allowance of its own; its id is ""
+    neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
+    jwt: JwtSettings | None = None
     source: str | None = None  # path of the configuration file
     warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name

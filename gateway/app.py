@@ -24,6 +24,7 @@ from tollhouse.gateway.keyring import KeyRing
 from tollhouse.gateway.lane import Lane
 from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.metrics_port import MetricsPort
+from tollhouse.gateway.neighbours import made
 from tollhouse.gateway.passthrough import Owners, PassThrough
 from tollhouse.gateway.passthrough.reading import Uploads
 from tollhouse.gateway.passthrough.routing import Ways
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tollhouse.gateway.server.server import Direct
+    from tollhouse.middlewares.guard import Count
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -54,11 +56,13 @@ def create_app(
     config: Settings | Mapping[str, object] | str | None = None,
     *,
     write_log: Callable[[bytes], None] | None = None,
+    apply_policy: Callable[[bytes], None] | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app.
 
     config: Settings, the content of a configuration file as a mapping, the path of one, or None for the environment
-    alone. write_log takes the lines of the access log; None writes none.
+    alone. write_log takes the lines of the access log; None writes none. apply_policy takes each new document of the
+    policy service, and raises ValueError for one that must not take effect.
     Raises tollhouse.config.loader.ConfigError for an invalid configuration. Needs the lifespan protocol of its server.
     """
     settings = config if isinstance(config, Settings) else _load(config)
@@ -98,6 +102,13 @@ def create_app(
         encoding=lambda model: encodings.reading(model).encoding,
     )
     metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
+    port = _metrics_port(settings, lambda: _scraped(registry, metrics))
+    count = _finding_counter(registry)
+    guard = chain.guard(settings, count=count)
+    neighbours = made(
+        settings, registry=registry, metrics=metrics, quota=quota, guard=guard, count=count, apply_policy=apply_policy
+    )
+    parts = [part for part in (health, port, neighbours) if part is not None]
     endpoints = routes.Endpoints(
         router=router,
         keys=keys,
@@ -105,19 +116,7 @@ def create_app(
         lifecycle=lifecycle,
         registry=lambda: _scraped(registry, metrics),
         health=health,
-    )
-    address = settings.metrics_address
-    port = MetricsPort(address, lambda: _scraped(registry, metrics)) if address is not None else None
-    parts = [part for part in (health, port) if part is not None]
-    found = Counter(
-        "gateway_scan_findings",
-        "What the scan found, by type, direction (request, response) and action.",
-        ("type", "direction", "action"),
-        registry=registry,
-    )
-    guard = chain.guard(
-        settings,
-        count=lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number),
+        neighbours=neighbours,
     )
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
@@ -159,6 +158,7 @@ def create_app(
             route=deployed.route_stage(settings, planner),
             quota=quota.stage,
             guard=guard,
+            neighbours=neighbours,
         ),
         hot=routes.HOT,
         handler=handler,
@@ -179,6 +179,7 @@ def create_app(
     app.state.started = asyncio.Event()
     app.state.settings = settings
     app.state.owners = owners
+    app.state.neighbours = neighbours
     return app
 
 
@@ -208,6 +209,16 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     return load_mapping(config, os.environ)
 
 
+def _finding_counter(registry: CollectorRegistry) -> Count:
+    found = Counter(
+        "gateway_scan_findings",
+        "What the scan found, by type, direction (request, response) and action.",
+        ("type", "direction", "action"),
+        registry=registry,
+    )
+    return lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number)
+
+
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:
     """What a scrape sees: this process, or with several workers all of them."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -216,6 +227,10 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return merged
+
+
+def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:
+    return MetricsPort(settings.metrics_address, scraped) if settings.metrics_address is not None else None
 
 
 def _cors(settings: Settings) -> list[Middleware]:

@@ -7,12 +7,16 @@
 | access log |                                                  | one line                |
 | edge       | Host, ambiguous lengths, encoded bodies          |                         |
 | auth       | who is asking                                    |                         |
+| policy     | is there a current policy document               |                         |
 | body       | read under caps, parse once                      | let go                  |
+| governance | which rules the tenant's data has                |                         |
 | scan       | redact, pseudonymise or refuse                   | the answer, as it flows |
 | route      | which upstreams; may the key use this model      |                         |
+| budget     | has the tenant any left, says its service        | count it down           |
 | quota      | limits and budgets: reserve, all or nothing      | settle                  |
 
-Then the handler. What comes later (the cache) takes its place in the list below.
+Policy, governance and budget are asked of services (`gateway/neighbours`), where those are configured. Then the
+handler. What comes later (the cache) takes its place in the list below.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from tollhouse.config.settings import Settings
+    from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.middlewares.guard import Count
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stage import Stage
@@ -47,16 +52,25 @@ def stages(
     route: Stage,
     quota: Stage,
     guard: Guard | None = None,
+    neighbours: Neighbours | None = None,
 ) -> list[Stage]:
     """The stages of this configuration, outermost first."""
     body = settings.body
     admin_key = settings.admin_key or settings.master_key
+    governance = neighbours.governance if neighbours is not None else None
     chain: list[Stage | None] = [
         RequestIdStage(),
         metrics,
         AccessLogStage(write_log, json=settings.log_format == "json") if write_log is not None else None,
         EdgeStage(),
-        AuthStage(keys, public=public, admin=admin, admin_key=admin_key.reveal() if admin_key else None),
+        AuthStage(
+            keys,
+            public=public,
+            admin=admin,
+            admin_key=admin_key.reveal() if admin_key else None,
+            others=neighbours if neighbours is not None and neighbours.knows_callers else None,
+        ),
+        neighbours.gate if neighbours is not None else None,
         BodyStage(
             max_bytes=body.max_bytes,
             read_timeout_s=body.read_timeout_s,
@@ -64,8 +78,10 @@ def stages(
             max_depth=body.max_depth,
             max_nodes=body.max_nodes,
         ),
-        ScanStage(guard) if guard is not None else None,
+        governance,
+        ScanStage(guard) if guard is not None or governance is not None else None,
         route,
+        neighbours.budget if neighbours is not None else None,
         quota,
     ]
     return [stage for stage in chain if stage is not None]

@@ -69,7 +69,7 @@ def validate(file: str) -> None:
 @click.option(
     "--config", type=click.Path(exists=True, dir_okay=False), help="Take policy and rules of this file's scan section."
 )
-@click.option("--policy", help="What to do: pii=redact,secrets=block,EMAIL_ADDRESS=allow,github-pat=flag.")
+@click.option("--policy", help="What to do: pii=redact,secrets=block,EMAIL_ADDRESS=allow,github-token=flag.")
 @click.option("--rules", multiple=True, type=click.Path(dir_okay=False), help="More rules (TOML or YAML). Repeatable.")
 def scan(file: str, config: str | None, policy: str | None, rules: tuple[str, ...], *, jsonl: bool) -> None:
     """Find personal data, secrets and attacks in FILE (default: standard input).

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.keyring import KeyRing
     from tollhouse.gateway.lane import Handler
     from tollhouse.gateway.lifecycle import Lifecycle
+    from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.passthrough.handler import PassThrough
     from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.types import Receive, Scope, Send
@@ -72,6 +73,7 @@ class Endpoints:
         lifecycle: Lifecycle,
         registry: Callable[[], CollectorRegistry],
         health: HealthWatch | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._router = router
         self._keys = keys
@@ -79,6 +81,7 @@ class Endpoints:
         self._lifecycle = lifecycle
         self._registry = registry
         self._health = health
+        self._neighbours = neighbours
 
     async def models(self, request: Request) -> Response:
         """The models that the caller's key may use."""
@@ -123,6 +126,7 @@ class Endpoints:
             ("key_store", self._keys.healthy),
             ("quota_store", self._quota.healthy),
             *((f"backend of {model}", False) for model in (self._health.without_backend() if self._health else ())),
+            *((name, False) for name in (self._neighbours.failing() if self._neighbours else ())),
         ]
 
 

@@ -26,7 +26,7 @@ class BadInput(Exception):
 
 
 def parse_policy(text: str) -> dict[str, Any]:
-    """A policy from `pii=redact,EMAIL_ADDRESS=allow,github-pat=flag`; types are what is written in capitals."""
+    """A policy from `pii=redact,EMAIL_ADDRESS=allow,github-token=flag`; types are what is written in capitals."""
     policy: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, action = (piece.strip() for piece in part.partition("="))

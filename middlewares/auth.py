@@ -7,13 +7,13 @@ Routes are refused by default: what is not listed as public needs a key.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
-from tollhouse.middlewares.errors import Forbidden, Unauthenticated, Unavailable
+from tollhouse.middlewares.errors import Forbidden, Refusal, Unauthenticated, Unavailable
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Principal:
     name: str = ""
     team: str | None = None
     user: str | None = None
+    tenant: str | None = None  # whose data and money it is, where others decide on that; None: the team
     models: tuple[str, ...] | None = None  # None: all; an entry may end in "*"
     admin: bool = False
     expires_at: float | None = None  # seconds since the epoch
@@ -49,6 +50,16 @@ class Keys(Protocol):
 
     def find(self, digest: bytes) -> Principal | None:
         """The holder of the key with this SHA-256. Raises Unavailable when that cannot be known."""
+
+
+class Identities(Protocol):
+    """Whom else to ask about a token that is no key of ours."""
+
+    def identify(self, token: bytes, digest: bytes) -> Principal | Awaitable[Principal | None] | None:
+        """Its holder; None for a token that nobody knows. digest: SHA-256 of the token.
+
+        Raises Unauthenticated for one that does not hold, and Unavailable when that cannot be known.
+        """
 
 
 class StaticKeys:
@@ -71,6 +82,8 @@ def public_part(key: str) -> str:
 
 
 class AuthStage(Stage):
+    """others: asked about tokens that are not in `keys`; whom they vouch for is never an administrator."""
+
     def __init__(
         self,
         keys: Keys,
@@ -78,53 +91,43 @@ class AuthStage(Stage):
         public: Collection[str] = (),
         admin: Collection[str] = (),
         admin_key: str | None = None,
+        others: Identities | None = None,
     ) -> None:
         self._keys = keys
+        self._others = others
         self._public = frozenset(public)
         self._admin = frozenset(admin)
         self._below_admin = tuple(f"{prefix}/" for prefix in admin)
         self._admin_digest = None if admin_key is None else sha256(admin_key.encode()).digest()
 
-    def enter(self, exchange: Exchange) -> None:
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         # Only the path decides: `request.url` is built from the Host header, which is the caller's (CVE-2026-48710).
         path = exchange.scope["path"]
         if path in self._public:
-            return
+            return None
         try:
             if path in self._admin or path.startswith(self._below_admin):
                 exchange.principal = self._administrator(exchange)
-            else:
-                exchange.principal = self._holder(exchange)
-        except (Unauthenticated, Forbidden, Unavailable):
+                return None
+            token = _token(exchange)
+            digest = sha256(token).digest()
+            found = self._keys.find(digest)
+            if found is None and self._others is not None:
+                answer = self._others.identify(token, digest)
+                if not (answer is None or isinstance(answer, Principal)):
+                    return _awaited(exchange, answer)
+                found = answer
+            exchange.principal = _valid(found)
+        except Refusal:
             raise
         except Exception as error:
-            msg = "authentication is not available"
-            raise Unavailable(msg, code="auth_unavailable") from error
-
-    def _holder(self, exchange: Exchange) -> Principal:
-        headers = exchange.headers
-        given = headers.get(b"authorization", b"")
-        # As nearly everybody says it; else all that there is to say.
-        if given[:7] == b"Bearer " and b"x-api-key" not in headers and not exchange.has_repeated_headers:
-            token = given[7:].strip() or _credential(exchange)
-        else:
-            token = _credential(exchange)
-        if token is None:
-            msg = "no API key was given: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
-            raise Unauthenticated(msg)
-        principal = self._keys.find(sha256(token).digest())
-        if principal is None:
-            msg = "the API key is not known or was revoked"
-            raise Unauthenticated(msg)
-        if principal.expires_at is not None and time() >= principal.expires_at:
-            msg = "the API key has expired"
-            raise Unauthenticated(msg)
-        return principal
+            raise _unavailable() from error
+        return None
 
     def _administrator(self, exchange: Exchange) -> Principal:
         given = exchange.headers.get(b"x-admin-api-key")
         if given is None:
-            principal = self._holder(exchange)
+            principal = _valid(self._keys.find(sha256(_token(exchange)).digest()))
             if not principal.admin:
                 msg = "this needs the admin key: send it as `X-Admin-API-Key: KEY`"
                 raise Forbidden(msg, code="admin_required")
@@ -133,6 +136,44 @@ class AuthStage(Stage):
             msg = "the admin key is not valid"
             raise Unauthenticated(msg, code="invalid_admin_key")
         return Principal(id="admin", name="admin", admin=True)
+
+
+async def _awaited(exchange: Exchange, answer: Awaitable[Principal | None]) -> None:
+    try:
+        exchange.principal = _valid(await answer)
+    except Refusal:
+        raise
+    except Exception as error:
+        raise _unavailable() from error
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("authentication is not available", code="auth_unavailable")
+
+
+def _token(exchange: Exchange) -> bytes:
+    headers = exchange.headers
+    given = headers.get(b"authorization", b"")
+    # As nearly everybody says it; else all that there is to say.
+    if given[:7] == b"Bearer " and b"x-api-key" not in headers and not exchange.has_repeated_headers:
+        token = given[7:].strip() or _credential(exchange)
+    else:
+        token = _credential(exchange)
+    if token is None:
+        msg = "no API key was given: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+        raise Unauthenticated(msg)
+    return token
+
+
+def _valid(principal: Principal | None) -> Principal:
+    """The principal, if there is one and its time is not over. Raises Unauthenticated."""
+    if principal is None:
+        msg = "the API key is not known or was revoked"
+        raise Unauthenticated(msg)
+    if principal.expires_at is not None and time() >= principal.expires_at:
+        msg = "the API key has expired"
+        raise Unauthenticated(msg)
+    return principal
 
 
 def _credential(exchange: Exchange) -> bytes | None:
@@ -172,6 +213,7 @@ class AuthMiddleware(StageMiddleware):
         public: Collection[str] = (),
         admin: Collection[str] = (),
         admin_key: str | None = None,
+        others: Identities | None = None,
     ) -> None:
         source = StaticKeys(keys) if isinstance(keys, Collection) else keys
-        super().__init__(app, AuthStage(source, public=public, admin=admin, admin_key=admin_key))
+        super().__init__(app, AuthStage(source, public=public, admin=admin, admin_key=admin_key, others=others))

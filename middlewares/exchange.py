@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tollhouse._native import RequestView
     from tollhouse.middlewares.auth import Principal
-    from tollhouse.middlewares.guard import AnswerGuard
+    from tollhouse.middlewares.guard import AnswerGuard, Guard
     from tollhouse.middlewares.quota import Charge, Outcome
     from tollhouse.middlewares.quote import Quote
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
@@ -62,6 +62,8 @@ class Exchange:
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by
     cost: int | None = None  # nano-USD
+    tighten: Callable[[Guard | None], Guard] | None = None  # makes what scans stricter, whatever else decides on that
+    _guard: Guard | None = None
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     error_code = ""
     gone = False  # the client has disconnected
@@ -76,6 +78,15 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.has_repeated_headers = len(self.headers) != len(scope["headers"])
         self.response_headers: Headers = []
+
+    @property
+    def guard(self) -> Guard | None:
+        """What scans; None: the usual one. Whoever sets it says what is wanted; what is read is `tighten`ed."""
+        return self._guard if self.tighten is None else self.tighten(self._guard)
+
+    @guard.setter
+    def guard(self, wanted: Guard | None) -> None:
+        self._guard = wanted
 
     async def send(self, message: Message) -> None:
         """ASGI `send` that adds the collected headers to the start of the response and remembers its status."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tollhouse._native import Scanner
 from tollhouse.middlewares.errors import BadRequest, Refusal, Unavailable
+from tollhouse.middlewares.stricter import stricter
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -73,8 +74,26 @@ class Guard:
             self._key = key.encode() if isinstance(key, str) else key
             # Only restores, where answers have no policy of their own.
             self._restorer = self._response or Scanner(_NOTHING)
+        self._given = request, response, rules, pseudonym_key
         self._count = count
         self.headers = [(b"x-gateway-guards", b"scan;ran")] if headers is None else headers
+
+    def stricter(self, request: Policy | None, response: Policy | None) -> Guard:
+        """One that does, of what this one does and what these policies say, the stricter. None adds nothing."""
+        ours_in, ours_out, rules, pseudonym_key = self._given
+        return Guard(
+            request=_both(ours_in, request, rules, DEFAULT),
+            response=_both(ours_out, response, rules, _ANSWER),
+            rules=rules,
+            pseudonym_key=pseudonym_key,
+            count=self._count,
+            headers=self.headers,
+        )
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Of findings that a policy of it may name."""
+        return frozenset(kind for _, kind, _ in Scanner(None, self._given[2]).rules)
 
     @property
     def reads_requests(self) -> bool:
@@ -246,6 +265,12 @@ def unavailable(error: Exception) -> NoReturn:
         raise error
     msg = "the content could not be scanned, so it does not pass"
     raise Unavailable(msg, code=UNAVAILABLE) from None
+
+
+def _both(one: Policy | None, other: Policy | None, rules: Rules | None, defaults: Policy) -> Policy | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return stricter({**defaults, **one}, {**defaults, **other}, rules)
 
 
 def _pseudonymises(policy: Policy) -> bool:

@@ -34,26 +34,31 @@ KINDS = {
 
 
 class ScanStage(Stage):
-    """Scans exchanges whose body has been parsed; the answer is scanned by whoever sends it (`answer_guard`)."""
+    """Scans exchanges whose body has been parsed; the answer is scanned by whoever sends it (`answer_guard`).
 
-    def __init__(self, guard: Guard) -> None:
+    guard: for exchanges that have been given none of their own.
+    """
+
+    def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         view = exchange.view
-        if view is None:
+        guard = exchange.guard or self._guard
+        if view is None or guard is None:
             return None
         if len(view.body) > LONG:
-            return self._aside(exchange, view)
-        _replace(exchange, self._guard.check_view(exchange, view))
+            return _aside(guard, exchange, view)
+        _replace(exchange, guard.check_view(exchange, view))
         return None
 
     def leave(self, exchange: Exchange) -> None:
         exchange.answer_guard = None
 
-    async def _aside(self, exchange: Exchange, view: RequestView) -> None:
-        loop = asyncio.get_running_loop()
-        _replace(exchange, await loop.run_in_executor(None, self._guard.check_view, exchange, view))
+
+async def _aside(guard: Guard, exchange: Exchange, view: RequestView) -> None:
+    loop = asyncio.get_running_loop()
+    _replace(exchange, await loop.run_in_executor(None, guard.check_view, exchange, view))
 
 
 def _replace(exchange: Exchange, view: RequestView) -> None:

@@ -30,7 +30,7 @@ class Uploads(BodyStage):
 
     async def payload(self, passage: Passage, exchange: Exchange) -> Payload:
         """What may go on of the body. Raises Refusal."""
-        guard = self._guard
+        guard = exchange.guard or self._guard
         if not passage.has_body:
             if guard is not None:
                 guard.arm(exchange)
@@ -46,7 +46,7 @@ class Uploads(BodyStage):
 
     def _checked(self, exchange: Exchange, body: bytes) -> Payload:
         payload = payload_of(body, exchange.headers.get(b"content-type", b""), self._limits)
-        guard = self._guard
+        guard = exchange.guard or self._guard
         if guard is not None:
             payload.scan(lambda given: guard.check_json(exchange, given))
         return payload

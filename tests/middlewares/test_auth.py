@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.asgi import request
 from tollhouse.middlewares.auth import AuthMiddleware, Principal, StaticKeys, public_part
-from tollhouse.middlewares.errors import Unavailable
+from tollhouse.middlewares.errors import Unauthenticated, Unavailable
 from tollhouse.middlewares.exchange import exchange_of
 
 KEY = "sk-th-ABCDEFGHIJKL-" + "s" * 48
@@ -136,3 +136,54 @@ def test_nothing_shows_a_secret():
 )
 def test_an_allow_list_names_models_or_prefixes(models, model, allowed):
     assert Principal(id="p", models=models).allows(model) is allowed
+
+
+class _Others:
+    """Knows one token; `answer` is what it says of it, or raises, at once or later."""
+
+    def __init__(self, answer: Principal | Exception | None, *, is_late: bool) -> None:
+        self.answer = answer
+        self.is_late = is_late
+        self.asked: list[bytes] = []
+
+    def identify(self, token: bytes, digest: bytes):
+        assert digest == sha256(token).digest()
+        self.asked.append(token)
+        return self._later() if self.is_late else self._now()
+
+    def _now(self):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def _later(self):
+        return self._now()
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Principal(id="iam:kim"), 200),
+        (Principal(id="iam:kim", expires_at=1.0), 401),
+        (None, 401),
+        (Unauthenticated("the token has expired"), 401),
+        (Unavailable("away"), 503),
+        (RuntimeError("boom"), 503),
+    ],
+)
+async def test_others_are_asked_about_what_is_no_key_of_ours(answer, status, is_late):
+    others = _Others(answer, is_late=is_late)
+    response = await request(_app(others=others), "/v1/models", headers=_bearer("opaque"))
+    assert response.status == status
+    assert "boom" not in response.body.decode()
+    assert others.asked == [b"opaque"]
+
+
+async def test_others_are_asked_neither_about_our_keys_nor_about_administrators():
+    others = _Others(Principal(id="iam:kim", admin=True), is_late=False)
+    app = _app(others=others, admin_key="adm")
+    assert (await request(app, "/v1/models", headers=_bearer(KEY))).body == b"ABCDEFGHIJKL"
+    assert (await request(app, "/health")).status == 200
+    assert (await request(app, "/admin/keys", headers=_bearer("opaque"))).status == 401
+    assert others.asked == []

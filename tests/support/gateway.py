@@ -49,6 +49,13 @@ _FOREIGN = (
     "OLLAMA_",
     "REDIS_",
     "LITELLM_",
+    "IAM_SERVICE_",
+    "POLICY_SERVICE_",
+    "DATA_GOVERNANCE_SERVICE_",
+    "BUDGET_SERVICE_",
+    "ERIS_SERVICE_",
+    "ALERTING_SERVICE_",
+    "USE_REAL_SERVICES",
 )
 
 
