@@ -14,14 +14,14 @@ import secrets
 import ssl
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
 from tollhouse.config.deployments import ECHO
-from tollhouse.config.settings import ConfiguredKey, RoutingSettings, ScanSettings, Settings
+from tollhouse.config.settings import ConfiguredKey, ScanSettings, Settings
 from tollhouse.gateway.scan import BadInput
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ ORDER = ("ALLOWED", "TRANSFORMED", "BLOCKED")
 FAILED = "FAILED"  # neither passed nor refused by policy
 PATH = "/v1/chat/completions"
 _TIMEOUT_S = 30.0
+# Settings that a decision depends on. All others stay out of it: no service is asked, nothing is sent or kept.
+DECIDES = frozenset({"body", "scan", "policy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +108,13 @@ def baseline(path: str) -> dict[str, str]:
     return found
 
 
-def offline(settings: Settings) -> tuple[Settings, str]:
-    """The same policy with the built-in model behind it, one key, and no state; and that key."""
+def offline(settings: Settings, state_dir: str) -> tuple[Settings, str]:
+    """What decides of these settings, with the built-in model behind it and one key; and that key."""
     key = f"sk-th-{secrets.token_hex(6)}-{secrets.token_hex(24)}"
+    kept = {one.name: getattr(settings, one.name) for one in fields(Settings) if one.name in DECIDES}
+    kept["scan"] = settings.scan or ScanSettings(request={}, response={})
     own = ConfiguredKey(name="replay", digest=hashlib.sha256(key.encode()).digest())
-    changed = replace(
-        settings,
-        deployments=(ECHO,),
-        keys=(own,),
-        scan=settings.scan or ScanSettings(request={}, response={}),
-        store="embedded",
-        master_key=None,
-        admin_key=None,
-        default_provider=None,
-        default_model=None,
-        allowances=(),
-        key_default=None,
-        routing=RoutingSettings(),
-        health_checks=None,
-        metrics_address=None,
-    )
-    return changed, key
+    return Settings(**kept, deployments=(ECHO,), keys=(own,), state_dir=state_dir), key
 
 
 async def run(entries: Sequence[Entry], caller: Caller, model: str) -> list[dict[str, Any]]:
@@ -142,7 +130,7 @@ async def run(entries: Sequence[Entry], caller: Caller, model: str) -> list[dict
                 "status": told.status,
                 "code": told.code,
                 "guards": told.headers.get("x-gateway-guards"),
-                "policy": told.headers.get("x-gateway-policy"),
+                "reasons": told.headers.get("x-gateway-reasons"),
                 "tags": entry.tags,
             }
         )
@@ -175,8 +163,8 @@ async def local(settings: Settings) -> AsyncIterator[Caller]:
     from tollhouse.gateway.app import create_app  # noqa: PLC0415 - not for a gateway that is served elsewhere
 
     with tempfile.TemporaryDirectory(prefix="tollhouse-replay-") as folder:
-        settings, key = offline(replace(settings, state_dir=folder))
-        app = create_app(settings)
+        deciding, key = offline(settings, folder)
+        app = create_app(deciding)
         async with app.router.lifespan_context(app):
             yield _Local(app, key)
 

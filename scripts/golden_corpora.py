@@ -159,8 +159,7 @@ def _carried(corpus: Corpus) -> None:
 
 def _secrets(corpus: Corpus) -> None:
     places = [line for _, line in lines("secrets")]
-    # Of our own keys only the public part is distinctive, and the rules have none for them.
-    found = [one for seed in (11, 12) for one in canaries(seed) if one.is_secret and one.kind != "tollhouse-key"]
+    found = [one for seed in (11, 12) for one in canaries(seed) if one.is_secret]
     for number, canary in enumerate(found):
         text = places[number % len(places)].replace("{secret}", canary.text)
         messages: list[Entry] = [{"role": "user", "content": text}]
