@@ -143,4 +143,4 @@ tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json
 	@touch $@
 
 system:
-	@scripts/system-packages.sh redis-server:redis-server nginx:nginx valgrind:valgrind faketime:faketime
+	@scripts/system-packages.sh redis-server:redis-server nginx:nginx valgrind:valgrind faketime:faketime prometheus:prometheus

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tollhouse.config import allowances, deployments, document, environment, neighbours, pricing, routing, shares
+from tollhouse.config import (
+    allowances,
+    deployments,
+    document,
+    environment,
+    neighbours,
+    pricing,
+    routing,
+    shares,
+    telemetry,
+)
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
@@ -83,6 +93,7 @@ def _resolve(
         "scan": _scan(file, source, path),
         "neighbours": neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None),
         "jwt": neighbours.jwt(jwt, source),
+        "telemetry": telemetry.resolve(file.telemetry, source),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
     }
     general = file.general_settings

@@ -191,6 +191,35 @@ class Logging(Part):
     prometheus: Prometheus | None = None
 
 
+HttpURL = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+[^\s@?#]*$")]
+
+
+class OTLPSection(Part):
+    endpoint: HttpURL = "http://127.0.0.1:4318"
+    headers: dict[str, Text] | None = None
+    metrics: bool = True
+    interval_s: Seconds = 15.0
+
+
+class LangfuseSection(Part):
+    host: HttpURL = "https://cloud.langfuse.com"
+    public_key: Text
+    secret_key: Text
+
+
+class SentrySection(Part):
+    dsn: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+@[^\s@]+/[0-9]+$")]
+
+
+class TelemetrySection(Part):
+    """Where traces, metrics and errors are sent besides logs and /metrics."""
+
+    otlp: OTLPSection | None = None
+    langfuse: LangfuseSection | None = None
+    sentry: SentrySection | None = None
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class File(Part):
     """The whole file: LiteLLM's sections, our own, and those of the deployment checklist's template."""
 
@@ -224,6 +253,7 @@ class File(Part):
     routing: RoutingSection | None = None
     body: BodySection | None = None
     neighbours: NeighboursSection | None = None
+    telemetry: TelemetrySection | None = None
 
     auth: Auth | None = None
     logging: Logging | None = None

@@ -188,6 +188,33 @@ class ScanSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OTLPSettings:
+    """A collector: spans go to `endpoint`/v1/traces, metrics to `endpoint`/v1/metrics."""
+
+    endpoint: str
+    headers: dict[str, Secret] = field(default_factory=dict)
+    metrics: bool = True
+    interval_s: float = 15.0  # between metrics
+
+
+@dataclass(frozen=True, slots=True)
+class LangfuseSettings:
+    host: str
+    public_key: str
+    secret_key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Who is told of requests, besides logs and Prometheus. sample: the share of traces that begin here."""
+
+    otlp: OTLPSettings | None = None
+    langfuse: LangfuseSettings | None = None
+    sentry: Secret | None = None  # a DSN
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
@@ -220,6 +247,7 @@ class Settings:
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     health_checks: HealthChecks | None = None
     metrics_address: tuple[str, int] | None = None  # where metrics are served besides
+    telemetry: TelemetrySettings | None = None
     allowances: tuple[Allowance, ...] = ()
     key_default: Allowance | None = None  # for each key that has no allowance of its own; its id is ""
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.route_metrics import RouteMetrics
+from tollhouse.gateway.state_metrics import GuardMetrics, StateMetrics
+from tollhouse.gateway.telemetry import Telemetry
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
 from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.metrics import MetricsStage
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tollhouse.gateway.server.server import Direct
-    from tollhouse.middlewares.guard import Count
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -101,14 +103,39 @@ def create_app(
         **deployed.resilience(settings),
         encoding=lambda model: encodings.reading(model).encoding,
     )
-    metrics.before_flush += [QuotaMetrics(quota, registry=registry).flush, route_metrics.flush]
-    port = _metrics_port(settings, lambda: _scraped(registry, metrics))
-    count = _finding_counter(registry)
-    guard = chain.guard(settings, count=count)
+    guards = GuardMetrics(registry=registry)
+    metrics.before_flush += [
+        QuotaMetrics(quota, registry=registry).flush,
+        route_metrics.flush,
+        guards.flush,
+        StateMetrics(
+            stores={"keys": lambda: keys.healthy, "quota": lambda: quota.healthy},
+            spent_alone=lambda: quota.admitted_alone,
+            origins=factory.origins,
+            registry=registry,
+        ).flush,
+    ]
+    telemetry = Telemetry(settings, registry=registry)
+    guard = chain.guard(settings, count=guards.found, saw=partial(guards.saw, "scan"))
     neighbours = made(
-        settings, registry=registry, metrics=metrics, quota=quota, guard=guard, count=count, apply_policy=apply_policy
+        settings,
+        registry=registry,
+        metrics=metrics,
+        quota=quota,
+        guard=guard,
+        count=guards.found,
+        apply_policy=apply_policy,
     )
-    parts = [part for part in (health, port, neighbours) if part is not None]
+    parts = [
+        part
+        for part in (
+            health,
+            _metrics_port(settings, lambda: _scraped(registry, metrics)),
+            neighbours,
+            telemetry.pump,
+        )
+        if part is not None
+    ]
     endpoints = routes.Endpoints(
         router=router,
         keys=keys,
@@ -159,6 +186,7 @@ def create_app(
             quota=quota.stage,
             guard=guard,
             neighbours=neighbours,
+            telemetry=telemetry,
         ),
         hot=routes.HOT,
         handler=handler,
@@ -207,16 +235,6 @@ def _load(config: Mapping[str, object] | str | None) -> Settings:
     if config is None or isinstance(config, str):
         return load(config, os.environ)
     return load_mapping(config, os.environ)
-
-
-def _finding_counter(registry: CollectorRegistry) -> Count:
-    found = Counter(
-        "gateway_scan_findings",
-        "What the scan found, by type, direction (request, response) and action.",
-        ("type", "direction", "action"),
-        registry=registry,
-    )
-    return lambda kind, direction, action, number: found.labels(kind, direction, action).inc(number)
 
 
 def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorRegistry:

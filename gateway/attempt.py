@@ -21,11 +21,12 @@ from tollhouse.providers.timeouts import Timeouts
 from tollhouse.providers.transport import StaleConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tollhouse.gateway.forward import Forwarder
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.quota import Outcome
+    from tollhouse.middlewares.trace import AttemptSpan
     from tollhouse.providers.call import Call
     from tollhouse.providers.plan import Try
 
@@ -53,6 +54,7 @@ class Attempt:
         "leg",
         "model",
         "outcome",
+        "span",
         "target",
     )
 
@@ -81,6 +83,8 @@ class Attempt:
         self._sent_ns = 0
         self._probe = 0 if target.breaker.is_quiet else target.breaker.enter(monotonic())
         self._taken = None if target.usage is None else target.usage.take(monotonic(), _estimate(exchange))
+        trace = exchange.trace
+        self.span = trace.begin(target.provider, self.model) if trace is not None else None
         target.load.in_flight += 1
 
     def begin(self) -> Call:
@@ -148,6 +152,8 @@ class Attempt:
             return
         self._has_left = True
         call = self.call
+        if self.span is not None:
+            _end_span(self.span, call, self.error)
         if call is not None:
             self._take_down(self.outcome, call)
             self._forwarder.drop(call)
@@ -202,7 +208,7 @@ class Attempt:
                 max_output=most,
                 model_output=price.max_output if price is not None else None,
                 request_id=exchange.request_id,
-                headers=exchange.headers,
+                headers=self._headers(),
                 query=exchange.scope.get("query_string", b""),
             )
         )
@@ -226,6 +232,8 @@ class Attempt:
 
     def _is_well(self, took_ns: int) -> None:
         target = self.target
+        if self.span is not None:
+            self.span.answered()
         if not target.breaker.is_quiet:
             target.breaker.succeed(monotonic())
             self._probe = 0
@@ -255,6 +263,11 @@ class Attempt:
             # Its stream is over before it began: what it says of itself is that it has not answered.
             return Failure(causes.SERVER_ERROR if cause == causes.REQUEST else cause, may_be_billed=True)
         return Failure(cause, may_be_billed=self.outcome.asked)
+
+    def _headers(self) -> Mapping[bytes, bytes]:
+        """The caller's, as this attempt passes them on."""
+        given = self.exchange.headers
+        return given if self.span is None else self.span.headers(given)
 
     def _take_down(self, outcome: Outcome, call: Call) -> None:
         """What is known of an answer once nothing more will come."""
@@ -288,6 +301,16 @@ class Attempt:
         if outcome.tokens is not None:
             return outcome.tokens.prompt + outcome.tokens.completion
         return estimate if outcome.may_be_billed else 0
+
+
+def _end_span(span: AttemptSpan, call: Call | None, error: UpstreamError | None) -> None:
+    """What is known of an attempt that is over."""
+    if error is not None or call is None:
+        span.end(status=0, error="cancelled" if error is None else error.code)
+        return
+    status = call.reader.status
+    refused = f"http_{status}" if status >= 300 else ""
+    span.end(status=status, error=call.cause().code if call.flags & FAULT else refused, usage=call.reader.usage)
 
 
 def _estimate(exchange: Exchange) -> int:

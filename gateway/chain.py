@@ -3,6 +3,7 @@
 | stage      | before the request                               | after the response      |
 |------------|--------------------------------------------------|-------------------------|
 | request id | accept or make `x-request-id`                    |                         |
+| trace      | the caller's trace, if traces are kept           | a record of it          |
 | metrics    | in flight                                        | count, latency, tokens  |
 | access log |                                                  | one line                |
 | edge       | Host, ambiguous lengths, encoded bodies          |                         |
@@ -10,6 +11,7 @@
 | policy     | is there a current policy document               |                         |
 | body       | read under caps, parse once                      | let go                  |
 | governance | which rules the tenant's data has                |                         |
+| prompt hash| of the body, if errors are sent to Sentry        |                         |
 | scan       | redact, pseudonymise or refuse                   | the answer, as it flows |
 | route      | which upstreams; may the key use this model      |                         |
 | budget     | has the tenant any left, says its service        | count it down           |
@@ -29,16 +31,27 @@ from tollhouse.middlewares.body import BodyStage
 from tollhouse.middlewares.edge import EdgeStage
 from tollhouse.middlewares.request_id import RequestIdStage
 from tollhouse.middlewares.scan import Guard, ScanStage
+from tollhouse.middlewares.trace import PromptHashStage, TraceStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from tollhouse.config.settings import Settings
     from tollhouse.gateway.neighbours.services import Neighbours
-    from tollhouse.middlewares.guard import Count
+    from tollhouse.gateway.telemetry import Telemetry
+    from tollhouse.middlewares.guard import Count, Saw
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import Headers
+
+# A key of ours in a prompt is a secret like anybody's.
+_OWN_KEY = {
+    "id": "tollhouse-key",
+    "family": "secrets",
+    "type": "SECRET",
+    "literals": ["sk-th-"],
+    "regex": "sk-th-[0-9a-z]{12}-[0-9A-Za-z]{48}",
+}
 
 
 def stages(
@@ -53,13 +66,17 @@ def stages(
     quota: Stage,
     guard: Guard | None = None,
     neighbours: Neighbours | None = None,
+    telemetry: Telemetry | None = None,
 ) -> list[Stage]:
     """The stages of this configuration, outermost first."""
     body = settings.body
     admin_key = settings.admin_key or settings.master_key
     governance = neighbours.governance if neighbours is not None else None
+    pump = telemetry.pump if telemetry is not None else None
+    hash_key = telemetry.hash_key if telemetry is not None else None
     chain: list[Stage | None] = [
         RequestIdStage(),
+        TraceStage(pump.take, sample=telemetry.sample) if telemetry is not None and pump is not None else None,
         metrics,
         AccessLogStage(write_log, json=settings.log_format == "json") if write_log is not None else None,
         EdgeStage(),
@@ -78,6 +95,7 @@ def stages(
             max_depth=body.max_depth,
             max_nodes=body.max_nodes,
         ),
+        PromptHashStage(hash_key) if hash_key is not None else None,
         governance,
         ScanStage(guard) if guard is not None or governance is not None else None,
         route,
@@ -87,7 +105,7 @@ def stages(
     return [stage for stage in chain if stage is not None]
 
 
-def guard(settings: Settings, *, count: Count) -> Guard | None:
+def guard(settings: Settings, *, count: Count, saw: Saw) -> Guard | None:
     """The scanners of this configuration, or None if nothing is to be scanned."""
     scan = settings.scan
     if scan is None:
@@ -96,9 +114,10 @@ def guard(settings: Settings, *, count: Count) -> Guard | None:
     return Guard(
         request=scan.request,
         response=scan.response,
-        rules=scan.rules,
+        rules=(*scan.rules, _OWN_KEY),
         pseudonym_key=key.reveal() if key is not None else None,
         count=count,
+        saw=saw,
         headers=[_guards(settings)],
     )
 

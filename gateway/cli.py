@@ -95,6 +95,68 @@ def scan(file: str, config: str | None, policy: str | None, rules: tuple[str, ..
             _fail(f"{'standard input' if file == '-' else file}: {error}")
 
 
+@cli.command()
+@click.argument("corpus", type=click.Path(exists=True, dir_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False))
+@click.option(
+    "--baseline",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Compare with an earlier OUT instead of what the corpus expects.",
+)
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="Whose policy decides.")
+@click.option("--url", help="Ask a gateway that is served there; its key in TOLLHOUSE_KEY.")
+@click.option("--model", default="tollhouse/echo", show_default=True, help="What is asked for.")
+@click.option("--strict", is_flag=True, help="Fail on what was tightened, too.")
+def replay(
+    corpus: str, out: str, baseline: str | None, config: str | None, url: str | None, model: str, *, strict: bool
+) -> None:
+    """Send each conversation of CORPUS through the gateway; write what a caller is told to OUT.
+
+    CORPUS has a JSON object per line: id, messages, expected_decision, tags. Without --url the gateway runs in this
+    process with the built-in model, and where nothing configures a scan, with the default policy. The exit code is 1
+    if a decision is looser than it was, or an entry had none.
+    """
+    import asyncio
+    import http.client
+    import json
+
+    from tollhouse.gateway import replay as replaying
+    from tollhouse.gateway.scan import BadInput
+
+    async def records() -> list[dict[str, Any]]:
+        if url is None:
+            async with replaying.local(_settings(config, {})) as caller:
+                return await replaying.run(entries, caller, model)
+        remote = replaying.Remote(url, os.environ.get("TOLLHOUSE_KEY", ""))
+        try:
+            return await replaying.run(entries, remote, model)
+        finally:
+            remote.close()
+
+    path = corpus
+    try:
+        entries = replaying.read(corpus)
+        path = baseline or corpus
+        before = None if baseline is None else replaying.baseline(baseline)
+        found = asyncio.run(records())
+    except BadInput as error:
+        _fail(f"{path}: {error}")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
+    except (OSError, http.client.HTTPException) as error:
+        _fail(f"the gateway cannot be asked: {getattr(error, 'strerror', None) or type(error).__name__}")
+    with open(out, "w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in found)
+    report = replaying.compared(found, before)
+    for what in ("failed", "loosened", "tightened"):
+        for line in getattr(report, what):
+            click.echo(f"{what}: {line}")
+    numbers = [f"{len(getattr(report, what))} {what}" for what in ("loosened", "tightened", "failed")]
+    click.echo(f"{len(found)} entries: {', '.join(numbers)}")
+    if not report.passes(strict=strict):
+        sys.exit(1)
+
+
 @cli.group()
 def keys() -> None:
     """Make, list and revoke virtual keys."""

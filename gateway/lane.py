@@ -130,7 +130,11 @@ class Lane:
                 raise
             exchange.error_code = "client_disconnected"
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the stages leave
-            await exchange.refuse(_refusal(error, exchange))
+            refusal = _refusal(error, exchange)
+            guard = exchange.answer_guard
+            if guard is not None:  # a message may quote the name of a model, and a caller may name one by a secret
+                refusal.message = guard.text(refusal.message)
+            await exchange.refuse(refusal)
             # Its frames hold the request and the upstream's answer, and one of them holds the error.
             error.__traceback__ = error.__context__ = None
         finally:

@@ -43,7 +43,7 @@ class Quota:
         self._embedded: EmbeddedQuota | None = None
         self._redis: RedisQuota | None = None
         self._leased: LeasedQuota | None = None
-        soft: SoftQuota | None = None
+        self._soft: SoftQuota | None = None
         if settings.store == "embedded":
             self._embedded = EmbeddedQuota(self._folder / "quota", slots=1 if self.allowances else _SLOTS)
         else:
@@ -59,7 +59,7 @@ class Quota:
                 wait_replicas=settings.redis.wait_replicas,
                 node_id=f"{socket.gethostname()[:40]}-{os.getpid()}",
             )
-            soft = SoftQuota(self._redis)
+            self._soft = SoftQuota(self._redis)
             if settings.redis.leases:
                 self._leased = LeasedQuota(self._redis)
         self._keeper = LedgerKeeper(self._folder / LEDGER)
@@ -74,7 +74,7 @@ class Quota:
             expires_in_ms=int((longest + settings.drain_s + settings.hold_margin_s) * 1000),
             price_version=pricing.version,
             tally=self.tally,
-            soft=soft,
+            soft=self._soft,
             # It lingers first, with the store, and admits what still comes to it.
             handover_s=settings.linger_s + HANDOVER_S,
         )
@@ -84,6 +84,11 @@ class Quota:
         """Whether the store is expected to answer. One that is about to be handed over is."""
         shared = self._leased or self._redis
         return shared is None or shared.available
+
+    @property
+    def admitted_alone(self) -> int:
+        """Requests that this process has admitted on soft budgets without the shared store."""
+        return 0 if self._soft is None else self._soft.admitted_alone
 
     async def open(self) -> None:
         """Raises OSError, ValueError, sqlite3.Error or StoreUnsuitable for a store or ledger that cannot be used."""

@@ -30,6 +30,7 @@ class AccessLogStage(Stage):
 
 def _fields(exchange: Exchange) -> dict[str, Any]:
     principal = exchange.principal
+    trace = exchange.trace
     fields: dict[str, Any] = {
         "ts": time(),
         "level": "info",
@@ -41,6 +42,8 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         "status": exchange.status or 499,
         "duration_ms": round((perf_counter_ns() - exchange.started_ns) / 1e6, 3),
     }
+    if trace is not None:
+        fields["trace_id"] = f"{trace.trace_id:032x}"
     if principal is not None:
         fields["key_id"] = principal.id
         if principal.team:

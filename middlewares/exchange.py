@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.guard import AnswerGuard, Guard
     from tollhouse.middlewares.quota import Charge, Outcome
     from tollhouse.middlewares.quote import Quote
+    from tollhouse.middlewares.trace import Trace
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
@@ -65,6 +66,8 @@ class Exchange:
     tighten: Callable[[Guard | None], Guard] | None = None  # makes what scans stricter, whatever else decides on that
     _guard: Guard | None = None
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
+    cache = "bypass"  # or hit, semantic, miss
+    trace: Trace | None = None  # where it stands in its caller's trace, if traces are kept
     error_code = ""
     gone = False  # the client has disconnected
     connection: Connection | None = None  # where the server lets a request be served without a task

@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Policy = Mapping[str, Any]
 Rules = Sequence["str | PathLike[str] | Mapping[str, Any]"]
 Count = Callable[[str, str, str, int], None]  # type, direction, action, how many
+Saw = Callable[[str, str, int], None]  # direction, outcome (allowed, transformed, blocked, failed), ns or 0
 
 DEFAULT: Policy = MappingProxyType({})
 # A model that writes about attacks attacks nobody: in answers they are looked for only where a policy says so.
@@ -53,6 +55,7 @@ class Guard:
     does not name keeps its default: pii redact, secrets redact, and injection block in requests, allow in answers.
     pseudonym_key: pseudonyms come from it and from who is asking; by default it is made anew with each guard.
     count: told of every finding: type, "request" or "response", action, how many.
+    saw: told of every text that was looked at.
     headers: go with every refusal.
     """
 
@@ -64,6 +67,7 @@ class Guard:
         rules: Rules | None = None,
         pseudonym_key: str | bytes | None = None,
         count: Count | None = None,
+        saw: Saw | None = None,
         headers: Headers | None = None,
     ) -> None:
         self._request = None if request is None else Scanner(request, rules)
@@ -76,6 +80,7 @@ class Guard:
             self._restorer = self._response or Scanner(_NOTHING)
         self._given = request, response, rules, pseudonym_key
         self._count = count
+        self._saw = saw or _nobody
         self.headers = [(b"x-gateway-guards", b"scan;ran")] if headers is None else headers
 
     def stricter(self, request: Policy | None, response: Policy | None) -> Guard:
@@ -87,6 +92,7 @@ class Guard:
             rules=rules,
             pseudonym_key=pseudonym_key,
             count=self._count,
+            saw=self._saw,
             headers=self.headers,
         )
 
@@ -104,11 +110,14 @@ class Guard:
         if self._request is None:
             self._arm(exchange, None)
             return view
+        began = perf_counter_ns()
         try:
             result = self._request.scan_request(view, self._key_for(exchange))
             passing = view if result.body is None else view.replaced(result.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing passes unscanned
+            self.saw("request", "failed", began)
             unavailable(error)
+        self.saw("request", _outcome(result), began)
         self._settle(exchange, result)
         return passing
 
@@ -117,12 +126,15 @@ class Guard:
         if self._request is None:
             self._arm(exchange, None)
             return body
+        began = perf_counter_ns()
         try:
             result = self._request.scan_json(body, self._key_for(exchange))
         except ValueError:
             raise
         except Exception as error:  # noqa: BLE001
+            self.saw("request", "failed", began)
             unavailable(error)
+        self.saw("request", _outcome(result), began)
         self._settle(exchange, result)
         return body if result.body is None else result.body
 
@@ -142,6 +154,10 @@ class Guard:
         exchange.findings[kind] = exchange.findings.get(kind, 0) + number
         if self._count is not None:
             self._count(kind, direction, action, number)
+
+    def saw(self, direction: str, outcome: str, began_ns: int = 0) -> None:
+        """began_ns: on `perf_counter_ns`; 0 for what was looked at in pieces."""
+        self._saw(direction, outcome, perf_counter_ns() - began_ns if began_ns else 0)
 
     def _key_for(self, exchange: Exchange) -> bytes | None:
         """Tenants get pseudonyms of their own, which nobody can link with those of others."""
@@ -207,10 +223,13 @@ class AnswerGuard:
 
     def check(self, exchange: Exchange, body: bytes) -> bytes:
         """A whole answer as it may go out. Raises Refusal."""
+        began = perf_counter_ns()
         try:
             result = self.scanner.scan_answer(body, self.vault)
         except Exception as error:  # noqa: BLE001
+            self._guard.saw("response", "failed", began)
             unavailable(error)
+        self._guard.saw("response", _outcome(result), began)
         if result.counts:
             self._guard.note(exchange, result, "response")
             if result.decision == "BLOCKED":
@@ -249,8 +268,19 @@ class AnswerStream:
         decide(exchange, redactor.decision.encode())
         for kind, action, number in redactor.counts:
             self._guard.count(exchange, kind, "response", action, number)
+        outcome = redactor.decision.lower()
         if redactor.stopped is not None:
             exchange.error_code = _STOPS[redactor.stopped]
+            outcome = "blocked" if redactor.stopped == "blocked" else "failed"
+        self._guard.saw("response", outcome)
+
+
+def _outcome(result: BodyResult) -> str:
+    return "transformed" if result.body is not None and result.decision == "ALLOWED" else result.decision.lower()
+
+
+def _nobody(direction: str, outcome: str, took_ns: int) -> None:
+    """Is told."""
 
 
 def decide(exchange: Exchange, decision: bytes) -> None:

@@ -59,14 +59,14 @@ class MetricsStage(Stage):
         registry.register(_Flusher(self))  # before the others: a scrape asks collectors in this order
         self._requests = Counter(
             f"{prefix}_requests",
-            "Requests by route, status, model and provider.",
-            ("route", "status", "model", "provider"),
+            "Requests by route, status, model, provider and decision.",
+            ("route", "status", "model", "provider", "decision"),
             registry=registry,
         )
         self._duration = Histogram(
             f"{prefix}_request_duration_seconds",
             "Time from the request's head to the end of its response.",
-            ("route",),
+            ("route", "model", "provider", "decision"),
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
@@ -90,7 +90,7 @@ class MetricsStage(Stage):
             multiprocess_mode="livesum",
         )
         self._now_in_flight = 0
-        self._tallies: dict[tuple[str, int, str, str], _Tally] = {}
+        self._tallies: dict[tuple[str, int, str, str, bytes], _Tally] = {}
         self._lock = Lock()  # scrapes come from other threads
         # Others that tally and hand on at the same moments.
         self.before_flush: list[Callable[[], None]] = []
@@ -112,7 +112,7 @@ class MetricsStage(Stage):
 
     def leave(self, exchange: Exchange) -> None:
         self._now_in_flight -= 1
-        key = (exchange.route, exchange.status or 499, exchange.model, exchange.provider)
+        key = (exchange.route, exchange.status or 499, exchange.model, exchange.provider, exchange.decision)
         spent = perf_counter_ns() - exchange.started_ns
         with self._lock:
             tally = self._tallies.get(key)
@@ -145,11 +145,12 @@ class MetricsStage(Stage):
         self._in_flight.set(self._now_in_flight)
         with self._lock:
             tallies, self._tallies = self._tallies, {}
-        for (route, status, model, provider), tally in tallies.items():
-            self._requests.labels(route, str(status), model, provider).inc(tally.requests)
-            _observe(self._duration.labels(route), tally.duration, tally.duration_ns)
+        for (route, status, model, provider, decided), tally in tallies.items():
+            decision = decided.decode()
+            self._requests.labels(route, str(status), model, provider, decision).inc(tally.requests)
+            observe(self._duration.labels(route, model, provider, decision), tally.duration, tally.duration_ns)
             if tally.overhead_ns:
-                _observe(self._overhead.labels(route), tally.overhead, tally.overhead_ns)
+                observe(self._overhead.labels(route), tally.overhead, tally.overhead_ns)
             for kind, amount in zip(_TOKEN_KINDS, tally.tokens, strict=False):
                 self._tokens.labels(model, provider, kind).inc(amount)
 
@@ -182,7 +183,7 @@ class _Flusher:
         return ()
 
 
-def _observe(histogram: Histogram, buckets: Sequence[int], total_ns: int) -> None:
+def observe(histogram: Histogram, buckets: Sequence[int], total_ns: int) -> None:
     """Add many observations at once, for which prometheus-client has no public way. Works in its multiprocess mode."""
     histogram._sum.inc(total_ns * 1e-9)  # noqa: SLF001
     for bucket, count in zip(histogram._buckets, buckets, strict=True):  # noqa: SLF001

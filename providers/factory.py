@@ -110,6 +110,10 @@ class UpstreamFactory:
             query=f"?api-version={api_version}" if provider == "azure" and api_version else "",
         )
 
+    def origins(self) -> list[Origin]:
+        """All that upstreams were made for."""
+        return list(self._origins.values())
+
     def close(self) -> None:
         """Close idle connections."""
         for origin in self._origins.values():

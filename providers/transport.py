@@ -156,9 +156,20 @@ class Origin:
         self._tls = tls
         self._idle: list[Connection] = []
         self._free = max_in_flight
+        self._places = max_in_flight
         self._queue: deque[asyncio.Future[None]] = deque()
         self._max_queue = max_in_flight
         self._queue_wait_s = queue_wait_s
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have a place."""
+        return self._places - self._free
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one."""
+        return len(self._queue)
 
     def start(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> Awaitable[None] | None:
         """Send a request; the answer arrives in `call`. None: it is sent; else what has to be awaited for that.

@@ -90,7 +90,7 @@ class PassedAttempt(Attempt):
             query=passed.way.query,
             content_type=passed.payload.content_type,
             request_id=exchange.request_id,
-            headers=exchange.headers,
+            headers=self._headers(),
         )
         forwarder.lifecycle.calls.add(call)
         return call

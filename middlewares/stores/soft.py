@@ -43,6 +43,7 @@ class SoftQuota:
         self._store = store
         self._parts = parts
         self._local = EmbeddedQuota(keeps_charges=False)
+        self.admitted_alone = 0
 
     def plan(self, meters: Iterable[Meter]) -> Plan:
         """Raises ValueError for meters that cannot be charged together."""
@@ -59,7 +60,10 @@ class SoftQuota:
         except StoreUnavailable:
             self._local.expire_due()
             answer = self._local.admit(plan.local, **asked)
-            return answer._replace(hold=LocalHold(plan, answer.hold)) if isinstance(answer, Admitted) else answer
+            if not isinstance(answer, Admitted):
+                return answer
+            self.admitted_alone += 1
+            return answer._replace(hold=LocalHold(plan, answer.hold))
 
     def settle(self, hold: Any, *, amount: int, tokens: int = 0, entry: bytes = b"") -> Awaitable[str]:
         """Where it was admitted. Raises StoreUnavailable as the store does, which tells it again by itself."""

@@ -54,6 +54,8 @@ async def test_without_its_store_hard_budgets_are_refused_and_soft_ones_have_a_s
                 assert len(statuses) < 1000
             assert status == 429
             assert len(statuses) > 5
+            assert await app.metric("gateway_fail_open_total", what="soft_budget") == len(statuses)
+            assert await app.metric("gateway_store_up", store="quota") == 0
             server.start()
             await until(lambda: _is_up(app), what="the store is up")
             assert [await _status(app, key) for key in (HARD, FREE)] == [200, 200]

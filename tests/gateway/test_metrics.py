@@ -14,6 +14,7 @@ from tests.support.gateway import KEY, MASTER_KEY, NARROW_KEY, model
 from tests.support.upstream import ScriptedUpstream
 
 LABELS = {"route", "status", "model", "provider", "kind", "le", "deployment", "cause", "from", "to", "won"}
+LABELS |= {"decision", "store", "version", "what"}
 
 
 @pytest.fixture
@@ -63,6 +64,13 @@ async def test_all_names_have_the_prefix_and_no_label_is_a_callers(app):
         "gateway_cost_usd",
         "gateway_unpriced_requests",
         "gateway_budget_excess_usd",
+        "gateway_build_info",
+        "gateway_fail_open",
+        "gateway_guard_duration_seconds",
+        "gateway_guard_runs",
+        "gateway_store_up",
+        "gateway_upstream_in_flight",
+        "gateway_upstream_queue",
     }
     assert all(family.documentation for family in families)
     values: dict[str, set[str]] = {}

@@ -161,7 +161,8 @@ async def test_each_alone_lets_whole_answers_bodies_and_streams_through(host, na
         assert (response.header("x-request-id") is not None) == (name == "request id")
     assert len(lines) == (3 if name == "access log" else 0)
     count = registry.get_sample_value(
-        "host_requests_total", {"route": "unmatched", "status": "200", "model": "", "provider": ""}
+        "host_requests_total",
+        {"route": "unmatched", "status": "200", "model": "", "provider": "", "decision": "ALLOWED"},
     )
     assert count == (3 if name == "metrics" else None)
 

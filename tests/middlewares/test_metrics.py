@@ -29,9 +29,10 @@ async def test_requests_are_counted_by_route_status_model_and_provider():
     app = _app(registry, status=201)
     await request(app, "/things/1")
     await request(app, "/things/2?secret=1")
-    labels = {"route": "/things/{id}", "status": "201", "model": "m", "provider": "p"}
+    of_time = {"route": "/things/{id}", "model": "m", "provider": "p", "decision": "ALLOWED"}
+    labels = of_time | {"status": "201"}
     assert registry.get_sample_value("gateway_requests_total", labels) == 2
-    assert registry.get_sample_value("gateway_request_duration_seconds_count", {"route": "/things/{id}"}) == 2
+    assert registry.get_sample_value("gateway_request_duration_seconds_count", of_time) == 2
     assert registry.get_sample_value("gateway_requests_in_flight") == 0
 
 
@@ -51,7 +52,7 @@ async def test_instances_on_one_registry_and_prefix_count_together():
     registry = CollectorRegistry()
     for app in (_app(registry), _app(registry)):
         await request(app)
-    labels = {"route": "/things/{id}", "status": "200", "model": "m", "provider": "p"}
+    labels = {"route": "/things/{id}", "status": "200", "model": "m", "provider": "p", "decision": "ALLOWED"}
     assert registry.get_sample_value("gateway_requests_total", labels) == 2
     MetricsMiddleware(_app(registry), registry=registry, prefix="other")
     assert registry.get_sample_value("other_requests_in_flight") == 0
@@ -76,5 +77,5 @@ async def test_in_flight_goes_down_when_the_app_fails():
     with pytest.raises(RuntimeError):
         await request(MetricsMiddleware(inner, registry=registry))
     assert registry.get_sample_value("gateway_requests_in_flight") == 0
-    labels = {"route": "unmatched", "status": "499", "model": "", "provider": ""}
+    labels = {"route": "unmatched", "status": "499", "model": "", "provider": "", "decision": "ALLOWED"}
     assert registry.get_sample_value("gateway_requests_total", labels) == 1
