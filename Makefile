@@ -36,7 +36,8 @@ test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) system ## In
 	@$(RUST) $(BIN)/python -m bench.detection.instructions
 	@echo "== Python tests"
 	@rm -f .coverage .coverage.*
-	@$(RUST) $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@# They wait more than they work, so more of them run than there are processors.
+	@$(RUST) $(BIN)/python -m coverage run -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
