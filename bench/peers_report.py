@@ -30,11 +30,11 @@ def markdown(report: dict[str, Any]) -> str:
 def _head(report: dict[str, Any]) -> str:
     machine = ", ".join(f"{key}: {value}" for key, value in report["machine"].items())
     before, after = (report["load_average"][key][0] for key in ("before", "after"))
+    rounds = f"{report['rounds']} rounds of {report['seconds']} s, interleaved over the gateways; medians"
     return (
         f"# Tollhouse and its peers\n\n{report['date']}, `make bench-peers`: {machine}; load average {before:.1f} "
-        f"before, {after:.1f} after. {report['rounds']} rounds of {report['seconds']} s, interleaved over the "
-        "gateways; medians. One worker each. CPU is user and system time of the whole process tree. Generator, mock and gateway "
-        "share the machine. How: [README](../README.md#beside-its-peers)."
+        f"before, {after:.1f} after. {rounds}. One worker each. CPU is user and system time of the whole process tree. "
+        "Generator, mock and gateway share the machine. How: [README](../README.md#beside-its-peers)."
     )
 
 
