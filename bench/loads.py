@@ -29,6 +29,8 @@ TEXT = "Summarise for the board what changed at the gate this week, and why the 
 ASIDE = "Write to kim.larsen@example.com when it is done. "
 HEADERS = (f"authorization: Bearer {KEY}",)
 KILOBYTE = 1024
+# Given to requests under way after the end of a load.
+GRACE_S = 20
 
 
 class LoadFailed(RuntimeError):
@@ -130,7 +132,7 @@ def send(
 ) -> Sent:
     """Run the load generator to its end.
 
-    Raises `LoadFailed` for any wrong answer, and a minute after the bound.
+    Raises `LoadFailed` for any wrong answer, and `GRACE_S` after the bound.
     """
     file = work / "body.json"
     file.write_bytes(body(scenario, model))
@@ -155,10 +157,10 @@ def send(
             except subprocess.TimeoutExpired:
                 waited += 0.25
                 peak = max(peak, target.memory_mb())
-                if waited > bound.seconds + 60:
+                if waited > bound.seconds + GRACE_S:
                     process.kill()
     if not out:
-        raise LoadFailed(f"no end within {bound.seconds + 60:.0f} s {err}".strip())
+        raise LoadFailed(f"no end within {bound.seconds + GRACE_S:.0f} s {err}".strip())
     seen: dict[str, Any] = json.loads(out)
     if process.returncode:
         raise LoadFailed(seen["first_error"], seen["requests"])
@@ -177,13 +179,11 @@ def measure(
     upstream: Running,
     work: Path,
     *,
-    warm: Bound,
     bound: Bound,
     headers: Sequence[str] = HEADERS,
     model: str = MODEL,
 ) -> dict[str, float]:
-    """Warm up, then one measurement. Figures of the mock and the generator are parts of one CPU."""
-    send(scenario, target, warm, work, headers=headers, model=model)
+    """One measurement. Figures of the mock and the generator are parts of one CPU."""
     before, upstream_before = target.cpu_s(), upstream.cpu_s()
     sent = send(scenario, target, bound, work, headers=headers, model=model)
     spent, upstream_spent = target.cpu_s() - before, upstream.cpu_s() - upstream_before

@@ -9,9 +9,11 @@ peers.json, peers.md and plots to the report folder.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,10 @@ CACHE = ROOT / "build" / "peers"
 REPORT = ROOT / "bench" / "report"
 PLOTS = ("matplotlib==3.10.7",)
 WARM_SHARE = 0.25
+WARM_CONNECTIONS = 32
+WARM_CHUNKS = 16
+# Whoever takes longer for one measurement is measured once, or those who are fast would be waiting for it.
+SLOW_S = 8
 
 PACED = Scenario("128 streams, 10 ms", 128, interval_us=10_000, unit="chunk", spread_us=78)
 # One stream per connection, a chunk a second: what is counted is how many are held, and what they take.
@@ -75,6 +81,7 @@ class Run:
     failures: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     contenders: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
+    slow: set[tuple[str, str, str]] = field(default_factory=set)
 
     def late(self, what: str) -> bool:
         """Whether the time of the run is over; `what` is noted as left out then."""
@@ -112,18 +119,28 @@ def measure(run: Run, mode: str, scenario: Scenario, contender: Contender | None
     name = DIRECT if contender is None else contender.gateway.name
     failures = run.failures.setdefault(mode, {}).setdefault(scenario.name, {})
     target = mock if contender is None else contender.running
-    if target is None or name in failures:
+    if target is None or name in failures or (mode, scenario.name, name) in run.slow:
         return
+    begun = time.monotonic()
     options = {"headers": HEADERS} if contender is None else contender.send_as
     warm, bound = Bound(seconds=run.seconds * WARM_SHARE), Bound(seconds=run.seconds)
     try:
-        found = loads.measure(scenario, target, mock, run.work, warm=warm, bound=bound, **options)
+        loads.send(warm_up(scenario), target, warm, run.work, **options)
+        found = loads.measure(scenario, target, mock, run.work, bound=bound, **options)
     except LoadFailed as error:
         failures[name] = environments.last_lines(str(error))
         print(f"{mode:13} {scenario.name:20} {name:14} failed: {error}", file=sys.stderr)
         return
     run.samples.setdefault(mode, {}).setdefault(scenario.name, {}).setdefault(name, []).append(found)
     print(f"{mode:13} {scenario.name:20} {name:14} {found['cpu_us']:10.1f} us", file=sys.stderr)
+    if time.monotonic() - begun > SLOW_S + run.seconds:
+        run.slow.add((mode, scenario.name, name))
+
+
+def warm_up(scenario: Scenario) -> Scenario:
+    """The same load, small enough for the slow."""
+    connections = min(scenario.connections, WARM_CONNECTIONS)
+    return dataclasses.replace(scenario, connections=connections, chunks_each=min(scenario.chunks_each, WARM_CHUNKS))
 
 
 def hold(run: Run, contender: Contender) -> None:
@@ -132,7 +149,7 @@ def hold(run: Run, contender: Contender) -> None:
         return
     before = contender.running.memory_mb()
     try:
-        sent = loads.send(HELD, contender.running, Bound(HELD.requests, 30), run.work, **contender.send_as)
+        sent = loads.send(HELD, contender.running, Bound(HELD.requests, 20), run.work, **contender.send_as)
         contender.facts |= {"held": sent.seen["requests"], "held_mb": sent.peak_mb, "held_before_mb": before}
         contender.facts["held_delay_us"] = sent.seen["delay_us"]
     except LoadFailed as error:
@@ -214,11 +231,23 @@ def main(argv: list[str] | None = None) -> None:
     loads.build()
     missing = install(options.targets, cache)
     names = [name for name in options.targets if name not in missing]
-    run = Run(options.seconds, options.rounds, time.monotonic() + options.minutes * 60, cache / "work")
+    end = time.monotonic() + options.minutes * 60
+    run = Run(options.seconds, options.rounds, end, cache / "work")
+    # What is ended from outside ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     load_before = os.getloadavg()
     with loads.mock(run.work) as mock:
-        for mode in options.modes:
+        for number, mode in enumerate(options.modes):
+            run.deadline = time.monotonic() + (end - time.monotonic()) / (len(options.modes) - number)
             run_mode(run, mode, names, scenarios, mock, cache)
+            text = write(options, run, missing, load_before)
+    if not options.no_plots:
+        plot(options.report / "peers.json", cache)
+    print(text)
+
+
+def write(options: argparse.Namespace, run: Run, missing: dict[str, str], load_before: tuple[float, ...]) -> str:
+    """The report of what has been found so far; returns its text."""
     report = {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
         "machine": loads.machine(),
@@ -229,11 +258,12 @@ def main(argv: list[str] | None = None) -> None:
         "modes": {
             mode: {name: GATEWAYS[name].modes.get(mode, "") for name in options.targets} for mode in options.modes
         },
-        "units": {scenario.name: scenario.unit for scenario in scenarios},
+        "units": {scenario.name: scenario.unit for scenario in SCENARIOS},
         "missing": missing,
         "contenders": run.contenders,
         "failures": run.failures,
         "cut": run.cut,
+        "slow": sorted(run.slow),
         "results": medians(run.samples),
         "samples": run.samples,
     }
@@ -241,9 +271,7 @@ def main(argv: list[str] | None = None) -> None:
     (options.report / "peers.json").write_text(json.dumps(report, indent=1) + "\n")
     text = peers_report.markdown(report)
     (options.report / "peers.md").write_text(text)
-    if not options.no_plots:
-        plot(options.report / "peers.json", cache)
-    print(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def bars(axes: Any, title: str, values: dict[str, float]) -> None:
         bar.set_color(OWN if name == "tollhouse" else OTHERS)
     axes.bar_label(drawn, [f"{values[name]:,.0f}" for name in order], padding=3, fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlim(right=max([10.0, *values.values()]) * 6)
+    axes.set_xlim(0.8, max([10.0, *values.values()]) * 6)
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

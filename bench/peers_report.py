@@ -53,8 +53,11 @@ def _not_here(report: dict[str, Any]) -> str:
     for mode, by_scenario in report["failures"].items():
         for scenario, by_name in by_scenario.items():
             lines += [f"- {name}, {mode}, {scenario}: {why}" for name, why in by_name.items()]
+    lines += [
+        f"- {name}, {mode}, {scenario}: so slow that it was measured once" for mode, scenario, name in report["slow"]
+    ]
     lines += [f"- out of time: {what}" for what in report["cut"]]
-    return "\n".join(["Without figures:", "", *(_plain(line) for line in lines)]) if lines else ""
+    return "\n".join(["Without figures, or with fewer:", "", *(_plain(line) for line in lines)]) if lines else ""
 
 
 def _plain(line: str) -> str:

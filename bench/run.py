@@ -54,7 +54,8 @@ def run(names: list[str], scenarios: list[Scenario], rounds: int) -> dict[str, A
                         for target in started:
                             warm = Bound(max(scenario.connections * 2, scenario.requests // 20))
                             full = Bound(scenario.requests)
-                            found = loads.measure(scenario, target, mock, targets.WORK, warm=warm, bound=full)
+                            loads.send(scenario, target, warm, targets.WORK)
+                            found = loads.measure(scenario, target, mock, targets.WORK, bound=full)
                             samples.setdefault(scenario.name, {}).setdefault(target.name, []).append(found)
                             print(f"{scenario.name:22} {target.name:18} {found['cpu_us']:8.1f} us", file=sys.stderr)
     medians = {

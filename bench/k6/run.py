@@ -27,8 +27,8 @@ SCRIPT = Path(__file__).with_name("gateway.js")
 WORK = ROOT / "build" / "k6"
 THRESHOLDS_FAILED = 99
 SCENARIOS = "chat,safety,stream,spike,soak,overload"
-# With answers that take 400 ms this is a capacity of 160 a second, which k6 can triple on the same machine. A full queue
-# holds as many as are asked at once, so with the default wait of a second overload would double everybody's time.
+# With answers that take 400 ms this is a capacity of 160 a second, which k6 can triple on the same machine. A full
+# queue holds as many as are asked at once, so with the default wait of a second overload would double everybody's time.
 LIMITS = {"max_in_flight": 64, "queue_wait_s": 0.2}
 
 
