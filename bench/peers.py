@@ -35,7 +35,6 @@ REPORT = ROOT / "bench" / "report"
 PLOTS = ("matplotlib==3.10.7",)
 WARM_SHARE = 0.25
 WARM_CONNECTIONS = 32
-WARM_CHUNKS = 16
 # Whoever takes longer for one measurement is measured once, or those who are fast would be waiting for it.
 SLOW_S = 8
 
@@ -139,8 +138,7 @@ def measure(run: Run, mode: str, scenario: Scenario, contender: Contender | None
 
 def warm_up(scenario: Scenario) -> Scenario:
     """The same load, small enough for the slow."""
-    connections = min(scenario.connections, WARM_CONNECTIONS)
-    return dataclasses.replace(scenario, connections=connections, chunks_each=min(scenario.chunks_each, WARM_CHUNKS))
+    return dataclasses.replace(scenario, connections=min(scenario.connections, WARM_CONNECTIONS))
 
 
 def hold(run: Run, contender: Contender) -> None:
@@ -166,15 +164,15 @@ def run_mode(run: Run, mode: str, names: list[str], scenarios: list[Scenario], m
     with ExitStack() as stack:
         for contender in own:
             begin(contender, stack)
+        for contender in own:
+            if HELD in scenarios and not run.late(f"{mode}, {HELD.name}, {contender.gateway.name}"):
+                hold(run, contender)
         for number in range(run.rounds):
             for scenario in scenarios:
                 if scenario is HELD or run.late(f"{mode}, {scenario.name}, round {number + 1}"):
                     continue
                 for one in (None, *own):
                     measure(run, mode, scenario, one, mock)
-        for contender in own:
-            if HELD in scenarios and not run.late(f"{mode}, {HELD.name}, {contender.gateway.name}"):
-                hold(run, contender)
     run.contenders[mode] = {one.gateway.name: {"why": one.why, **one.facts} for one in own}
 
 
