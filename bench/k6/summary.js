@@ -34,7 +34,7 @@ function thresholds(data) {
 
 function compared(data, { scenario, name, metric, of, than, stat, times }) {
   const [left, right] = [of, than].map((one) => (submetric(data, metric, one) || { values: {} }).values[stat]);
-  const ok = left <= times * right; // false if either is missing
+  const ok = left > 0 && left <= times * right; // false if either is missing
   return { scenario, name, ok, actual: `${rounded(left)} against ${rounded(right)}` };
 }
 

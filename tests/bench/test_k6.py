@@ -40,11 +40,11 @@ COMPARISON = {
 }
 
 
-def summary(folder: Path, times: float) -> dict[str, str]:
+def summary(folder: Path, times: float, **changes: str) -> dict[str, str]:
     """What summary.js makes of DATA, by file name."""
     shutil.copy(ROOT / "bench" / "k6" / "summary.js", folder / "summary.mjs")
     options: dict[str, Any] = {"folder": "r", "where": "http://x", "scenarios": ["chat"], "seconds": 2}
-    options["comparisons"] = [{**COMPARISON, "times": times}]
+    options["comparisons"] = [{**COMPARISON, "times": times, **changes}]
     call = f"summary({json.dumps(DATA)}, {json.dumps(options)})"
     script = f"import {{ summary }} from './summary.mjs'; console.log(JSON.stringify({call}))"
     command = ["node", "--input-type=module", "-e", script]
@@ -69,6 +69,11 @@ def test_scenarios_are_compared_with_each_other(tmp_path):
         "chat: http_req_duration{scenario:chat}: p(95)<=50",
         "overload: <twice>",
     ]
+
+
+def test_what_was_not_measured_does_not_hold(tmp_path):
+    found = json.loads(summary(tmp_path, 3, of="nothing", than="nothing")["r/summary.json"])
+    assert "overload: <twice>" in found["failed"]
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_shows(tmp_path):
