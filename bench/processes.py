@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -57,30 +58,67 @@ class Running:
         return pages * PAGE / 1e6
 
 
+class NotServing(RuntimeError):
+    """A program that ended, or that did not serve in time; the end of its log."""
+
+
 @contextlib.contextmanager
 def running(
-    name: str, command: Sequence[str], port: int, *, env: Mapping[str, str] | None = None, log: Path
+    name: str,
+    command: Sequence[str],
+    port: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Path,
+    ready: str | None = None,
+    seconds: float = 20,
 ) -> Iterator[Running]:
-    """Start `command`, wait until `port` accepts, and end it with the block."""
+    """Start `command`, wait until `port` accepts, or answers 200 at the path `ready`, and end it with the block."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
-            _wait_for(port, process, log)
+            _wait_for(name, port, ready, process, log, seconds)
             yield Running(name, process, port)
         finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The process and what it has started, which a wrapper may leave behind."""
+    with contextlib.suppress(OSError):
+        members = tree(process.pid)[1:]
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pid in members:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _wait_for(
+    name: str, port: int, ready: str | None, process: subprocess.Popen[bytes], log: Path, seconds: float
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not _answers(port, ready):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{process.args!r} does not serve:\n{log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.02)
+            why = "does not serve" if process.poll() is None else f"ended with {process.returncode}"
+            raise NotServing(f"{name} {why}:\n{log.read_text(errors='replace')[-2000:]}")
+        time.sleep(0.02 if ready is None else 0.1)
+
+
+def _answers(port: int, ready: str | None) -> bool:
+    try:
+        if ready is None:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return True
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", ready)
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException):
+        return False

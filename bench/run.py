@@ -9,39 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench import targets
-from bench.processes import Running, free_port, running
-
-HARNESS = Path(__file__).parent / "harness"
-CHUNKS = 64
-DIRECT = "direct"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A load. `unit` is what CPU is divided by: requests, or the chunks of a stream."""
-
-    name: str
-    connections: int
-    requests: int
-    interval_us: int | None = None  # of a stream's chunks; None: no stream
-    unit: str = "request"
-    tls: bool = False
-
-    @property
-    def chunks(self) -> int:
-        return 0 if self.interval_us is None else CHUNKS
-
+from bench import loads, targets
+from bench.environments import Unavailable
+from bench.loads import DIRECT, Bound, LoadFailed, Scenario
+from bench.processes import NotServing, Running, free_port
 
 SCENARIOS = [
     Scenario("1 connection", 1, 6_000),
@@ -54,73 +30,15 @@ SCENARIOS = [
 ]
 
 
-def body(scenario: Scenario) -> bytes:
-    """A chat of about 1 KB."""
-    text = "Summarise for the board what changed at the gate this week, and why the queue was longer. " * 5
-    value: dict[str, Any] = {
-        "model": "gpt-4o-mini",
-        "messages": [{"role": "system", "content": text}, {"role": "user", "content": text}],
-        "temperature": 0.2,
-        "max_tokens": CHUNKS,
-    }
-    if scenario.interval_us is not None:
-        value |= {"stream": True, "seed": scenario.interval_us}
-    return json.dumps(value).encode()
-
-
-def load(scenario: Scenario, port: int, *, requests: int) -> dict[str, Any]:
-    """Run the load generator to its end; any wrong answer ends the whole run."""
-    file = targets.WORK / "body.json"
-    file.write_bytes(body(scenario))
-    options = {
-        "port": port,
-        "connections": scenario.connections,
-        "requests": requests,
-        "body": file,
-        "chunks": scenario.chunks,
-        "header": f"authorization: Bearer {targets.KEY}",
-        "stagger-us": 625 if scenario.interval_us else 0,
-        "seconds": 60,
-    }
-    command = [str(HARNESS / "target/release/load")]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{scenario.name}, port {port}: {done.stdout}{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def measure(scenario: Scenario, target: Running) -> dict[str, float]:
-    """Warm up, then one measurement."""
-    load(scenario, target.port, requests=max(scenario.connections * 2, scenario.requests // 20))
-    before = target.cpu_s()
-    seen = load(scenario, target.port, requests=scenario.requests)
-    spent = target.cpu_s() - before
-    units = seen["chunks"] if scenario.unit == "chunk" else seen["requests"]
-    delay = seen["delay_us"] or {}
-    return {
-        "cpu_us": spent / units * 1e6,
-        "rps": seen["requests"] / seen["elapsed_s"],
-        "p50_us": seen["latency_us"]["p50"],
-        "p99_us": seen["latency_us"]["p99"],
-        "delay_p50_us": delay.get("p50", 0.0),
-        "delay_p99_us": delay.get("p99", 0.0),
-    }
-
-
 def run(names: list[str], scenarios: list[Scenario], rounds: int) -> dict[str, Any]:
     """Results as {scenario: {target: {figure: median over rounds}}}, and idle memory of each target."""
-    targets.WORK.mkdir(parents=True, exist_ok=True)
     certificate = targets.WORK / "mock.pem"
-    ports = {False: free_port(), True: free_port()}
-    mock_command = [str(HARNESS / "target/release/mock"), "--port", str(ports[False])]
-    mock_command += ["--tls-port", str(ports[True]), "--cert", str(certificate)]
+    tls_port = free_port()
     samples: dict[str, dict[str, list[dict[str, float]]]] = {}
     memory: dict[str, float] = {}
     with ExitStack() as stack:
-        mock = stack.enter_context(running("mock", mock_command, ports[False], log=targets.WORK / "mock.log"))
+        mock = stack.enter_context(loads.mock(targets.WORK, tls_port=tls_port, certificate=certificate))
+        ports = {False: mock.port, True: tls_port}
         for tls in (False, True):
             chosen = [scenario for scenario in scenarios if scenario.tls is tls]
             if not chosen:
@@ -134,7 +52,10 @@ def run(names: list[str], scenarios: list[Scenario], rounds: int) -> dict[str, A
                 for scenario in chosen:
                     for _ in range(rounds):
                         for target in started:
-                            found = measure(scenario, target)
+                            warm = Bound(max(scenario.connections * 2, scenario.requests // 20))
+                            full = Bound(scenario.requests)
+                            loads.send(scenario, target, warm, targets.WORK)
+                            found = loads.measure(scenario, target, mock, targets.WORK, bound=full)
                             samples.setdefault(scenario.name, {}).setdefault(target.name, []).append(found)
                             print(f"{scenario.name:22} {target.name:18} {found['cpu_us']:8.1f} us", file=sys.stderr)
     medians = {
@@ -144,18 +65,7 @@ def run(names: list[str], scenarios: list[Scenario], rounds: int) -> dict[str, A
         }
         for scenario, by_target in samples.items()
     }
-    return {"machine": machine(), "rounds": rounds, "memory_mb": memory, "results": medians}
-
-
-def machine() -> dict[str, str]:
-    """What a reader needs to judge the figures."""
-    info = Path("/proc/cpuinfo").read_text()
-    model = next((line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line), "?")
-    return {
-        "cpu": f"{os.cpu_count()} x {model}",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+    return {"machine": loads.machine(), "rounds": rounds, "memory_mb": memory, "results": medians}
 
 
 def tables(report: dict[str, Any]) -> str:
@@ -193,9 +103,12 @@ def main() -> None:
     names = options.targets.split(",")
     if unknown := set(names) - set(targets.NAMES):
         parser.error(f"no such target: {', '.join(unknown)}")
-    subprocess.run(["cargo", "build", "-q", "--release", "--locked"], cwd=HARNESS, check=True)
+    loads.build()
     scenarios = [scenario for scenario in SCENARIOS if options.scenarios in scenario.name]
-    report = run(names, scenarios, options.rounds)
+    try:
+        report = run(names, scenarios, options.rounds)
+    except (LoadFailed, NotServing, Unavailable) as error:
+        raise SystemExit(str(error)) from error
     (targets.WORK / "result.json").write_text(json.dumps(report, indent=1))
     print(", ".join(f"{key}: {value}" for key, value in report["machine"].items()))
     print(f"median of {report['rounds']} rounds\n")

@@ -10,7 +10,6 @@ import asyncio
 import json
 import ssl
 import statistics
-import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from bench import targets
-from bench.processes import free_port, running
-from bench.run import HARNESS, SCENARIOS, body
+from bench import environments, loads, targets
+from bench.loads import body
+from bench.processes import free_port
+from bench.run import SCENARIOS
 from tollhouse._native import END, FAULT, ResponseReader
 from tollhouse.providers.call import SETTLED, Call
 from tollhouse.providers.deadlines import Deadlines
@@ -123,16 +123,15 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    targets.WORK.mkdir(parents=True, exist_ok=True)
-    sys.path.append(str(targets.packages("alternatives", ALTERNATIVES)))
-    subprocess.run(["cargo", "build", "-q", "--release", "--locked"], cwd=HARNESS, check=True)
-    ports = {"TCP": free_port(), "TLS": free_port()}
-    certificate = targets.WORK / "mock.pem"
-    command = [str(HARNESS / "target/release/mock"), "--port", str(ports["TCP"]), "--tls-port", str(ports["TLS"])]
+    alternatives = environments.target(targets.CACHE / "alternatives", ALTERNATIVES)
+    sys.path.append(str(alternatives))
+    loads.build()
+    certificate, tls_port = targets.WORK / "mock.pem", free_port()
     with (
-        running("mock", [*command, "--cert", str(certificate)], ports["TCP"], log=targets.WORK / "mock.log"),
+        loads.mock(targets.WORK, tls_port=tls_port, certificate=certificate) as mock,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        ports = {"TCP": mock.port, "TLS": tls_port}
         found = runner.run(compare(ports, certificate))
     (targets.WORK / "transports.json").write_text(json.dumps(found, indent=1))
     print(table(found))

@@ -16,13 +16,12 @@ import json
 import os
 import pathlib
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
-import venv
 from typing import Any
 
+from bench import environments
 from bench.detection.texts import benign, cut, records
 from scripts.corpora import folder as corpora
 
@@ -78,33 +77,9 @@ def install(peer: Peer) -> list[str]:
     if not peer.packages and not peer.go_package:
         return [sys.executable, *module]
     folder = PEERS / peer.name
-    wanted = " ".join((*peer.packages, peer.go_package or ""))
-    stamp = folder / "installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=bool(peer.packages))
-        if peer.packages:
-            pip = [
-                str(folder / "bin" / "python"),
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                *peer.packages,
-            ]
-            subprocess.run(pip, check=True, capture_output=True, text=True)
-        if peer.go_package:
-            subprocess.run(
-                ["go", "install", peer.go_package],
-                check=True,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "GOBIN": str(folder / "bin")},
-            )
-        stamp.write_text(wanted)
-    program = [str(folder / "bin" / peer.name)] if peer.go_package else []
-    return [str(folder / "bin" / "python"), *module, *program]
+    if peer.go_package:
+        return [sys.executable, *module, str(environments.go(folder, peer.go_package) / peer.name)]
+    return [str(environments.python(folder, peer.packages) / "python"), *module]
 
 
 def ask(command: list[str], texts: list[str], pieces: list[str], seconds: float) -> dict[str, Any]:
@@ -213,7 +188,7 @@ def run(peers: list[Peer], *, megabytes: float, seconds: float, limit: int, roun
             asked = [one["text"] for kind, chosen in texts.items() if kind in peer.kinds for one in chosen]
             try:
                 answer = ask(install(peer), [] if i else asked, pieces, seconds)
-            except (subprocess.CalledProcessError, FileNotFoundError) as error:
+            except (environments.Unavailable, subprocess.CalledProcessError, FileNotFoundError) as error:
                 output = getattr(error, "stderr", None) or str(error)
                 missing[peer.name] = output.strip().splitlines()[-1]
                 continue

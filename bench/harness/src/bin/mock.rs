@@ -1,20 +1,18 @@
 //! A model server that costs next to nothing: `POST /v1/chat/completions`, whole or as a stream, over TCP and TLS.
 //!
 //! `mock [--port 0] [--tls-port 0 --cert FILE] [--chunks 64] [--interval-us 0]` prints its ports as JSON and serves
-//! until it is ended. A request's own `max_tokens` (content chunks) and `seed` (microseconds between them) win over
-//! the arguments. With an interval of 0 a stream is one write, as a proxy sees it from a fast server.
+//! until it is ended. A request's own `max_tokens` (content chunks) and `seed` (microseconds between them, or before
+//! a whole answer) win over the arguments. With an interval of 0 a stream is one write, as a proxy sees it from a fast server.
 
 use std::error::Error;
+use std::future::{Future, ready};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until};
 use tollhouse_bench::args::Args;
 use tollhouse_bench::{http, stamp};
 
@@ -168,6 +166,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, answers: &Answe
         if wanted.stream {
             answers.stream(&mut socket, &wanted, &mut out).await?;
         } else {
+            if !wanted.interval.is_zero() {
+                sleep(wanted.interval).await;
+            }
             socket.write_all(&answers.whole).await?;
             socket.flush().await?;
         }
@@ -178,33 +179,72 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, answers: &Answe
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, answers: Arc<Answers>) -> io::Result<()> {
+/// Serves one port, each connection as `open` makes it of a socket.
+async fn accept<S, F>(listener: TcpListener, answers: Arc<Answers>, open: impl Fn(TcpStream) -> F) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+{
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let (tls, answers) = (tls.clone(), Arc::clone(&answers));
+        let (opening, answers) = (open(socket), Arc::clone(&answers));
         tokio::spawn(async move {
             // A peer that goes away is no matter of the mock's: the load generator judges the answers.
-            let _ = match tls {
-                None => serve(socket, &answers).await,
-                Some(tls) => match tls.accept(socket).await {
-                    Ok(socket) => serve(socket, &answers).await,
-                    Err(error) => Err(error),
-                },
-            };
+            if let Ok(socket) = opening.await {
+                let _ = serve(socket, &answers).await;
+            }
         });
     }
 }
 
-/// A certificate for localhost and 127.0.0.1; its PEM goes to `file`, for clients to trust.
-fn acceptor(file: &str) -> Result<TlsAcceptor, Box<dyn Error>> {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-    std::fs::write(file, made.cert.pem())?;
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let mut config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+#[cfg(feature = "tls")]
+mod tls {
+    use std::error::Error;
+    use std::io;
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::{Answers, accept};
+
+    /// A certificate for localhost and 127.0.0.1; its PEM goes to `file`, for clients to trust.
+    pub fn acceptor(file: &str) -> Result<TlsAcceptor, Box<dyn Error>> {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        std::fs::write(file, made.cert.pem())?;
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let mut config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, answers: Arc<Answers>) -> io::Result<()> {
+        accept(listener, answers, move |socket| acceptor.accept(socket)).await
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+mod tls {
+    use std::error::Error;
+    use std::io;
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
+    use super::Answers;
+
+    pub fn acceptor(_file: &str) -> Result<(), Box<dyn Error>> {
+        Err("--cert: built without TLS".into())
+    }
+
+    #[expect(clippy::unused_async, reason = "stands where the one with TLS stands")]
+    pub async fn serve(_listener: TcpListener, _acceptor: (), _answers: Arc<Answers>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -215,11 +255,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = plain.local_addr()?.port();
     let Some(file) = args.get("cert") else {
         println!("{{\"port\":{port}}}");
-        return Ok(accept(plain, None, answers).await?);
+        return Ok(accept(plain, answers, |socket| ready(Ok(socket))).await?);
     };
-    let tls = TcpListener::bind(("127.0.0.1", args.parse("tls-port", 0)?)).await?;
-    let acceptor = acceptor(file)?;
-    println!("{{\"port\":{port},\"tls_port\":{}}}", tls.local_addr()?.port());
-    tokio::try_join!(accept(plain, None, Arc::clone(&answers)), accept(tls, Some(acceptor), answers))?;
+    let secure = TcpListener::bind(("127.0.0.1", args.parse("tls-port", 0)?)).await?;
+    let acceptor = tls::acceptor(file)?;
+    println!("{{\"port\":{port},\"tls_port\":{}}}", secure.local_addr()?.port());
+    tokio::try_join!(
+        accept(plain, Arc::clone(&answers), |socket| ready(Ok(socket))),
+        tls::serve(secure, acceptor, answers)
+    )?;
     Ok(())
 }
