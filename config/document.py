@@ -73,6 +73,13 @@ class Document:
         return environ[whole[1]] if whole else _VARIABLE.sub(lambda match: environ[match[1]], value)
 
 
+def parse(text: str, file: str) -> Document:
+    """What a file without includes says, given its text. Problems of form are in the document's list."""
+    document = Document({})
+    document.data = _parsed(text, file, document)
+    return document
+
+
 def read(path: str) -> Document:
     """The file and what it includes. Problems of form are in the document's list."""
     document = Document({})
@@ -84,14 +91,19 @@ def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> d
     file = str(path)
     try:
         text = path.read_text(encoding="utf-8")
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
     except OSError as error:
         document.problems.append(Problem("", f"the file cannot be read: {error.strerror}", file))
         return {}
     except UnicodeDecodeError:
         document.problems.append(Problem("", "the file is not UTF-8", file))
         return {}
+    return _with_includes(path, _parsed(text, file, document), document, including)
+
+
+def _parsed(text: str, file: str, document: Document) -> dict[str, Any]:
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         document.problems.append(Problem("", f"the YAML is malformed: {error.problem}", file, line))
@@ -112,7 +124,7 @@ def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> d
     except RecursionError:  # an alias inside of its own anchor
         document.problems.append(Problem("", "the YAML is nested too deeply", file))
         return {}
-    return _with_includes(path, data, document, including)
+    return data
 
 
 def _with_includes(path: Path, data: dict[str, Any], document: Document, including: tuple[Path, ...]) -> dict[str, Any]:

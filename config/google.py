@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,9 +97,6 @@ def _project(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _account(fields: dict[str, Any]) -> GoogleAccount:
-    if find_spec("cryptography") is None:
-        msg = "needs the package cryptography: pip install 'tollhouse[vertex]'"
-        raise _Wrong(msg)
     email, key = fields.get("client_email"), fields.get("private_key")
     uri = str(fields.get("token_uri") or _TOKENS)
     if not (isinstance(email, str) and isinstance(key, str) and _GOOGLE_URL(uri)):

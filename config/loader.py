@@ -22,11 +22,28 @@ from tollhouse.config import (
     shares,
     telemetry,
 )
+from tollhouse.config.defects import has, placed, said
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
-from tollhouse.config.schema import File, KeyEntry, LiteLLMParams, UpstreamSection
+from tollhouse.config.schema import (
+    ErisSection,
+    File,
+    KeyEntry,
+    LiteLLMParams,
+    ReceiptsSection,
+    UpstreamSection,
+)
 from tollhouse.config.secret import Secret
-from tollhouse.config.settings import BodyLimits, ConfiguredKey, RedisSettings, ScanSettings, Settings, Timeouts
+from tollhouse.config.settings import (
+    BodyLimits,
+    ConfiguredKey,
+    PolicySettings,
+    ReceiptSettings,
+    RedisSettings,
+    ScanSettings,
+    Settings,
+    Timeouts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +96,8 @@ def _resolve(
     if shared and file.store is None:
         values["store"] = shared
     timeouts = _timeouts(file)
+    scan = _scan(file, source, path)
+    receipts = _receipts(file, environ, source)
     served = _deployments(file, source, environ, timeouts, values.get("default_provider"), path)
     entries = _key_entries(file, source)
     jwt = file.auth.jwt if file.auth else None
@@ -90,7 +109,9 @@ def _resolve(
         "keys": _keys(entries, source),
         "allowances": allowances.resolve(file, entries, source),
         "key_default": allowances.key_default(file, environ, source),
-        "scan": _scan(file, source, path),
+        "scan": scan,
+        "receipts": receipts,
+        "policy": _policy(file, source, path, scan, receipts),
         "neighbours": neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None),
         "jwt": neighbours.jwt(jwt, source),
         "telemetry": telemetry.resolve(file.telemetry, source),
@@ -112,11 +133,11 @@ def _validated(source: Document) -> File:
         try:
             return File.model_validate(data)
         except ValidationError as error:
-            places = [(_place(data, defect["loc"]), _said(defect)) for defect in error.errors()]
-            for place, said in places:
+            places = [(placed(data, defect["loc"]), said(defect)) for defect in error.errors()]
+            for place, message in places:
                 # What was wrong and is left out is not missing as well.
                 if place not in told:
-                    source.report(place, said)
+                    source.report(place, message)
             told.update(place for place, _ in places)
             # Each once, and from the end, so that no index moves before its turn.
             for place in sorted({_removable(data, place) for place, _ in places} - {()}, reverse=True):
@@ -126,38 +147,10 @@ def _validated(source: Document) -> File:
     return File()
 
 
-def _place(data: Any, loc: tuple[int | str, ...]) -> Place:
-    """Pydantic names members of unions in its places; those are no part of the file."""
-    place: list[int | str] = []
-    for i, step in enumerate(loc):
-        inside = data[step] if _has(data, step) else None
-        if not _has(data, step) and i != len(loc) - 1:
-            continue
-        if not _has(data, step) and not isinstance(data, dict):
-            continue
-        place.append(step)
-        data = inside
-    return tuple(place)
-
-
-def _has(data: object, step: int | str) -> bool:
-    if isinstance(data, dict):
-        return step in data
-    return isinstance(data, list) and isinstance(step, int) and step < len(data)
-
-
-def _said(defect: Any) -> str:
-    """Pydantic's message without the input, which may be a secret."""
-    if defect["type"] == "missing":
-        return "is missing"
-    message: str = defect["msg"]
-    return message[0].lower() + message[1:]
-
-
 def _removable(data: Any, place: Place) -> Place:
     """The value at `place`, or the nearest thing around it that can be missing: a member, or an item of a list."""
     for depth, step in enumerate(place):
-        if not _has(data, step):
+        if not has(data, step):
             return place[:depth]
         data = data[step]
         if isinstance(step, int):
@@ -306,7 +299,7 @@ def _tokens(file: File, source: Document) -> list[tuple[Place, KeyEntry]]:
             found.append((place, KeyEntry.model_validate(known)))
         except ValidationError as error:
             for defect in error.errors():
-                source.report((*place, *defect["loc"]), _said(defect))
+                source.report((*place, *defect["loc"]), said(defect))
     return found
 
 
@@ -316,6 +309,51 @@ def _scan(file: File, source: Document, path: str | None) -> ScanSettings | None
     from tollhouse.config import scanning  # noqa: PLC0415 - compiles rules
 
     return scanning.resolve(file.scan, source, path)
+
+
+def _receipts(file: File, environ: Mapping[str, str], source: Document) -> ReceiptSettings | None:
+    """On where the section is there, or the environment names a service for them."""
+    prefix = environment.PREFIX
+    given = file.receipts
+    eris = (given.eris if given is not None else None) or ErisSection()
+    url = environment.first(environ, f"{prefix}ERIS_SERVICE_URL", "ERIS_SERVICE_URL") or eris.url
+    if given is None and url is None:
+        return None
+    try:
+        ErisSection(url=url)
+    except ValidationError:
+        source.report(("ERIS_SERVICE_URL",), "must be an http or https URL")
+    section = given or ReceiptsSection()
+    if section.keep_bytes is not None and url is None:
+        source.report(("receipts", "keep_bytes"), "has no effect without a service that gets receipts", warning=True)
+    token = environment.first(environ, f"{prefix}ERIS_SERVICE_TOKEN", "ERIS_SERVICE_TOKEN") or eris.token
+    names = ("on_failure", "buffer_bytes", "max_lag_s", "head_s", "head_file", "keep_bytes")
+    return ReceiptSettings(
+        **{name: getattr(section, name) for name in names},
+        eris_url=url,
+        eris_token=_secret(token),
+        timeout_s=eris.timeout_s,
+    )
+
+
+def _policy(
+    file: File,
+    source: Document,
+    path: str | None,
+    scan: ScanSettings | None,
+    receipts: ReceiptSettings | None,
+) -> PolicySettings | None:
+    if file.policy is None:
+        return None
+    from tollhouse.config import policy  # noqa: PLC0415 - checks signatures
+
+    return policy.resolve(
+        file.policy,
+        source,
+        path,
+        rules=scan.rules if scan is not None else (),
+        has_receipts=receipts is not None,
+    )
 
 
 def _secret(text: str | None) -> Secret | None:

@@ -72,7 +72,7 @@ def _policy(side: ScanSide) -> dict[str, Any]:
 
 def _check_rules(rules: list[dict[str, Any]], places: list[Place], source: Document) -> None:
     """Report each rule that the engine refuses where it stands, and leave it out."""
-    for problem in _refused(None, rules):
+    for problem in refused(None, rules):
         name, _, reason = problem.removeprefix("rule ").partition(": ")
         found = next((i for i, rule in enumerate(rules) if str(rule.get("id")) == name), None)
         source.report(("scan", "rules") if found is None else places[found], f"rule {name}: {reason}")
@@ -81,12 +81,12 @@ def _check_rules(rules: list[dict[str, Any]], places: list[Place], source: Docum
 
 
 def _check_policy(side: str, policy: dict[str, Any] | None, rules: list[dict[str, Any]], source: Document) -> None:
-    for problem in _refused(policy, rules) if policy else []:
+    for problem in refused(policy, rules) if policy else []:
         place, _, reason = problem.partition(": ")
         source.report(("scan", side, *place.split(".", 1)), reason)
 
 
-def _refused(policy: dict[str, Any] | None, rules: list[dict[str, Any]]) -> list[str]:
+def refused(policy: dict[str, Any] | None, rules: list[dict[str, Any]]) -> list[str]:
     try:
         Scanner(policy, rules)
     except ValueError as error:

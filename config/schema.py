@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
-from tollhouse.config.parts import Count, Name, Part, Seconds, Text, listed
+from tollhouse.config.parts import Count, Name, Names, Part, Seconds, Text, listed
 from tollhouse.config.routing_schema import (
     FallbackEntry,
     HealthChecksSection,
@@ -135,6 +136,47 @@ class Scan(Part):
     pseudonym_key: Annotated[str, StringConstraints(min_length=16)] | None = None
 
 
+class PolicySection(Part):
+    """Where the policy is, and whose signature on it counts."""
+
+    file: Text
+    signature: Text | None = None  # by default the file's name with .sig behind it
+    keys: list[Text] | None = None
+    require_signature: bool = True
+    shadow: Names | None = None
+
+
+def _reachable(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or not 0 < (parts.port or 80) < 65536:
+        msg = "names no host or port that there can be"
+        raise ValueError(msg)
+    return url
+
+
+class ErisSection(Part):
+    """The service that collects receipts."""
+
+    url: (
+        Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"), AfterValidator(_reachable)]
+        | None
+    ) = None
+    token: Text | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+
+
+class ReceiptsSection(Part):
+    """A receipt per decision, and what happens when none can be written or delivered."""
+
+    on_failure: Literal["block", "allow"] = "block"
+    buffer_bytes: Annotated[int, Field(ge=65536)] = 256 * 1024 * 1024
+    max_lag_s: Seconds | None = None
+    head_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    head_file: Text | None = None
+    keep_bytes: Annotated[int, Field(ge=65536)] | None = None
+    eris: ErisSection | None = None
+
+
 class UpstreamSection(Part):
     connect_s: Seconds = 5.0
     first_event_s: Seconds = 120.0
@@ -248,6 +290,8 @@ class File(Part):
     budget: Budgets | None = None
     redis: RedisSection | None = None
     scan: Scan | None = None
+    policy: PolicySection | None = None
+    receipts: ReceiptsSection | None = None
     prices: dict[str, Any] | None = None
     upstream: UpstreamSection | None = None
     routing: RoutingSection | None = None

@@ -215,6 +215,33 @@ class TelemetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """A policy whose signature was checked. rules: fields of each, as the engine takes them."""
+
+    version: str
+    digest: str  # SHA-256 of the document, hexadecimal
+    signer: str  # id of the key; "": nobody has signed it, and nobody had to
+    file: str
+    rules: tuple[dict[str, Any], ...]
+    shadows: tuple[PolicySettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSettings:
+    """How receipts are kept. on_failure: "block" decides nothing that cannot be written down, "allow" counts it."""
+
+    on_failure: str = "block"
+    buffer_bytes: int = 256 * 1024 * 1024  # that wait to be delivered
+    max_lag_s: float | None = None  # of failing deliveries; None: only the buffer counts
+    head_s: float = 1.0
+    head_file: str | None = None
+    keep_bytes: int | None = None  # of what was delivered; None: all
+    eris_url: str | None = None
+    eris_token: Secret | None = None
+    timeout_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
@@ -236,6 +263,8 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     body: BodyLimits = field(default_factory=BodyLimits)
     scan: ScanSettings | None = None
+    policy: PolicySettings | None = None
+    receipts: ReceiptSettings | None = None  # None: none are written
     # By "provider/model"; where it ends in *, by its beginning. What is not here has the price of config/prices.json.
     prices: dict[str, Override] = field(default_factory=dict)
     drain_s: float = 30.0  # after SIGTERM, running streams may take so long (LLM_GATEWAY_DRAIN_S)

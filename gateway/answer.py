@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
+from tollhouse.gateway.chain import own_headers
 from tollhouse.gateway.errors import error_of, normalise, told_status, upstream_status
 from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
@@ -239,7 +240,7 @@ class Answer:
         exchange = self._exchange
         leg = self._attempt.leg
         exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
-        headers = received + self._forwarder.headers
+        headers = received + own_headers(exchange, self._forwarder.headers)
         headers.append((b"x-gateway-decision", exchange.decision))
         label = leg.group.label
         headers.append((b"x-gateway-model", _header_value(leg.model if label.endswith("*") else label)))
@@ -250,8 +251,9 @@ class Answer:
 
 def early_headers(attempt: Attempt, headers: Headers) -> Headers:
     """Of a stream that starts before it is known who will answer."""
-    decision = (b"x-gateway-decision", attempt.exchange.decision)
-    return [_EVENTS, *_EVENT_STREAM, decision, *_warnings(attempt.call), *headers]
+    exchange = attempt.exchange
+    decision = (b"x-gateway-decision", exchange.decision)
+    return [_EVENTS, *_EVENT_STREAM, decision, *_warnings(attempt.call), *own_headers(exchange, headers)]
 
 
 def warned(call: Call) -> bytes:

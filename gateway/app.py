@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, deployed, routes
+from tollhouse.gateway import chain, deployed, policy, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
@@ -32,12 +32,14 @@ from tollhouse.gateway.passthrough.routing import Ways
 from tollhouse.gateway.pricing import Pricing
 from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
+from tollhouse.gateway.receipts import book
 from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.gateway.state_metrics import GuardMetrics, StateMetrics
 from tollhouse.gateway.telemetry import Telemetry
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
 from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.metrics import MetricsStage
+from tollhouse.middlewares.receipt import ReceiptStage
 from tollhouse.providers.factory import UpstreamFactory
 
 if TYPE_CHECKING:
@@ -116,7 +118,8 @@ def create_app(
         ).flush,
     ]
     telemetry = Telemetry(settings, registry=registry)
-    guard = chain.guard(settings, count=guards.found, saw=partial(guards.saw, "scan"))
+    make_guard, guard = chain.guards(settings, count=guards.found, saw=partial(guards.saw, "scan"))
+    receipts = book(settings, factory, metrics, registry)
     neighbours = made(
         settings,
         registry=registry,
@@ -129,6 +132,7 @@ def create_app(
     parts = [
         part
         for part in (
+            receipts,
             health,
             _metrics_port(settings, lambda: _scraped(registry, metrics)),
             neighbours,
@@ -136,6 +140,13 @@ def create_app(
         )
         if part is not None
     ]
+    policy_stage = policy.stage(
+        settings,
+        make_guard=make_guard,
+        named=router.named,
+        has_room=(lambda: receipts.is_well) if receipts is not None else None,
+        registry=registry,
+    )
     endpoints = routes.Endpoints(
         router=router,
         keys=keys,
@@ -144,10 +155,12 @@ def create_app(
         registry=lambda: _scraped(registry, metrics),
         health=health,
         neighbours=neighbours,
+        sees=policy.visible(policy_stage, tuple(routes.HOT)),
+        has_room=receipts.has_room if receipts is not None else lambda: True,
     )
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
-        uploads=Uploads(settings.body, guard),
+        uploads=Uploads(settings.body, guard, policy_stage),
         ways=Ways(planner, router.targets, owners, default_provider=settings.default_provider),
         quota=quota.stage,
         owners=owners,
@@ -184,6 +197,8 @@ def create_app(
             write_log=write_log,
             route=deployed.route_stage(settings, planner),
             quota=quota.stage,
+            receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN) if receipts is not None else None,
+            policy=policy_stage,
             guard=guard,
             neighbours=neighbours,
             telemetry=telemetry,
@@ -203,11 +218,15 @@ def create_app(
     )
     # A redirect would send a caller's key to wherever the Host header says.
     app.router.redirect_slashes = False
-    app.state.lifecycle = lifecycle
     app.state.started = asyncio.Event()
-    app.state.settings = settings
-    app.state.owners = owners
-    app.state.neighbours = neighbours
+    for name, part in {
+        "lifecycle": lifecycle,
+        "settings": settings,
+        "owners": owners,
+        "neighbours": neighbours,
+        "receipts": receipts,
+    }.items():
+        setattr(app.state, name, part)
     return app
 
 

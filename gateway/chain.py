@@ -6,12 +6,14 @@
 | trace      | the caller's trace, if traces are kept           | a record of it          |
 | metrics    | in flight                                        | count, latency, tokens  |
 | access log |                                                  | one line                |
+| receipt    | is there room for it                             | a receipt               |
 | edge       | Host, ambiguous lengths, encoded bodies          |                         |
 | auth       | who is asking                                    |                         |
 | policy     | is there a current policy document               |                         |
 | body       | read under caps, parse once                      | let go                  |
 | governance | which rules the tenant's data has                |                         |
 | prompt hash| of the body, if errors are sent to Sentry        |                         |
+| policy     | who may use which model, route and tool          |                         |
 | scan       | redact, pseudonymise or refuse                   | the answer, as it flows |
 | route      | which upstreams; may the key use this model      |                         |
 | budget     | has the tenant any left, says its service        | count it down           |
@@ -23,6 +25,7 @@ handler. What comes later (the cache) takes its place in the list below.
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.access_log import AccessLogStage
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import Settings
     from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.telemetry import Telemetry
-    from tollhouse.middlewares.guard import Count, Saw
+    from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.guard import Count, Policy, Saw
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stage import Stage
     from tollhouse.middlewares.types import Headers
@@ -64,6 +68,8 @@ def stages(
     write_log: Callable[[bytes], None] | None,
     route: Stage,
     quota: Stage,
+    receipt: Stage | None = None,
+    policy: Stage | None = None,
     guard: Guard | None = None,
     neighbours: Neighbours | None = None,
     telemetry: Telemetry | None = None,
@@ -79,6 +85,7 @@ def stages(
         TraceStage(pump.take, sample=telemetry.sample) if telemetry is not None and pump is not None else None,
         metrics,
         AccessLogStage(write_log, json=settings.log_format == "json") if write_log is not None else None,
+        receipt,
         EdgeStage(),
         AuthStage(
             keys,
@@ -97,7 +104,8 @@ def stages(
         ),
         PromptHashStage(hash_key) if hash_key is not None else None,
         governance,
-        ScanStage(guard) if guard is not None or governance is not None else None,
+        policy,
+        ScanStage(guard) if guard is not None or policy is not None or governance is not None else None,
         route,
         neighbours.budget if neighbours is not None else None,
         quota,
@@ -105,34 +113,48 @@ def stages(
     return [stage for stage in chain if stage is not None]
 
 
-def guard(settings: Settings, *, count: Count, saw: Saw) -> Guard | None:
-    """The scanners of this configuration, or None if nothing is to be scanned."""
+def guards(settings: Settings, *, count: Count, saw: Saw) -> tuple[Callable[..., Guard], Guard | None]:
+    """What makes guards of what is done about findings in each direction, and the usual one, if anything is scanned.
+
+    All share rules and pseudonyms.
+    """
     scan = settings.scan
-    if scan is None:
-        return None
-    key = scan.pseudonym_key
-    return Guard(
-        request=scan.request,
-        response=scan.response,
-        rules=(*scan.rules, _OWN_KEY),
-        pseudonym_key=key.reveal() if key is not None else None,
-        count=count,
-        saw=saw,
-        headers=[_guards(settings)],
-    )
+    key = scan.pseudonym_key.reveal() if scan is not None and scan.pseudonym_key is not None else token_hex(32)
+
+    def make(*, request: Policy | None, response: Policy | None) -> Guard:
+        return Guard(
+            request=request,
+            response=response,
+            rules=(*(scan.rules if scan is not None else ()), _OWN_KEY),
+            pseudonym_key=key,
+            count=count,
+            saw=saw,
+            headers=[_guards(settings, has_scan=True)],
+        )
+
+    return make, make(request=scan.request, response=scan.response) if scan is not None else None
 
 
 def guard_headers(settings: Settings) -> Headers:
     """What every forwarded answer says besides the decision: which guards ran, which are off or not there yet."""
-    return [_guards(settings), (b"x-gateway-cache", b"bypass")]
+    return [_guards(settings, has_scan=settings.scan is not None), (b"x-gateway-cache", b"bypass")]
 
 
-def _guards(settings: Settings) -> tuple[bytes, bytes]:
+def own_headers(exchange: Exchange, usual: Headers) -> Headers:
+    """`guard_headers` of one exchange: its policy may want another guard than the usual one."""
+    return usual if exchange.guard is None else [*exchange.guard.headers, *usual[1:]]
+
+
+def _guards(settings: Settings, *, has_scan: bool) -> tuple[bytes, bytes]:
     limited = [settings.key_default, *settings.allowances]
     on = {
         "limits": any(one is not None and (one.rpm or one.tpm or one.parallel) for one in limited),
         "budget": any(one is not None and one.budgets for one in limited),
-        "scan": settings.scan is not None,
+        "scan": has_scan,
     }
-    said = ["auth;ran", *(f"{name};ran" if is_on else f"{name};skipped=off" for name, is_on in on.items())]
+    said = [
+        "auth;ran",
+        *(["policy;ran"] if settings.policy is not None else []),
+        *(f"{name};ran" if is_on else f"{name};skipped=off" for name, is_on in on.items()),
+    ]
     return b"x-gateway-guards", ", ".join(said).encode()

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from tollhouse.gateway.audit_commands import audit
+from tollhouse.gateway.policy_commands import policy as policy_commands
+
 if TYPE_CHECKING:
     from tollhouse import Scanner
     from tollhouse.config.settings import Settings
@@ -61,6 +64,11 @@ def validate(file: str) -> None:
         click.echo(f"{file}: {errors} error{'s' if errors > 1 else ''}", err=True)
         sys.exit(1)
     click.echo(f"{file}: ok")
+    policy = _settings(file, {}).policy
+    if policy is not None:
+        from tollhouse.config.policy import explained
+
+        click.echo("\n".join(explained(policy)))
 
 
 @cli.command()
@@ -252,6 +260,10 @@ def usage(by: str, since: str | None, until: str | None, state_dir: str | None, 
             _print_json(shown.shown(row))
     else:
         click.echo(shown.table(rows))
+
+
+cli.add_command(policy_commands)
+cli.add_command(audit)
 
 
 def _settings(path: str | None, overrides: dict[str, object]) -> Settings:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.passthrough.handler import PassThrough
     from tollhouse.gateway.quota import Quota
+    from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.types import Receive, Scope, Send
     from tollhouse.providers.router import Router
 
@@ -73,6 +74,8 @@ class Endpoints:
         lifecycle: Lifecycle,
         registry: Callable[[], CollectorRegistry],
         health: HealthWatch | None = None,
+        sees: Callable[[Principal | None, str], bool],
+        has_room: Callable[[], bool],
         neighbours: Neighbours | None = None,
     ) -> None:
         self._router = router
@@ -82,15 +85,15 @@ class Endpoints:
         self._registry = registry
         self._health = health
         self._neighbours = neighbours
+        self._sees = sees
+        self._has_room = has_room
 
     async def models(self, request: Request) -> Response:
         """The models that the caller's key may use."""
         exchange = exchange_of(request.scope)
         principal = exchange.principal if exchange is not None else None
         listed = [
-            _model(name, provider)
-            for name, meant, provider in self._router.models()
-            if principal is not None and principal.allows(meant)
+            _model(name, provider) for name, meant, provider in self._router.models() if self._may_use(principal, meant)
         ]
         return _json({"object": "list", "data": listed})
 
@@ -100,10 +103,13 @@ class Endpoints:
         group = self._router.resolve(meant)
         exchange = exchange_of(request.scope)
         principal = exchange.principal if exchange is not None else None
-        if group is None or principal is None or not principal.allows(meant):
+        if group is None or not self._may_use(principal, meant):
             msg = "the model does not exist"
             raise BadRequest(msg, status=404, param="model", code="model_not_found", retry=False)
         return _json(_model(name, group.targets[0].provider))
+
+    def _may_use(self, principal: Principal | None, model: str) -> bool:
+        return principal is not None and principal.allows(model) and self._sees(principal, model)
 
     async def health(self, request: Request) -> Response:
         return _json({"status": "healthy", "version": __version__})
@@ -125,6 +131,7 @@ class Endpoints:
             ("draining", not self._lifecycle.draining),
             ("key_store", self._keys.healthy),
             ("quota_store", self._quota.healthy),
+            ("receipts", self._has_room()),
             *((f"backend of {model}", False) for model in (self._health.without_backend() if self._health else ())),
             *((name, False) for name in (self._neighbours.failing() if self._neighbours else ())),
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tollhouse.gateway.defaults import filled
+from tollhouse.gateway.planning import may_use
 from tollhouse.middlewares.errors import BadRequest
 from tollhouse.middlewares.stage import Stage
 
@@ -52,7 +53,7 @@ class RouteStage(Stage):
         name = meant = self._named(model)
         if self._header_routes:
             name = self._by_header(exchange, meant)
-        plan = self._plan(name, exchange.principal, model if name == meant else name)
+        plan = self._plan(name, exchange.principal, model if name == meant else name, exchange.verdict)
         if self._escalations is not None:
             pending = self._escalations.of(exchange, name, plan.first.group.label)
             if pending is not None:
@@ -62,8 +63,8 @@ class RouteStage(Stage):
 
     async def _escalate(self, exchange: Exchange, pending: Callable[[], Awaitable[str | None]], plan: Plan) -> None:
         larger = await pending()
-        if larger is not None and (exchange.principal is None or exchange.principal.allows(larger)):
-            plan = self._plan(larger, exchange.principal, larger)
+        if larger is not None and may_use(exchange.principal, exchange.verdict, larger):
+            plan = self._plan(larger, exchange.principal, larger, exchange.verdict)
         self._take(exchange, plan)
 
     def _take(self, exchange: Exchange, plan: Plan) -> None:

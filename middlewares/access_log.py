@@ -58,11 +58,25 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         fields["prompt_tokens"], fields["completion_tokens"] = exchange.usage[:2]
         if exchange.usage_estimated:
             fields["usage_estimated"] = True
-    if exchange.findings is not None:
-        fields["decision"] = exchange.decision.decode()
-        fields["findings"] = exchange.findings
+    fields |= _decided(exchange)
     if exchange.error_code:
         fields["error"] = exchange.error_code
+    return fields
+
+
+def _decided(exchange: Exchange) -> dict[str, Any]:
+    """What was found and decided, if anybody looked or a policy was asked."""
+    fields: dict[str, Any] = {}
+    verdict = exchange.verdict
+    if exchange.findings is not None or verdict is not None:
+        fields["decision"] = exchange.decision.decode()
+    if exchange.findings is not None:
+        fields["findings"] = exchange.findings
+    if verdict is not None:
+        fields["policy"] = verdict.policy.version
+        fields["reasons"] = ", ".join(exchange.reasons)
+    if exchange.shadows:
+        fields["shadow"] = "; ".join(" ".join(said) for said in exchange.shadows)
     return fields
 
 

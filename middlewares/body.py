@@ -107,6 +107,8 @@ class BodyStage(Stage):
         exchange.view = None
 
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
+        if exchange.received is not None:
+            exchange.received = body
         try:
             exchange.view = RequestView.parse(body, kind, max_depth=self._max_depth, max_nodes=self._max_nodes)
         except RequestError as error:
@@ -191,6 +193,19 @@ class _ReplayedBody(BodyStage):
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
         super()._accept(exchange, kind, body)
         exchange.receive = replay(body, exchange.receive)
+
+
+def replayed_as(exchange: Exchange, body: bytes) -> None:
+    """The app inside, and every middleware in between, reads `body` in place of what came."""
+    view = exchange.view
+    if view is not None and view.body is not body:
+        exchange.view = view.replaced(body)
+    exchange.body = body
+    exchange.receive = replay(body, exchange.receive)
+    exchange.scope["headers"] = [
+        *((name, value) for name, value in exchange.scope["headers"] if name != b"content-length"),
+        (b"content-length", b"%d" % len(body)),
+    ]
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

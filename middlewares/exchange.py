@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.guard import AnswerGuard, Guard
     from tollhouse.middlewares.quota import Charge, Outcome
     from tollhouse.middlewares.quote import Quote
+    from tollhouse.middlewares.rulebook import Verdict
     from tollhouse.middlewares.trace import Trace
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
@@ -68,6 +69,11 @@ class Exchange:
     answer_guard: AnswerGuard | None = None  # looks at the answer before it goes out
     cache = "bypass"  # or hit, semantic, miss
     trace: Trace | None = None  # where it stands in its caller's trace, if traces are kept
+    verdict: Verdict | None = None  # of the policy
+    shadows: list[tuple[str, str, str]] | None = None  # version, decision and reason of policies that decide nothing
+    reasons: tuple[str, ...] = ()  # of the decision; names, never values
+    scanned = False  # a guard has looked at it
+    received: bytes | None = None  # the body as it came; None: nobody wants it
     error_code = ""
     gone = False  # the client has disconnected
     connection: Connection | None = None  # where the server lets a request be served without a task
@@ -98,6 +104,17 @@ class Exchange:
             if self.response_headers:
                 message["headers"] = [*message.get("headers", ()), *self.response_headers]
         await self.raw_send(message)
+
+    def because(self, reason: str) -> None:
+        """Note a reason of the decision, for the caller, the log and the receipt."""
+        headers = self.response_headers
+        before = (b"x-gateway-reasons", ", ".join(self.reasons).encode()) if self.reasons else None
+        self.reasons += (reason,)
+        after = (b"x-gateway-reasons", ", ".join(self.reasons).encode())
+        if before in headers:
+            headers[headers.index(before)] = after
+        else:
+            headers.append(after)
 
     async def start(self, status: int, headers: Headers) -> None:
         self.status = status

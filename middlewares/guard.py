@@ -111,6 +111,7 @@ class Guard:
             self._arm(exchange, None)
             return view
         began = perf_counter_ns()
+        exchange.scanned = True
         try:
             result = self._request.scan_request(view, self._key_for(exchange))
             passing = view if result.body is None else view.replaced(result.body)
@@ -127,6 +128,7 @@ class Guard:
             self._arm(exchange, None)
             return body
         began = perf_counter_ns()
+        exchange.scanned = True
         try:
             result = self._request.scan_json(body, self._key_for(exchange))
         except ValueError:
@@ -147,6 +149,8 @@ class Guard:
         decide(exchange, result.decision.encode())
         for kind, action, number in result.counts:
             self.count(exchange, kind, direction, action, number)
+            if exchange.verdict is not None:
+                exchange.because(f"{kind}={action}")
 
     def count(self, exchange: Exchange, kind: str, direction: str, action: str, number: int) -> None:
         if exchange.findings is None:
@@ -178,6 +182,7 @@ class Guard:
     def _arm(self, exchange: Exchange, vault: Vault | None) -> None:
         scanner = self._response if vault is None else self._restorer
         if scanner is not None:
+            exchange.scanned = True
             exchange.answer_guard = AnswerGuard(self, scanner, vault)
 
     def refusal(self, what: str, counts: Sequence[tuple[str, str, int]]) -> Refusal:

@@ -16,6 +16,7 @@ import orjson
 
 from tollhouse.middlewares import quota_errors
 from tollhouse.middlewares.allowances import ANONYMOUS, Allowances, Charged, charged
+from tollhouse.middlewares.caps import caps_of, within
 from tollhouse.middlewares.quota_errors import standing, unavailable
 from tollhouse.middlewares.stage import Stage
 from tollhouse.middlewares.stores.quota import Admitted, Budget, Denied, Stale, StoreUnavailable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tollhouse._native import Price, Tokens
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.quote import Quote
+    from tollhouse.middlewares.rulebook import Caps
 
 HANDOVER_S = 5.0  # how long a request waits for a store that a predecessor is about to let go of
 ATTEMPT = "attempt"  # status of what was paid for an answer that did not come; no request of its own
@@ -143,6 +145,23 @@ class QuotaStage(Stage):
         quote = self._quote(exchange)
         if quote is None:
             return None
+        caps = caps_of(exchange)
+        if caps is not None:
+            found = within(exchange, quote, caps)
+            if found is None:
+                return self._enter_counted(exchange, quote, caps)
+            quote = found
+        return self._enter(exchange, quote)
+
+    async def _enter_counted(self, exchange: Exchange, quote: Quote, caps: Caps) -> None:
+        """The bound of a prompt is cheap and wide: before it is refused by one, it is counted."""
+        found = within(exchange, await quote.refined() or quote, caps, is_counted=True)
+        assert found is not None
+        pending = self._enter(exchange, found)
+        if pending is not None:
+            await pending
+
+    def _enter(self, exchange: Exchange, quote: Quote) -> Awaitable[None] | None:
         principal = exchange.principal
         if principal is None:
             who: Who = (ANONYMOUS, None, None, exchange.model)
@@ -314,6 +333,8 @@ class QuotaStage(Stage):
             standing(about, answer.meters, exchange.response_headers)
         if about.has_budget and quote.price is not None and (quote.must_limit or answer.granted < quote.want):
             charge.output = quote.affordable(answer.granted)
+        elif quote.is_capped:
+            charge.output = quote.output
 
     def _end(self, tell: Callable[..., Any], hold: Any, **end: Any) -> None:
         """Tell the store of an end. What cannot be told is charged in full when the hold expires, never lost."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tollhouse._native import END, FAULT, ResponseReader
-from tollhouse.middlewares.body import BodyStage, replay
+from tollhouse.middlewares.body import BodyStage, replay, replayed_as
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import Exchange, exchange_for
 from tollhouse.middlewares.quota import QuotaStage
@@ -113,13 +113,7 @@ def _lower(exchange: Exchange) -> None:
     charge, view = exchange.charge, exchange.view
     if charge is None or charge.output is None or view is None:
         return
-    body = view.rewrite(max_tokens=(charge.output, "max_tokens"))
-    exchange.body = body
-    exchange.receive = replay(body, exchange.receive)
-    exchange.scope["headers"] = [
-        *((name, value) for name, value in exchange.scope["headers"] if name != b"content-length"),
-        (b"content-length", b"%d" % len(body)),
-    ]
+    replayed_as(exchange, view.rewrite(max_tokens=(charge.output, "max_tokens")))
 
 
 class _Tap:

@@ -42,7 +42,7 @@ class Quote:
     prompt exactly.
     """
 
-    __slots__ = ("_count", "choices", "estimate", "must_limit", "output", "price", "prompt", "tokens")
+    __slots__ = ("_count", "choices", "estimate", "is_capped", "must_limit", "output", "price", "prompt", "tokens")
 
     bytes_per_token = BYTES_PER_TOKEN
 
@@ -65,6 +65,7 @@ class Quote:
         self.tokens = tokens
         self.must_limit = must_limit
         self.price = price
+        self.is_capped = False  # policy has lowered `output`, so the upstream is to be told
         self._count = count
 
     @property
@@ -84,6 +85,16 @@ class Quote:
         tokens = self.price.affordable_output(self.prompt, granted, self.choices)
         return min(self.output, tokens or 0)
 
+    @property
+    def may_be_counted(self) -> bool:
+        return self._count is not None
+
+    def lowered(self, output: int) -> Quote:
+        """For answers of at most so many tokens."""
+        found = self._with(self.prompt, self.estimate, output, self._count)
+        found.is_capped = True
+        return found
+
     async def refined(self) -> Quote | None:
         """With the prompt counted, which takes its time; None if that is done already, or makes no difference."""
         if self._count is None:
@@ -91,14 +102,22 @@ class Quote:
         prompt = await self._count()
         if prompt is None or prompt >= self.prompt:
             return None
+        found = self._with(prompt, prompt, self.output, None)
+        found.is_capped = self.is_capped
+        return found
+
+    def _with(
+        self, prompt: int, estimate: int, output: int, count: Callable[[], Awaitable[int | None]] | None
+    ) -> Quote:
         return Quote(
             prompt=prompt,
-            estimate=prompt,
-            output=self.output,
-            tokens=self.tokens,
+            estimate=estimate,
+            output=output,
+            tokens=min(self.tokens, self.estimate + output * self.choices),
             choices=self.choices,
             must_limit=self.must_limit,
             price=self.price,
+            count=count,
         )
 
 

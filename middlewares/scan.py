@@ -117,8 +117,9 @@ class ScanMiddleware:
         except Refusal as refusal:
             await exchange.refuse(refusal)
             return
+        guard = exchange.guard or self._guard
         answering = Answering(
-            exchange, send, headers=self._guard.headers, unscanned=self._unscanned, max_bytes=self._max_answer_bytes
+            exchange, send, headers=guard.headers, unscanned=self._unscanned, max_bytes=self._max_answer_bytes
         )
         answering.prepare(scope)
         try:

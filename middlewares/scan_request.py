@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
-from tollhouse.middlewares.body import BodyStage, replay
+from tollhouse.middlewares.body import BodyStage, replayed_as
 from tollhouse.middlewares.errors import BadRequest
 from tollhouse.middlewares.guard import LONG
 from tollhouse.middlewares.media import Media, passes
@@ -28,12 +28,12 @@ class RequestReader(BodyStage):
 
     def __init__(self, guard: Guard, *, max_bytes: int, unscanned: Collection[str]) -> None:
         super().__init__(max_bytes=max_bytes)
-        self._guard = guard
+        self._guard = guard  # for exchanges that the policy has given none
         self._unscanned = unscanned
 
     async def check(self, exchange: Exchange) -> None:
         """Raises Refusal for what must not pass, and for what cannot be scanned."""
-        guard = self._guard
+        guard = exchange.guard or self._guard
         if not guard.reads_requests or not _has_body(exchange):
             guard.arm(exchange)
             return
@@ -48,15 +48,10 @@ class RequestReader(BodyStage):
                 return
             await self._read(exchange, exchange.kind or "")
         if len(exchange.body) > LONG:
-            await asyncio.get_running_loop().run_in_executor(None, self._scan, exchange, media)
+            await asyncio.get_running_loop().run_in_executor(None, _scan, guard, exchange, media)
         else:
-            self._scan(exchange, media)
-        body = exchange.body
-        exchange.scope["headers"] = [
-            *((name, value) for name, value in exchange.scope["headers"] if name != b"content-length"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        exchange.receive = replay(body, exchange.receive)
+            _scan(guard, exchange, media)
+        replayed_as(exchange, exchange.body)
 
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:
         if kind:
@@ -64,48 +59,51 @@ class RequestReader(BodyStage):
         else:
             exchange.body = body
 
-    def _scan(self, exchange: Exchange, media: Media) -> None:
-        if exchange.view is not None:
-            exchange.view = self._guard.check_view(exchange, exchange.view)
-            exchange.body = exchange.view.body
-        elif not exchange.body:
-            self._guard.arm(exchange)
-        elif media.is_json:
-            try:
-                exchange.body = self._guard.check_json(exchange, exchange.body)
-            except ValueError:
-                msg = "the body is not JSON, or nested too deep, so it could not be scanned"
-                raise BadRequest(msg, code="invalid_json") from None
-        elif media.name == _FORM:
-            exchange.body = self._form(exchange, media)
-        else:
-            exchange.body = media.encode(self._text(exchange, media.decode(exchange.body)))
 
-    def _text(self, exchange: Exchange, text: str) -> str:
-        """Text is scanned as the one string of a JSON text, and as what it holds if it looks like JSON itself."""
-        passed: str = orjson.loads(self._guard.check_json(exchange, orjson.dumps(text)))
-        return passed
-
-    def _form(self, exchange: Exchange, media: Media) -> bytes:
-        body = exchange.body
+def _scan(guard: Guard, exchange: Exchange, media: Media) -> None:
+    if exchange.view is not None:
+        exchange.view = guard.check_view(exchange, exchange.view)
+        exchange.body = exchange.view.body
+    elif not exchange.body:
+        guard.arm(exchange)
+    elif media.is_json:
         try:
-            fields = parse_qsl(
-                body.decode("ascii"),
-                keep_blank_values=True,
-                encoding=media.charset,
-                errors="strict",
-                max_num_fields=_MAX_FIELDS,
-            )
+            exchange.body = guard.check_json(exchange, exchange.body)
         except ValueError:
-            msg = "the form cannot be read, so it could not be scanned"
-            raise BadRequest(msg, code="invalid_form") from None
-        given = orjson.dumps(fields)
-        passed = self._guard.check_json(exchange, given)
-        return (
-            body
-            if passed == given
-            else urlencode([tuple(pair) for pair in orjson.loads(passed)], encoding=media.charset).encode()
+            msg = "the body is not JSON, or nested too deep, so it could not be scanned"
+            raise BadRequest(msg, code="invalid_json") from None
+    elif media.name == _FORM:
+        exchange.body = _form(guard, exchange, media)
+    else:
+        exchange.body = media.encode(_text(guard, exchange, media.decode(exchange.body)))
+
+
+def _text(guard: Guard, exchange: Exchange, text: str) -> str:
+    """Text is scanned as the one string of a JSON text, and as what it holds if it looks like JSON itself."""
+    passed: str = orjson.loads(guard.check_json(exchange, orjson.dumps(text)))
+    return passed
+
+
+def _form(guard: Guard, exchange: Exchange, media: Media) -> bytes:
+    body = exchange.body
+    try:
+        fields = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            encoding=media.charset,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
         )
+    except ValueError:
+        msg = "the form cannot be read, so it could not be scanned"
+        raise BadRequest(msg, code="invalid_form") from None
+    given = orjson.dumps(fields)
+    passed = guard.check_json(exchange, given)
+    return (
+        body
+        if passed == given
+        else urlencode([tuple(pair) for pair in orjson.loads(passed)], encoding=media.charset).encode()
+    )
 
 
 def _has_body(exchange: Exchange) -> bool:

@@ -1,4 +1,4 @@
-"""One small request and its whole answer: to where credentials come from."""
+"""One small request and its whole answer: to where credentials come from, or receipts go."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _TIMEOUTS = Timeouts(connect_s=2.0, first_event_s=10.0, idle_s=10.0, total_s=15.
 
 
 async def exchanged(
-    origin: Origin, method: str, path: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    origin: Origin,
+    method: str,
+    path: str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+    timeouts: Timeouts = _TIMEOUTS,
 ) -> tuple[int, bytes]:
     """Status and body; asked once more where a kept connection had gone. Raises UpstreamError."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -30,7 +36,7 @@ async def exchanged(
         f"{method} {path} HTTP/1.1\r\nhost: {origin.authority}\r\naccept-encoding: identity\r\n{lines}{length}\r\n"
     ).encode("ascii")
     for is_last in (False, True):
-        call = Call(ResponseReader("raw", max_body=_MOST), _TIMEOUTS)
+        call = Call(ResponseReader("raw", max_body=_MOST), timeouts)
         try:
             opening = origin.start(call, head, body, stream=False)
             if opening is not None:

@@ -39,7 +39,7 @@ class PassThrough:
         return _Endpoint(self, passage)
 
     async def serve(self, passage: Passage, exchange: Exchange) -> None:
-        """Body, scan, route, quota, as in the chain; then the provider. Raises Refusal or UpstreamError."""
+        """Body, policy, scan, route, quota, as in the chain; then the provider. Raises Refusal or UpstreamError."""
         payload = await self._uploads.payload(passage, exchange)
         way = await self._ways.find(passage, exchange, payload)
         exchange.plan = way.plan

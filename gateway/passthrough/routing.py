@@ -77,7 +77,7 @@ class Ways:
             msg = "model is required"
             raise BadRequest(msg, param="model", code="missing_required_parameter")
         named = self._planner.router.named(model)
-        plan = self._planner.plan(named, exchange.principal, model)
+        plan = self._planner.plan(named, exchange.principal, model, exchange.verdict)
         group = plan.first.group
         if not any(PASSED in target.upstream.kinds for target in group.targets):
             msg = f"the model {shown(model)} is not served at {passage.path}"

@@ -19,8 +19,10 @@ import pytest
 
 from tests.support.chunks import delta, event, tool_delta
 from tests.support.client import Answer, Stream, chat_body, post, raw, request_bytes, stream_chat
+from tests.support.eris import Eris
 from tests.support.gateway import Gateway, echo_only, model, running_gateway
 from tests.support.net import process_tree, wait_until
+from tests.support.policies import ANYTHING, section
 from tests.support.upstream import Peer, ScriptedUpstream
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ ANSWER = _canary("answer")
 # An upstream's error message is meant for the caller, but for nobody's logs.
 ERROR_TEXT = _canary("errortext")
 UPSTREAM_JUNK = _canary("junk")
+ERIS_TOKEN = _canary("eristoken")
+TOOL = _canary("tool")
 
 NEVER_IN_LOGS = {
     "the caller's key": CALLER_SECRET,
@@ -64,9 +68,11 @@ NEVER_IN_LOGS = {
     "the answer": ANSWER,
     "the upstream's error message": ERROR_TEXT,
     "what an upstream sent besides": UPSTREAM_JUNK,
+    "the token of the receipts' service": ERIS_TOKEN,
+    "a tool's name": TOOL,
 }
 NEVER_IN_ERRORS = {name: value for name, value in NEVER_IN_LOGS.items() if value != ERROR_TEXT}
-NEVER_UPSTREAM = (CALLER_SECRET, REVOKED_SECRET, MASTER, ENVIRONMENT_KEY, HEADER, QUERY)
+NEVER_UPSTREAM = (CALLER_SECRET, REVOKED_SECRET, MASTER, ENVIRONMENT_KEY, HEADER, QUERY, ERIS_TOKEN)
 
 
 async def _answers(peer: Peer) -> None:
@@ -197,6 +203,7 @@ class Evidence:
     created_key: str = ""
     requests: int = 0
     upstream_saw: bytes = b""
+    receipts: list[bytes] = field(default_factory=list)  # as the service that collects them got them
 
 
 @pytest.fixture(
@@ -204,7 +211,7 @@ class Evidence:
     params=[("builtin", "json"), ("granian", "json"), ("uvicorn", "text")],
     ids=["builtin", "granian", "uvicorn"],
 )
-def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
+def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
     """Run all of it once per server; the tests below look at what is left."""
     server, log_format = request.param
     env = {
@@ -212,8 +219,11 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
         "LLM_GATEWAY_LOG_FORMAT": log_format,
         "LLM_GATEWAY_ANTHROPIC_API_KEY": ENVIRONMENT_KEY,
     }
-    with ScriptedUpstream(SCRIPTS) as upstream:
+    folder = tmp_path_factory.mktemp("policy")
+    with ScriptedUpstream(SCRIPTS) as upstream, Eris() as eris:
         config = echo_only(
+            policy=section(folder, {"id": "all", "effect": "allow", "tools": ["f"]}, shadow=[ANYTHING]),
+            receipts={"eris": {"url": eris.url, "token": ERIS_TOKEN}},
             keys=[{"name": "caller", "key": CALLER}],
             general_settings={"master_key": MASTER},
             model_list=[model("up/*", upstream.base_url, api_key=UPSTREAM_KEY)],
@@ -239,6 +249,7 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
                 created_key=created,
                 requests=len(answers),
                 upstream_saw=b"".join(seen.head for seen in upstream.log.requests),
+                receipts=[orjson.dumps(one) for one in eris.receipts.values()],
             )
 
 
@@ -253,6 +264,7 @@ def _everything(gateway: Gateway) -> tuple[list[Answer], str]:
     answers = [ask(name, stream=stream) for name in ("tollhouse/echo", "up/answers") for stream in (False, True)]
     answers += [ask(f"up/{name}", stream=stream) for name in FAILURES for stream in (False, True)]
     answers += [ask("no-such-model"), ask("up/answers", tools=PROMPT)]
+    answers += [ask("up/answers", tools=[{"type": "function", "function": {"name": TOOL}}])]
     answers += [post(gateway, body.encode(), headers=extra) for body in MALFORMED]
     answers += [post(gateway, {"model": "tollhouse/echo", "input": PROMPT}, path="/v1/embeddings", headers=extra)]
 
@@ -320,6 +332,12 @@ def test_logs_metrics_and_process_list_hold_no_secret(evidence: Evidence, what: 
 def test_state_on_disk_holds_no_secret(evidence: Evidence, what: str) -> None:
     assert evidence.state
     assert NEVER_IN_LOGS[what].encode() not in evidence.state
+
+
+@pytest.mark.parametrize("what", NEVER_IN_LOGS)
+def test_receipts_hold_no_secret(evidence: Evidence, what: str) -> None:
+    assert len(evidence.receipts) > evidence.requests
+    assert not [one for one in evidence.receipts if NEVER_IN_LOGS[what].encode() in one]
 
 
 @pytest.mark.parametrize("what", NEVER_IN_ERRORS)

@@ -92,6 +92,10 @@ impl PyRequestView {
         self.view.previous_response_id()
     }
 
+    fn tools(&self, py: Python<'_>) -> Vec<String> {
+        self.view.tools(self.body.as_bytes(py))
+    }
+
     #[pyo3(signature = (*, tokens_per_image=50_000))]
     fn prompt_bound(&self, tokens_per_image: u32) -> Option<u64> {
         self.view.prompt_bound(u64::from(tokens_per_image))

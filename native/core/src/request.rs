@@ -7,6 +7,7 @@ mod footprint;
 mod origin;
 mod parser;
 pub(crate) mod thoughts;
+mod tools;
 
 pub use error::RequestError;
 use footprint::Footprint;

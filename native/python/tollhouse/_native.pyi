@@ -92,6 +92,11 @@ class RequestView:
         """
     @property
     def previous_response_id(self) -> str | None: ...
+    def tools(self) -> list[str]:
+        """Names of the tools that the request offers. What the caller runs is called by its name, what the provider runs
+        by its type ("web_search_20250305", "mcp") or by the member that brings it ("mcp_servers"). One that cannot be
+        told is "".
+        """
     def prompt_bound(self, *, tokens_per_image: int = 50_000) -> int | None:
         """More tokens than any byte-level tokenizer can make of the prompt; from what parsing has found, in about 50 ns.
 

@@ -25,6 +25,10 @@ pub(super) struct Footprint {
     images: u64,
     /// Definitions of tools and of formats, as they stand in the body.
     pub(super) tools: Vec<Span>,
+    /// Of those, the lists of tools.
+    pub(super) offered: Vec<Span>,
+    /// Members that bring tools in without defining them.
+    pub(super) brought: Vec<&'static str>,
     pub(super) messages: u64,
     pub(super) names: u64,
     /// Prompts may be numbers of tokens.

@@ -1,6 +1,7 @@
 //! One pass over a body.
 
 use super::footprint::brings_more;
+use super::tools::brings_tools;
 use super::{Form, FromTool, Kind, MAX_CHOICES, Options, RequestError, Segment, SegmentKind, View, is_from_tool};
 use crate::json::{self, Event, Reader, Span, Str};
 
@@ -144,6 +145,9 @@ impl Parser<'_> {
                 self.walk(SegmentKind::ToolDefinition, Some(key))?;
                 let value = Span { start, end: self.reader.position() };
                 self.view.footprint.tools.push(value);
+                if matches!(name, b"tools" | b"functions") {
+                    self.view.footprint.offered.push(value);
+                }
                 Ok(())
             }
             b"service_tier" => {
@@ -165,7 +169,10 @@ impl Parser<'_> {
                 self.walk(SegmentKind::Other, Some(key))?;
                 let end = self.reader.position();
                 let value = self.body[start..end].trim_ascii();
-                self.view.footprint.is_open |= brings_more(name) && value != b"null";
+                if value != b"null" {
+                    self.view.footprint.is_open |= brings_more(name);
+                    self.view.footprint.brought.extend(brings_tools(name));
+                }
                 self.belongs(name, first);
                 if name == b"anthropic_version" {
                     self.view.version = Some(key);

@@ -1,0 +1,325 @@
+"""Keeps receipts: a batch every 20 ms goes into this process's chain, off the loop, and a signed head after it.
+
+What a kill -9 can take is what was decided in the last 50 ms, and a power cut the last 300. What cannot be written is
+kept and tried again; what has no room any more is refused beforehand, or, where `on_failure: allow` says so, counted,
+and the chain says how many are missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from tollhouse._native import __version__
+from tollhouse.config.signing import HEAD, Signer
+from tollhouse.gateway.delivery import Delivery
+from tollhouse.gateway.receipt_metrics import ReceiptMetrics
+from tollhouse.middlewares.stores import chain
+from tollhouse.middlewares.stores.chain_check import signed
+from tollhouse.middlewares.stores.keyed_digest import KeyedDigest
+from tollhouse.providers.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from tollhouse.config.settings import ReceiptSettings, Settings
+    from tollhouse.middlewares.metrics import MetricsStage
+    from tollhouse.middlewares.stores.chain import Chain, Position
+    from tollhouse.providers.factory import UpstreamFactory
+    from tollhouse.providers.poster import Poster
+
+T = TypeVar("T")
+FOLDER = "receipts"
+PATH = "/v1/receipts"  # below the service's URL
+EVERY_S = 0.02
+SYNC_S = 0.25
+RETRY_S = 0.25
+STUCK_S = 2.0  # a disk that takes longer takes nothing
+MOST_PENDING = 20_000  # receipts that are not written yet
+MOST_PENDING_BYTES = 64 * 1024 * 1024  # of bodies, which wait for their digests
+logger = logging.getLogger("tollhouse.receipts")
+
+
+def book(
+    settings: Settings, factory: UpstreamFactory, metrics: MetricsStage, registry: CollectorRegistry
+) -> Receipts | None:
+    """Where receipts of this configuration go, if there are any."""
+    given = settings.receipts
+    if given is None:
+        return None
+    poster = None
+    if given.eris_url is not None:
+        seconds = given.timeout_s
+        timeouts = Timeouts(connect_s=seconds, first_event_s=seconds, idle_s=seconds, total_s=seconds, keepalive_s=0.0)
+        poster = factory.poster("the receipts service", given.eris_url, PATH, timeouts)
+    made = Receipts(given, Path(settings.state_dir), poster)
+    metrics.before_flush.append(ReceiptMetrics(made, registry=registry).flush)
+    return made
+
+
+class Receipts:
+    """The book of the receipt stage. poster: where receipts are delivered; None: they stay here."""
+
+    def __init__(self, settings: ReceiptSettings, state_dir: Path, poster: Poster | None) -> None:
+        self._settings = settings
+        self._root = state_dir / FOLDER
+        self._poster = poster
+        self._chain: Chain | None = None
+        self._signer: Signer | None = None
+        self._digest: KeyedDigest | None = None
+        self._pending: list[tuple[dict[str, Any], bytes]] = []
+        self._pending_bytes = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._began: float | None = None  # when a batch was given to the disk that is not there yet
+        self._failed = False
+        self._is_closed = False
+        self._headed_at = self._synced_at = 0.0
+        self._is_headed = self._is_synced = True
+        self._timer: asyncio.TimerHandle | None = None  # for what was taken
+        self._idle: asyncio.TimerHandle | None = None  # for what is left to do
+        self.delivery: Delivery | None = None
+        self.taken = 0
+        self.lost = 0  # all of them
+        self._unsaid = 0  # of those, what the chain does not say yet
+        # The disk may take its time; the loop must not.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are to be delivered."""
+        return self._chain.waiting if self._chain is not None and self._poster is not None else 0
+
+    def has_room(self) -> bool:
+        return self._settings.on_failure == "allow" or self.is_well
+
+    @property
+    def is_well(self) -> bool:
+        """Whether a receipt that is taken now is kept, and reaches whom it must in time."""
+        if self._chain is None or self._failed or len(self._pending) >= MOST_PENDING:
+            return False
+        if self._pending_bytes >= MOST_PENDING_BYTES or self.waiting >= self._settings.buffer_bytes:
+            return False
+        if self._began is not None and monotonic() - self._began > STUCK_S:
+            return False
+        most = self._settings.max_lag_s
+        return most is None or self.delivery is None or self.delivery.lag_s <= most
+
+    def take(self, receipt: dict[str, Any], body: bytes) -> None:
+        if self._is_closed or len(self._pending) >= MOST_PENDING or self.waiting >= 2 * self._settings.buffer_bytes:
+            self.lost += 1
+            self._unsaid += 1
+            return
+        if self._pending_bytes >= MOST_PENDING_BYTES:
+            body = b""
+        self.taken += 1
+        self._pending.append((receipt, body))
+        self._pending_bytes += len(body)
+        if self._timer is None and self._flushing is None and not self._failed:
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._flush)
+
+    @property
+    def _unsettled(self) -> bool:
+        return not (self._is_synced and self._is_headed)
+
+    async def open(self) -> None:
+        """Raises OSError or ValueError for a chain or key that cannot be used."""
+        await self.run(self._open)
+        assert self._chain is not None
+        dropped = self._chain.dropped
+        self.take(_event("open", version=__version__, dropped_bytes=dropped), b"")
+        if dropped:
+            logger.warning("the last %d bytes of the receipts were no whole record, and were dropped", dropped)
+        if self._poster is not None:
+            self.delivery = Delivery(
+                self._poster,
+                self._chain,
+                self._root,
+                run=self.run,
+                head=self._head,
+                keep_bytes=self._settings.keep_bytes,
+                token=self._settings.eris_token.reveal() if self._settings.eris_token else None,
+            )
+            self.delivery.open()
+
+    async def close(self) -> None:
+        """Everything that was taken is written, and delivered if that goes at once."""
+        if self._chain is not None:
+            self.take(_event("close"), b"")
+            self._is_closed = True
+            await self.flush()
+            if self.delivery is not None:
+                await self.delivery.close()
+            await self.run(self._finish)
+        self._thread.shutdown(wait=False)
+
+    async def flush(self) -> None:
+        """Write what was taken so far, once; what cannot be written stays."""
+        while self._flushing is not None:
+            await asyncio.wait({self._flushing})
+        for timer in (self._timer, self._idle):
+            if timer is not None:
+                timer.cancel()
+        self._idle = None
+        self._flush()
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing})
+
+    async def run(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    def _flush(self) -> None:
+        self._timer = None
+        if self._flushing is None and (self._pending or self._failed or self._unsettled):
+            self._flushing = asyncio.get_running_loop().create_task(self._write())
+
+    def _later(self) -> None:
+        """What has to be done when nobody asks for anything: try again, sync, sign the last head."""
+        self._idle = None
+        self._flush()
+
+    async def _write(self) -> None:
+        batch, self._pending = self._pending, []
+        unsaid = self._unsaid
+        self._began = monotonic()
+        fault: OSError | None = None
+        try:
+            fault = await self.run(lambda: self._written(batch, unsaid))
+        except OSError as error:
+            fault = error
+            self._pending[:0] = batch
+        else:
+            self._pending_bytes -= sum(len(body) for _, body in batch)
+            self._unsaid -= unsaid
+            if self.delivery is not None:
+                self.delivery.wake()
+        finally:
+            self._began = None
+            self._flushing = None
+        self._note(fault)
+        self._schedule()
+
+    def _note(self, fault: OSError | None) -> None:
+        if fault is not None and not self._failed:
+            logger.error("receipts cannot be written: %s", fault.strerror or type(fault).__name__)
+        if fault is None and self._failed:
+            logger.info("receipts can be written again")
+        self._failed = fault is not None
+
+    def _schedule(self) -> None:
+        if self._is_closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self._pending and not self._failed:
+            self._timer = loop.call_later(EVERY_S, self._flush)
+        elif self._idle is None and (self._failed or self._unsettled):
+            self._idle = loop.call_later(RETRY_S, self._later)
+
+    # --- in the thread
+
+    def _open(self) -> None:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._signer = _signer(self._root)
+        self._digest = KeyedDigest(_digest_key(self._root))
+        self._chain = chain.claim(self._root)
+
+    def _written(self, batch: list[tuple[dict[str, Any], bytes]], unsaid: int) -> OSError | None:
+        """Raises OSError if the batch is not there; returns one if it is, and could not be vouched for."""
+        assert self._chain is not None
+        digest = self._digest
+        assert digest is not None
+        for receipt, body in batch:
+            if body:
+                receipt["body_bytes"] = len(body)
+                receipt["body_hmac"] = digest.of(body)
+        lost = [_event("lost", count=unsaid)] if unsaid else []
+        if batch or lost:
+            self._chain.append([*lost, *(receipt for receipt, _ in batch)])
+            self._is_synced = self._is_headed = False
+        try:
+            self._vouch(monotonic())
+        except OSError as error:
+            return error
+        return None
+
+    def _vouch(self, now: float) -> None:
+        """Rarely: a sync, which is for machines that lose their power, costs as much as 40 receipts, a head as 10."""
+        assert self._chain is not None
+        if not self._is_synced and now - self._synced_at >= SYNC_S:
+            self._chain.sync()
+            self._synced_at, self._is_synced = now, True
+        if not self._is_headed and now - self._headed_at >= self._settings.head_s:
+            self._write_head()
+            self._headed_at, self._is_headed = now, True
+
+    def _write_head(self) -> None:
+        """Beside the chain, and wherever else heads are kept."""
+        assert self._chain is not None
+        head = orjson.dumps(self._head(self._chain, None))
+        path = self._chain.folder / "head.json"
+        part = path.with_name(".head.json.part")
+        part.write_bytes(head)
+        part.replace(path)
+        if self._settings.head_file is not None:
+            with Path(self._settings.head_file).open("ab") as file:
+                file.write(head + b"\n")
+
+    def _head(self, of: Chain, position: Position | None) -> dict[str, Any]:
+        """The signed head of a chain, as it is or as it was at a position."""
+        assert self._signer is not None
+        where = position or of
+        at_ms = int(time() * 1000)
+        signature = self._signer.sign(HEAD, signed(of.id, where.seq, where.hash, at_ms))
+        return {"chain": of.id, "seq": where.seq, "hash": where.hash, "at_ms": at_ms, "signature": signature}
+
+    def _finish(self) -> None:
+        assert self._chain is not None
+        try:
+            self._chain.sync()
+            self._write_head()
+        except OSError as error:
+            logger.error("the last head cannot be written: %s", error.strerror)  # noqa: TRY400
+        self._chain.close()
+
+
+def _event(kind: str, **more: Any) -> dict[str, Any]:
+    return {"seq": 0, "prev": "", "type": kind, "at_ms": int(time() * 1000), **more}
+
+
+def _signer(root: Path) -> Signer:
+    """The key of this folder; its public half lies beside it."""
+    path = root / "signing.key"
+    try:
+        own = Signer.read(path) if path.exists() else Signer.make(path)
+    except FileExistsError:  # another worker was first
+        own = Signer.read(path)
+    public = root / "signing.pub"
+    if not public.exists():
+        public.write_text(own.public.text + "\n", encoding="ascii")
+    return own
+
+
+def _digest_key(root: Path) -> bytes:
+    """Digests of bodies are keyed: whoever reads receipts must not find out what was said by trying."""
+    path = root / "digest.key"
+    part = root / f".digest.key.{os.getpid()}"
+    if not path.exists():
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            out.write(secrets.token_bytes(32))
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            """Another worker was first."""
+        finally:
+            part.unlink()
+    return path.read_bytes()
