@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # the fixtures build the extension once more, beside other tests
 ROOT = Path(__file__).resolve().parents[2]
 HOST_APP = {
     "middlewares/__init__.py": "mine = 'middlewares'\n",

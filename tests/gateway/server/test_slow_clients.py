@@ -81,7 +81,7 @@ async def test_the_last_response_of_a_connection_may_be_read_slowly(request_):
 
 
 async def test_an_answer_to_half_a_request_may_be_read_slowly(monkeypatch):
-    monkeypatch.setattr("tollhouse.gateway.server.server.LINGER_S", 0.2)
+    monkeypatch.setattr("tollhouse.gateway.server.server.LINGER_S", 0.6)
     body = bytes(16 << 20)
 
     async def app(scope, receive, send):
@@ -93,5 +93,5 @@ async def test_an_answer_to_half_a_request_may_be_read_slowly(monkeypatch):
         await client.reader.readuntil(b"\r\n\r\n")
         for _ in range(16):
             await client.reader.readexactly(1 << 20)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.06)
         assert await client.rest() == b""

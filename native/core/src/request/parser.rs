@@ -84,6 +84,8 @@ impl Parser<'_> {
         if let Some(error) = wrong {
             return Err(error);
         }
+        // Nobody streams numbers, whatever is asked.
+        self.view.stream &= kind != Kind::Embeddings;
         match kind {
             Kind::Chat | Kind::Messages if !has_messages => Err(RequestError::missing("messages")),
             Kind::Completions if !has_input => Err(RequestError::missing("prompt")),

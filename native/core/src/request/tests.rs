@@ -20,6 +20,13 @@ fn the_fields_that_matter_are_found() {
 }
 
 #[test]
+fn embeddings_are_never_a_stream() {
+    let asked = r#"{"model":"m","input":"hi","stream":true}"#;
+    assert!(!parse(asked, Kind::Embeddings).unwrap().stream);
+    assert!(parse(&asked.replace("true", "7"), Kind::Embeddings).is_err());
+}
+
+#[test]
 fn what_a_request_belongs_to_is_told_in_order() {
     for (extra, session) in [
         (r#","user":"kim""#, Some("kim")),
