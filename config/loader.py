@@ -101,6 +101,7 @@ def _resolve(
     served = _deployments(file, source, environ, timeouts, values.get("default_provider"), path)
     entries = _key_entries(file, source)
     jwt = file.auth.jwt if file.auth else None
+    services = neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None)
     values |= {
         "timeouts": timeouts,
         "deployments": served,
@@ -111,8 +112,9 @@ def _resolve(
         "key_default": allowances.key_default(file, environ, source),
         "scan": scan,
         "receipts": receipts,
-        "policy": _policy(file, source, path, scan, receipts),
-        "neighbours": neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None),
+        "policy": _policy(file, source, path, scan, receipts, has_service=services.find("policy") is not None),
+        "policy_trust": neighbours.policy_trust(file.policy, services, environ, source),
+        "neighbours": services,
         "jwt": neighbours.jwt(jwt, source),
         "telemetry": telemetry.resolve(file.telemetry, source),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
@@ -342,6 +344,8 @@ def _policy(
     path: str | None,
     scan: ScanSettings | None,
     receipts: ReceiptSettings | None,
+    *,
+    has_service: bool,
 ) -> PolicySettings | None:
     if file.policy is None:
         return None
@@ -353,6 +357,7 @@ def _policy(
         path,
         rules=scan.rules if scan is not None else (),
         has_receipts=receipts is not None,
+        has_service=has_service,
     )
 
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings, ServiceSettings
 from tollhouse.config.problems import Problem
 from tollhouse.config.secret import Secret
+from tollhouse.config.settings import PolicyTrust
+from tollhouse.config.signing import BadKey, PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tollhouse.config.document import Document
     from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
     from tollhouse.config.problems import Place
+    from tollhouse.config.schema import PolicySection
 
 # By name: the beginning of its variables, and what differs from the defaults of ServiceSettings.
 _SERVICES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -61,6 +64,27 @@ def resolve(
         is_required=is_required,
         default_tenant=section.default_tenant if section is not None else "default",
     )
+
+
+def policy_trust(
+    section: PolicySection | None, services: NeighbourSettings, environ: Mapping[str, str], source: Document
+) -> PolicyTrust:
+    """Whose documents of the policy service count. Errors are reported to `source`."""
+    service = services.find("policy")
+    if service is None:
+        return PolicyTrust()
+    text = environ.get("POLICY_SERVICE_KEYS", "")
+    keys = tuple(text.replace(",", " ").split()) or tuple((section.keys if section is not None else None) or ())
+    for i, key in enumerate(keys):
+        try:
+            PublicKey(key)
+        except BadKey as error:
+            _report(source, "POLICY_SERVICE_KEYS", ("policy", "keys", i), str(error), environ)
+    needs_signature = section is None or section.require_signature
+    if needs_signature and not keys and service.url is not None:
+        said = "are missing: no document of the policy service takes effect (or POLICY_SERVICE_KEYS)"
+        source.report(("policy", "keys"), said, warning=True)
+    return PolicyTrust(keys, needs_signature, section is not None and section.allow_older)
 
 
 def _is_true(environ: Mapping[str, str], source: Document) -> bool:

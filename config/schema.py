@@ -139,10 +139,11 @@ class Scan(Part):
 class PolicySection(Part):
     """Where the policy is, and whose signature on it counts."""
 
-    file: Text
+    file: Text | None = None  # may be missing where the policy service has it
     signature: Text | None = None  # by default the file's name with .sig behind it
     keys: list[Text] | None = None
     require_signature: bool = True
+    allow_older: bool = False
     shadow: Names | None = None
 
 

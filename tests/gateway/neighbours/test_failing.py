@@ -75,7 +75,6 @@ async def test_the_policy_gate_is_shut_until_there_is_a_policy_and_when_it_is_to
     services.break_("policy", "error")
     sections = services.sections("policy", stale_s=0.3, ttl_s=0.01)
     async with running_app(tmp_path, **sections) as app:
-        app.asgi.state.neighbours.policy.apply_policy = _checked
         refused = await app.chat(ECHO)
         assert (refused.status, "policy_unavailable" in refused.body.decode()) == (503, True)
         assert (await app.send("/health/ready")).status == 503
@@ -86,13 +85,6 @@ async def test_the_policy_gate_is_shut_until_there_is_a_policy_and_when_it_is_to
             await until(lambda: _is(app, 503), what=f"the policy is too old: {fault}")
             services.mend("policy")
             await until(lambda: _ok(app), what=f"the policy is confirmed again after {fault}")
-
-
-def _checked(document: bytes) -> None:
-    """As a signature would be."""
-    if document != b'{"version": 1, "rules": []}':
-        msg = "the document is not signed"
-        raise ValueError(msg)
 
 
 async def _ok(app: App) -> bool:
