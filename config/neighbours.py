@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tollhouse.config import environment
+from tollhouse.config.neighbour_schema import NeighboursSection, ServiceSection
 from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings, ServiceSettings
 from tollhouse.config.problems import Problem
 from tollhouse.config.secret import Secret
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tollhouse.config.document import Document
-    from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
+    from tollhouse.config.neighbour_schema import JwtSection
     from tollhouse.config.problems import Place
-    from tollhouse.config.schema import PolicySection
+    from tollhouse.config.schema import ErisSection, PolicySection
 
 # By name: the beginning of its variables, and what differs from the defaults of ServiceSettings.
 _SERVICES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,12 +44,23 @@ _CLAIMS = {"user": "sub", "team": "team", "tenant": "tenant", "models": "models"
 
 
 def resolve(
-    section: NeighboursSection | None, environ: Mapping[str, str], source: Document, *, has_issuer: bool
+    section: NeighboursSection | None,
+    environ: Mapping[str, str],
+    source: Document,
+    *,
+    has_issuer: bool,
+    eris: ErisSection | None = None,
 ) -> NeighbourSettings:
     """What is configured, and with USE_REAL_SERVICES=true all of them. Errors are reported to `source`.
 
-    has_issuer: an OpenID provider says who callers are, so that IAM may be missing.
+    has_issuer: an OpenID provider says who callers are, so that IAM may be missing. eris: that of `receipts`.
     """
+    if eris is not None:
+        if section is not None and section.eris is not None:
+            source.report(("receipts", "eris"), "is the same setting as neighbours.eris: say it once")
+        given = ServiceSection(url=eris.url, token=eris.token, timeout_s=eris.timeout_s)
+        section = (section or NeighboursSection()).model_copy(update={"eris": given})
+    environ = _with_eris(environ)
     is_required = _is_true(environ, source)
     made = [
         _service(
@@ -64,6 +77,12 @@ def resolve(
         is_required=is_required,
         default_tenant=section.default_tenant if section is not None else "default",
     )
+
+
+def _with_eris(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The gateway's own prefix comes first."""
+    names = ("ERIS_SERVICE_URL", "ERIS_SERVICE_TOKEN")
+    return {**environ, **{name: own for name in names if (own := environ.get(f"{environment.PREFIX}{name}"))}}
 
 
 def policy_trust(

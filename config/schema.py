@@ -156,14 +156,14 @@ def _reachable(url: str) -> str:
 
 
 class ErisSection(Part):
-    """The service that collects receipts."""
+    """The service that collects receipts: the same as `neighbours.eris`, said where receipts are."""
 
     url: (
         Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"), AfterValidator(_reachable)]
         | None
     ) = None
     token: Text | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    timeout_s: Annotated[float, Field(gt=0, le=60)] | None = None
 
 
 class ReceiptsSection(Part):

@@ -245,9 +245,6 @@ class ReceiptSettings:
     head_s: float = 1.0
     head_file: str | None = None
     keep_bytes: int | None = None  # of what was delivered; None: all
-    eris_url: str | None = None
-    eris_token: Secret | None = None
-    timeout_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,12 +117,11 @@ def create_app(
     ]
     telemetry = Telemetry(settings, registry=registry)
     make_guard, guard = chain.guards(settings, count=guards.found, saw=partial(guards.saw, "scan"))
-    receipts = book(settings, factory, metrics, registry)
     policy_stage = policy.stage(
         settings,
         make_guard=make_guard,
         named=router.named,
-        has_room=(lambda: receipts.is_well) if receipts is not None else None,
+        has_room=lambda: receipts is not None and receipts.is_well,
         registry=registry,
     )
     neighbours = made(
@@ -134,6 +133,7 @@ def create_app(
         count=guards.found,
         apply_policy=policy_change.applying(settings, policy_stage, make_guard=make_guard, registry=registry),
     )
+    receipts = book(settings, neighbours.eris if neighbours is not None else None, metrics, registry)
     parts = [
         part
         for part in (

@@ -85,7 +85,7 @@ class Neighbours:
             )
             metrics.count_cache("budget", self.budget.cache.tally)
         eris = self._client(wanted.find("eris"))
-        self.eris = Eris(eris) if eris is not None else None
+        self.eris = Eris(eris) if eris is not None and eris.is_set else None
 
     @property
     def knows_callers(self) -> bool:
