@@ -26,7 +26,6 @@ from tollhouse.config.defects import has, placed, said
 from tollhouse.config.document import Document
 from tollhouse.config.problems import ConfigError, Place, Problem
 from tollhouse.config.schema import (
-    ErisSection,
     File,
     KeyEntry,
     LiteLLMParams,
@@ -47,6 +46,8 @@ from tollhouse.config.settings import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tollhouse.config.neighbour_settings import NeighbourSettings
 
 __all__ = ["ConfigError", "Problem", "check", "load", "load_mapping"]
 
@@ -97,10 +98,17 @@ def _resolve(
         values["store"] = shared
     timeouts = _timeouts(file)
     scan = _scan(file, source, path)
-    receipts = _receipts(file, environ, source)
     served = _deployments(file, source, environ, timeouts, values.get("default_provider"), path)
     entries = _key_entries(file, source)
     jwt = file.auth.jwt if file.auth else None
+    services = neighbours.resolve(
+        file.neighbours,
+        environ,
+        source,
+        has_issuer=jwt is not None,
+        eris=file.receipts.eris if file.receipts is not None else None,
+    )
+    receipts = _receipts(file, services, source)
     values |= {
         "timeouts": timeouts,
         "deployments": served,
@@ -111,8 +119,9 @@ def _resolve(
         "key_default": allowances.key_default(file, environ, source),
         "scan": scan,
         "receipts": receipts,
-        "policy": _policy(file, source, path, scan, receipts),
-        "neighbours": neighbours.resolve(file.neighbours, environ, source, has_issuer=jwt is not None),
+        "policy": _policy(file, source, path, scan, receipts, has_service=services.find("policy") is not None),
+        "policy_trust": neighbours.policy_trust(file.policy, services, environ, source),
+        "neighbours": services,
         "jwt": neighbours.jwt(jwt, source),
         "telemetry": telemetry.resolve(file.telemetry, source),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
@@ -311,29 +320,17 @@ def _scan(file: File, source: Document, path: str | None) -> ScanSettings | None
     return scanning.resolve(file.scan, source, path)
 
 
-def _receipts(file: File, environ: Mapping[str, str], source: Document) -> ReceiptSettings | None:
-    """On where the section is there, or the environment names a service for them."""
-    prefix = environment.PREFIX
-    given = file.receipts
-    eris = (given.eris if given is not None else None) or ErisSection()
-    url = environment.first(environ, f"{prefix}ERIS_SERVICE_URL", "ERIS_SERVICE_URL") or eris.url
-    if given is None and url is None:
+def _receipts(file: File, services: NeighbourSettings, source: Document) -> ReceiptSettings | None:
+    """On where the section is there, or a service for them is configured."""
+    service = services.find("eris")
+    is_delivered = service is not None and service.url is not None
+    if file.receipts is None and not is_delivered:
         return None
-    try:
-        ErisSection(url=url)
-    except ValidationError:
-        source.report(("ERIS_SERVICE_URL",), "must be an http or https URL")
-    section = given or ReceiptsSection()
-    if section.keep_bytes is not None and url is None:
+    section = file.receipts or ReceiptsSection()
+    if section.keep_bytes is not None and not is_delivered:
         source.report(("receipts", "keep_bytes"), "has no effect without a service that gets receipts", warning=True)
-    token = environment.first(environ, f"{prefix}ERIS_SERVICE_TOKEN", "ERIS_SERVICE_TOKEN") or eris.token
     names = ("on_failure", "buffer_bytes", "max_lag_s", "head_s", "head_file", "keep_bytes")
-    return ReceiptSettings(
-        **{name: getattr(section, name) for name in names},
-        eris_url=url,
-        eris_token=_secret(token),
-        timeout_s=eris.timeout_s,
-    )
+    return ReceiptSettings(**{name: getattr(section, name) for name in names})
 
 
 def _policy(
@@ -342,6 +339,8 @@ def _policy(
     path: str | None,
     scan: ScanSettings | None,
     receipts: ReceiptSettings | None,
+    *,
+    has_service: bool,
 ) -> PolicySettings | None:
     if file.policy is None:
         return None
@@ -353,6 +352,7 @@ def _policy(
         path,
         rules=scan.rules if scan is not None else (),
         has_receipts=receipts is not None,
+        has_service=has_service,
     )
 
 

@@ -7,16 +7,21 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tollhouse.config import environment
+from tollhouse.config.neighbour_schema import NeighboursSection, ServiceSection
 from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings, ServiceSettings
 from tollhouse.config.problems import Problem
 from tollhouse.config.secret import Secret
+from tollhouse.config.settings import PolicyTrust
+from tollhouse.config.signing import BadKey, PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tollhouse.config.document import Document
-    from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
+    from tollhouse.config.neighbour_schema import JwtSection
     from tollhouse.config.problems import Place
+    from tollhouse.config.schema import ErisSection, PolicySection
 
 # By name: the beginning of its variables, and what differs from the defaults of ServiceSettings.
 _SERVICES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,12 +44,23 @@ _CLAIMS = {"user": "sub", "team": "team", "tenant": "tenant", "models": "models"
 
 
 def resolve(
-    section: NeighboursSection | None, environ: Mapping[str, str], source: Document, *, has_issuer: bool
+    section: NeighboursSection | None,
+    environ: Mapping[str, str],
+    source: Document,
+    *,
+    has_issuer: bool,
+    eris: ErisSection | None = None,
 ) -> NeighbourSettings:
     """What is configured, and with USE_REAL_SERVICES=true all of them. Errors are reported to `source`.
 
-    has_issuer: an OpenID provider says who callers are, so that IAM may be missing.
+    has_issuer: an OpenID provider says who callers are, so that IAM may be missing. eris: that of `receipts`.
     """
+    if eris is not None:
+        if section is not None and section.eris is not None:
+            source.report(("receipts", "eris"), "is the same setting as neighbours.eris: say it once")
+        given = ServiceSection(url=eris.url, token=eris.token, timeout_s=eris.timeout_s)
+        section = (section or NeighboursSection()).model_copy(update={"eris": given})
+    environ = _with_eris(environ)
     is_required = _is_true(environ, source)
     made = [
         _service(
@@ -61,6 +77,33 @@ def resolve(
         is_required=is_required,
         default_tenant=section.default_tenant if section is not None else "default",
     )
+
+
+def _with_eris(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The gateway's own prefix comes first."""
+    names = ("ERIS_SERVICE_URL", "ERIS_SERVICE_TOKEN")
+    return {**environ, **{name: own for name in names if (own := environ.get(f"{environment.PREFIX}{name}"))}}
+
+
+def policy_trust(
+    section: PolicySection | None, services: NeighbourSettings, environ: Mapping[str, str], source: Document
+) -> PolicyTrust:
+    """Whose documents of the policy service count. Errors are reported to `source`."""
+    service = services.find("policy")
+    if service is None:
+        return PolicyTrust()
+    text = environ.get("POLICY_SERVICE_KEYS", "")
+    keys = tuple(text.replace(",", " ").split()) or tuple((section.keys if section is not None else None) or ())
+    for i, key in enumerate(keys):
+        try:
+            PublicKey(key)
+        except BadKey as error:
+            _report(source, "POLICY_SERVICE_KEYS", ("policy", "keys", i), str(error), environ)
+    needs_signature = section is None or section.require_signature
+    if needs_signature and not keys and service.url is not None:
+        said = "are missing: no document of the policy service takes effect (or POLICY_SERVICE_KEYS)"
+        source.report(("policy", "keys"), said, warning=True)
+    return PolicyTrust(keys, needs_signature, section is not None and section.allow_older)
 
 
 def _is_true(environ: Mapping[str, str], source: Document) -> bool:

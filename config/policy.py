@@ -36,11 +36,21 @@ def resolve(
     *,
     rules: Sequence[dict[str, Any]] = (),
     has_receipts: bool = True,
+    has_service: bool = False,
 ) -> PolicySettings | None:
     """The policy that the section names, and its shadows. rules: of the scan, which actions may name.
 
+    has_service: the policy service has documents, so that a file may be missing; keys are then checked with its own.
+
     Errors are reported to `source`; there is no policy then, and no configuration either.
     """
+    if section.file is None:
+        if not has_service:
+            source.report(("policy", "file"), "is missing, and no policy service is configured")
+        for name in ("signature", "shadow"):
+            if getattr(section, name) is not None:
+                source.report(("policy", name), "belongs to a file, and there is none")
+        return None
     folder = Path(path).parent if path else Path()
     keys = _keys(section, source)
     if not section.require_signature:
@@ -92,17 +102,9 @@ class _Reader:
             self._source.report(place, f"{path} {error}")
             return None
         # From the very bytes that were signed.
-        parsed, problems = _read(content, str(path), self._rules)
+        found, problems = checked(content, str(path), self._rules, signer=signer)
         self._source.problems += problems
-        if parsed is None or any(problem.severity == "error" for problem in problems):
-            return None
-        return {
-            "version": parsed.version,
-            "digest": sha256(content).hexdigest(),
-            "signer": signer,
-            "file": str(path),
-            "rules": tuple(_plain(rule) for rule in parsed.rules),
-        }
+        return found
 
     def _signer(self, content: bytes, path: Path) -> str:
         try:
@@ -111,6 +113,22 @@ class _Reader:
             msg = f"is not signed: there is no {path} (`tollhouse policy sign` makes it)"
             raise signing.BadSignature(msg) from None
         return signing.verify(signing.POLICY, content, line, self._keys or ()).id
+
+
+def checked(
+    content: bytes, file: str, scan_rules: list[dict[str, Any]], *, signer: str
+) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """Fields of PolicySettings, unless an error is among the problems. signer: who has signed this very content."""
+    parsed, problems = _read(content, file, scan_rules)
+    if parsed is None or any(problem.severity == "error" for problem in problems):
+        return None, problems
+    return {
+        "version": parsed.version,
+        "digest": sha256(content).hexdigest(),
+        "signer": signer,
+        "file": file,
+        "rules": tuple(_plain(rule) for rule in parsed.rules),
+    }, problems
 
 
 def problems_of(content: bytes, file: str) -> list[Problem]:

@@ -139,10 +139,11 @@ class Scan(Part):
 class PolicySection(Part):
     """Where the policy is, and whose signature on it counts."""
 
-    file: Text
+    file: Text | None = None  # may be missing where the policy service has it
     signature: Text | None = None  # by default the file's name with .sig behind it
     keys: list[Text] | None = None
     require_signature: bool = True
+    allow_older: bool = False
     shadow: Names | None = None
 
 
@@ -155,14 +156,14 @@ def _reachable(url: str) -> str:
 
 
 class ErisSection(Part):
-    """The service that collects receipts."""
+    """The service that collects receipts: the same as `neighbours.eris`, said where receipts are."""
 
     url: (
         Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"), AfterValidator(_reachable)]
         | None
     ) = None
     token: Text | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    timeout_s: Annotated[float, Field(gt=0, le=60)] | None = None
 
 
 class ReceiptsSection(Part):

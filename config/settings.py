@@ -227,6 +227,15 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyTrust:
+    """Which documents of the policy service may take effect. keys: public ones, as they are written."""
+
+    keys: tuple[str, ...] = ()
+    needs_signature: bool = True
+    allows_older: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptSettings:
     """How receipts are kept. on_failure: "block" decides nothing that cannot be written down, "allow" counts it."""
 
@@ -236,9 +245,6 @@ class ReceiptSettings:
     head_s: float = 1.0
     head_file: str | None = None
     keep_bytes: int | None = None  # of what was delivered; None: all
-    eris_url: str | None = None
-    eris_token: Secret | None = None
-    timeout_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +270,7 @@ class Settings:
     body: BodyLimits = field(default_factory=BodyLimits)
     scan: ScanSettings | None = None
     policy: PolicySettings | None = None
+    policy_trust: PolicyTrust = field(default_factory=PolicyTrust)
     receipts: ReceiptSettings | None = None  # None: none are written
     # By "provider/model"; where it ends in *, by its beginning. What is not here has the price of config/prices.json.
     prices: dict[str, Override] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, deployed, policy, routes
+from tollhouse.gateway import chain, deployed, policy, policy_change, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
@@ -60,13 +60,11 @@ def create_app(
     config: Settings | Mapping[str, object] | str | None = None,
     *,
     write_log: Callable[[bytes], None] | None = None,
-    apply_policy: Callable[[bytes], None] | None = None,
 ) -> Starlette:
     """The gateway as an ASGI app.
 
     config: Settings, the content of a configuration file as a mapping, the path of one, or None for the environment
-    alone. write_log takes the lines of the access log; None writes none. apply_policy takes each new document of the
-    policy service, and raises ValueError for one that must not take effect.
+    alone. write_log takes the lines of the access log; None writes none.
     Raises tollhouse.config.loader.ConfigError for an invalid configuration. Needs the lifespan protocol of its server.
     """
     settings = config if isinstance(config, Settings) else _load(config)
@@ -119,7 +117,13 @@ def create_app(
     ]
     telemetry = Telemetry(settings, registry=registry)
     make_guard, guard = chain.guards(settings, count=guards.found, saw=partial(guards.saw, "scan"))
-    receipts = book(settings, factory, metrics, registry)
+    policy_stage = policy.stage(
+        settings,
+        make_guard=make_guard,
+        named=router.named,
+        has_room=lambda: receipts is not None and receipts.is_well,
+        registry=registry,
+    )
     neighbours = made(
         settings,
         registry=registry,
@@ -127,8 +131,9 @@ def create_app(
         quota=quota,
         guard=guard,
         count=guards.found,
-        apply_policy=apply_policy,
+        apply_policy=policy_change.applying(settings, policy_stage, make_guard=make_guard, registry=registry),
     )
+    receipts = book(settings, neighbours.eris if neighbours is not None else None, metrics, registry)
     parts = [
         part
         for part in (
@@ -140,13 +145,6 @@ def create_app(
         )
         if part is not None
     ]
-    policy_stage = policy.stage(
-        settings,
-        make_guard=make_guard,
-        named=router.named,
-        has_room=(lambda: receipts.is_well) if receipts is not None else None,
-        registry=registry,
-    )
     endpoints = routes.Endpoints(
         router=router,
         keys=keys,

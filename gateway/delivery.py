@@ -1,8 +1,8 @@
 """Tells receipts to the service that collects them (ERIS): in order, each at least once, again until it has said yes.
 
-A batch is `{"receipts": [...]}` (docs/contracts/eris.yaml), with the signed head of the chain as its last; its
-`idempotency-key` names chain, first and last record. Only a 2xx that says how many were accepted counts as yes. What
-a process left behind is told by the next one that finds its chain free.
+A batch ends with the signed head of its chain (docs/contracts/eris.yaml); its key names chain, first and last record.
+Only an answer that says how many were accepted counts as yes. What a process left behind is told by the next one that
+finds its chain free.
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ import asyncio
 import contextlib
 import logging
 import random
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tollhouse.gateway.neighbours.away import Away, Rejected
 from tollhouse.middlewares.stores import chain as chains
 from tollhouse.middlewares.stores.chain import Chain, ChainBusy, ChainCut
-from tollhouse.providers.errors import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from tollhouse.gateway.neighbours.eris import Eris
     from tollhouse.middlewares.stores.chain import Position
-    from tollhouse.providers.poster import Poster
 
 BATCH = 500
 BATCH_BYTES = 512 * 1024
 GATHER_S = 0.1  # between batches: each costs a sync
 BASE_S = 0.1
 MOST_WAIT_S = 10.0
-OPEN_AFTER = 3  # failures in a row; then one record at a time asks whether the service is back
+DOWN_AFTER = 3  # failures in a row
 ORPHANS_S = 5.0
 LAST_TRY_S = 1.0
 logger = logging.getLogger("tollhouse.receipts")
 
 
-class NotTaken(Exception):
-    """The service has not said that it has a batch."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """told: JSON of its records, and of the head of the chain at its end."""
+
+    chain: Chain
+    position: Position
+    told: list[bytes]
+    key: str
 
 
 class Delivery:
@@ -47,22 +54,22 @@ class Delivery:
 
     def __init__(
         self,
-        poster: Poster,
+        eris: Eris,
         own: Chain,
         root: Path,
         *,
         run: Callable[..., Awaitable[Any]],
         head: Callable[[Chain, Position], dict[str, Any]],
         keep_bytes: int | None = None,
-        token: str | None = None,
     ) -> None:
-        self._poster = poster
+        self._eris = eris
+        self._open: _Batch | None = None  # told, and nobody has said that it is kept
+        self._is_rejected = False  # the last one
         self._own = own
         self._root = root
         self._run = run
         self._head = head
         self._keep_bytes = keep_bytes
-        self._token = token
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0  # in a row
@@ -78,7 +85,7 @@ class Delivery:
 
     @property
     def is_up(self) -> bool:
-        return self._failures < OPEN_AFTER
+        return self._failures < DOWN_AFTER
 
     def open(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._deliver())
@@ -94,7 +101,7 @@ class Delivery:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         if self.is_up:
-            with contextlib.suppress(TimeoutError, UpstreamError, NotTaken, OSError):
+            with contextlib.suppress(TimeoutError, Away, OSError):
                 async with asyncio.timeout(LAST_TRY_S):
                     while await self._send(self._own):
                         """And the next."""
@@ -117,23 +124,35 @@ class Delivery:
                     await self._more.wait()
 
     async def _send(self, chain: Chain) -> bool:
-        """One batch; False: there is none. Raises UpstreamError, NotTaken or OSError."""
-        most = BATCH if self.is_up else 1
+        """One batch; False: there is none. Raises Away or OSError.
+
+        A batch that may have arrived is told again as it was, byte for byte: its key is that of these bytes.
+        """
+        batch = self._open
+        if batch is None or batch.chain is not chain:
+            batch = await self._batch(chain, 1 if self._is_rejected else BATCH)
+        if batch is None:
+            return False
+        self._open = batch
+        try:
+            await self._eris.deliver(batch.told, batch.key)
+        except Rejected:
+            # Nothing of it is kept, and the same again would not be: smaller ones may be.
+            self._open, self._is_rejected = None, True
+            raise
+        self._open, self._is_rejected = None, False
+        await self._run(lambda: self._delivered(chain, batch.position))
+        self.delivered += len(batch.told) - 1
+        return True
+
+    async def _batch(self, chain: Chain, most: int) -> _Batch | None:
         lines, position = await self._run(lambda: _durable(chain, most))
         if not lines:
-            return False
+            return None
         head = await self._run(lambda: self._head(chain, position))
         first = position.seq - len(lines) + 1
         told = [*lines, orjson.dumps({"type": "head", **head})]
-        body = b'{"receipts":[' + b",".join(told) + b"]}"
-        headers = [("idempotency-key", f"{chain.id}:{first}-{position.seq}")]
-        if self._token is not None:
-            headers.append(("authorization", f"Bearer {self._token}"))
-        status, answer = await self._poster.post(body, "application/json", headers)
-        _check(status, answer, len(told))
-        await self._run(lambda: self._delivered(chain, position))
-        self.delivered += len(lines)
-        return True
+        return _Batch(chain, position, told, f"{chain.id}:{first}-{position.seq}")
 
     def _delivered(self, chain: Chain, position: Position) -> None:
         chain.mark_delivered(position)
@@ -166,8 +185,8 @@ class Delivery:
         self._failures += 1
         if self._failing_since is None:
             self._failing_since = monotonic()
-        if self._failures == OPEN_AFTER:
-            why = str(error) if isinstance(error, NotTaken) else getattr(error, "code", type(error).__name__)
+        if self._failures == DOWN_AFTER:
+            why = str(error) if isinstance(error, Away) else type(error).__name__
             logger.error("receipts are not delivered, and wait on disk: %s", why)
 
     def _pause(self) -> float:
@@ -181,16 +200,3 @@ def _durable(chain: Chain, most: int) -> tuple[list[bytes], Position]:
     if lines:
         chain.sync()
     return lines, position
-
-
-def _check(status: int, answer: bytes, count: int) -> None:
-    if not 200 <= status < 300:
-        msg = f"the service answered {status}"
-        raise NotTaken(msg)
-    try:
-        said = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict) or said.get("accepted") != count:
-        msg = "the service did not say that it has the batch"
-        raise NotTaken(msg)

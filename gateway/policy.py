@@ -28,17 +28,34 @@ def stage(
     has_room: Callable[[], bool] | None,
     registry: CollectorRegistry,
 ) -> PolicyStage | None:
-    """None without a policy. named: what a model's name means, after aliases. has_room: for receipts."""
+    """None where neither file nor service has a policy.
+
+    named: what a model's name means, after aliases. has_room: for receipts.
+    """
     given = settings.policy
-    if given is None:
+    service = settings.neighbours.find("policy")
+    if given is None and service is None:
         return None
-    scan = settings.scan
     decided = Counter(
         "gateway_policy_decisions",
         "What the policy and its shadows (kind) decided before the upstream was asked, by rule.",
         ("kind", "decision", "rule"),
         registry=registry,
     )
+    return PolicyStage(
+        None if given is None else guarded(given, settings, make_guard),
+        is_closed=service is None or service.is_closed,
+        shadows=[compiled(one) for one in given.shadows] if given is not None else (),
+        name=lambda model: named(model) if model else "",
+        default_model=settings.default_model,
+        has_room=has_room,
+        count=lambda kind, decision, rule: decided.labels(kind, decision, rule).inc(),
+    )
+
+
+def guarded(given: PolicySettings, settings: Settings, make_guard: Callable[..., Guard]) -> Policy:
+    """To decide on requests."""
+    scan = settings.scan
     rules = _rules(given)
     guards = Guards(
         rules,
@@ -46,14 +63,7 @@ def stage(
         response=scan.response if scan is not None else None,
         make=make_guard,
     )
-    return PolicyStage(
-        Policy(rules, version=given.version, digest=given.digest, prepare=guards.prepare),
-        shadows=[compiled(one) for one in given.shadows],
-        name=lambda model: named(model) if model else "",
-        default_model=settings.default_model,
-        has_room=has_room,
-        count=lambda kind, decision, rule: decided.labels(kind, decision, rule).inc(),
-    )
+    return Policy(rules, version=given.version, digest=given.digest, prepare=guards.prepare)
 
 
 def compiled(given: PolicySettings) -> Policy:
@@ -63,9 +73,9 @@ def compiled(given: PolicySettings) -> Policy:
 
 def visible(stage: PolicyStage | None, routes: tuple[str, ...]) -> Callable[[Principal | None, str], bool]:
     """Whether a model may be used at one of these routes at all."""
-    policy = stage.policy if stage is not None else None
 
     def sees(principal: Principal | None, model: str) -> bool:
+        policy = stage.policy if stage is not None else None
         return policy is None or any(policy.verdict(principal, route, model).is_allowed for route in routes)
 
     return sees

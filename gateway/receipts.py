@@ -25,7 +25,6 @@ from tollhouse.gateway.receipt_metrics import ReceiptMetrics
 from tollhouse.middlewares.stores import chain
 from tollhouse.middlewares.stores.chain_check import signed
 from tollhouse.middlewares.stores.keyed_digest import KeyedDigest
-from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +32,12 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from tollhouse.config.settings import ReceiptSettings, Settings
+    from tollhouse.gateway.neighbours.eris import Eris
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stores.chain import Chain, Position
-    from tollhouse.providers.factory import UpstreamFactory
-    from tollhouse.providers.poster import Poster
 
 T = TypeVar("T")
 FOLDER = "receipts"
-PATH = "/v1/receipts"  # below the service's URL
 EVERY_S = 0.02
 SYNC_S = 0.25
 RETRY_S = 0.25
@@ -50,30 +47,23 @@ MOST_PENDING_BYTES = 64 * 1024 * 1024  # of bodies, which wait for their digests
 logger = logging.getLogger("tollhouse.receipts")
 
 
-def book(
-    settings: Settings, factory: UpstreamFactory, metrics: MetricsStage, registry: CollectorRegistry
-) -> Receipts | None:
+def book(settings: Settings, eris: Eris | None, metrics: MetricsStage, registry: CollectorRegistry) -> Receipts | None:
     """Where receipts of this configuration go, if there are any."""
     given = settings.receipts
     if given is None:
         return None
-    poster = None
-    if given.eris_url is not None:
-        seconds = given.timeout_s
-        timeouts = Timeouts(connect_s=seconds, first_event_s=seconds, idle_s=seconds, total_s=seconds, keepalive_s=0.0)
-        poster = factory.poster("the receipts service", given.eris_url, PATH, timeouts)
-    made = Receipts(given, Path(settings.state_dir), poster)
+    made = Receipts(given, Path(settings.state_dir), eris)
     metrics.before_flush.append(ReceiptMetrics(made, registry=registry).flush)
     return made
 
 
 class Receipts:
-    """The book of the receipt stage. poster: where receipts are delivered; None: they stay here."""
+    """The book of the receipt stage. eris: where receipts are delivered; None: they stay here."""
 
-    def __init__(self, settings: ReceiptSettings, state_dir: Path, poster: Poster | None) -> None:
+    def __init__(self, settings: ReceiptSettings, state_dir: Path, eris: Eris | None) -> None:
         self._settings = settings
         self._root = state_dir / FOLDER
-        self._poster = poster
+        self._eris = eris
         self._chain: Chain | None = None
         self._signer: Signer | None = None
         self._digest: KeyedDigest | None = None
@@ -97,7 +87,7 @@ class Receipts:
     @property
     def waiting(self) -> int:
         """Bytes that are to be delivered."""
-        return self._chain.waiting if self._chain is not None and self._poster is not None else 0
+        return self._chain.waiting if self._chain is not None and self._eris is not None else 0
 
     def has_room(self) -> bool:
         return self._settings.on_failure == "allow" or self.is_well
@@ -139,15 +129,14 @@ class Receipts:
         self.take(_event("open", version=__version__, dropped_bytes=dropped), b"")
         if dropped:
             logger.warning("the last %d bytes of the receipts were no whole record, and were dropped", dropped)
-        if self._poster is not None:
+        if self._eris is not None:
             self.delivery = Delivery(
-                self._poster,
+                self._eris,
                 self._chain,
                 self._root,
                 run=self.run,
                 head=self._head,
                 keep_bytes=self._settings.keep_bytes,
-                token=self._settings.eris_token.reveal() if self._settings.eris_token else None,
             )
             self.delivery.open()
 

@@ -12,7 +12,7 @@ from tollhouse.middlewares.body import BodyStage, replay, replayed_as
 from tollhouse.middlewares.caps import caps_of, within
 from tollhouse.middlewares.errors import Forbidden, Refusal, Unavailable
 from tollhouse.middlewares.exchange import Exchange, exchange_for
-from tollhouse.middlewares.guard import decide
+from tollhouse.middlewares.guard import UNAVAILABLE, decide
 from tollhouse.middlewares.guards import Guards
 from tollhouse.middlewares.quote import quoted
 from tollhouse.middlewares.rulebook import Caps, Policy, Rule, Verdict
@@ -35,13 +35,15 @@ class PolicyStage(Stage):
 
     name: what the policy calls the model that a caller names, or "" for none. default_model: for bodies without one.
     has_room: whether receipts can be written now. count: told of every decision: "policy" or "shadow", the decision,
-    the rule.
+    the rule. policy: may be replaced at any time, and each request is decided by one; None: there is none yet, and
+    is_closed says whether requests are refused until then.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Policy | None,
         *,
+        is_closed: bool = True,
         shadows: Sequence[Policy] = (),
         name: Callable[[str | None], str] = lambda model: model or "",
         default_model: str | None = None,
@@ -49,6 +51,7 @@ class PolicyStage(Stage):
         count: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self.policy = policy
+        self._is_closed = is_closed
         self._shadows = tuple(shadows)
         self._name = name
         self._default_model = default_model
@@ -63,8 +66,14 @@ class PolicyStage(Stage):
 
     def decide(self, exchange: Exchange, route: str, model: str | None) -> None:
         """Raises Refusal. route: the template of the path."""
+        policy = self.policy
+        if policy is None:
+            if self._is_closed:
+                msg = "there is no policy yet to decide by"
+                raise Unavailable(msg, code=UNAVAILABLE, retry=True, headers=[(b"retry-after", b"1")])
+            return
         name = self._name(model)
-        verdict = self.policy.verdict(exchange.principal, route, name)
+        verdict = policy.verdict(exchange.principal, route, name)
         exchange.verdict = verdict
         exchange.asked_model = name
         exchange.guard = verdict.guard
@@ -84,13 +93,13 @@ class PolicyStage(Stage):
     def _refusal(self, exchange: Exchange, verdict: Verdict, tools: list[str]) -> Refusal | None:
         if not verdict.is_allowed:
             by = "no rule allows it" if verdict.rule is None else f"by its rule {verdict.rule.id}"
-            return _forbidden(f"this request is refused by policy {self.policy.version}: {by}", DENIED)
+            return _forbidden(f"this request is refused by policy {verdict.policy.version}: {by}", DENIED)
         tool = verdict.refused_tool(tools) if tools else None
         if tool is not None:
             exchange.because("tool")
             # What it is called is the caller's own word, and goes into no message.
             place = tools.index(tool)
-            msg = f"policy {self.policy.version} does not allow the tool number {place + 1} of this request"
+            msg = f"policy {verdict.policy.version} does not allow the tool number {place + 1} of this request"
             return _forbidden(msg, "tool_not_allowed", param="tools")
         rule = verdict.rule
         if rule is not None and rule.needs_receipt and (self._has_room is None or not self._has_room()):

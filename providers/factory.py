@@ -16,7 +16,6 @@ from tollhouse.providers.gemini import GeminiUpstream
 from tollhouse.providers.identities import Identities
 from tollhouse.providers.ollama import OllamaUpstream
 from tollhouse.providers.openai import OpenAIUpstream
-from tollhouse.providers.poster import Poster
 from tollhouse.providers.transport import Origin
 from tollhouse.providers.vertex import VertexUpstream
 
@@ -114,15 +113,6 @@ class UpstreamFactory:
     def origins(self) -> list[Origin]:
         """All that upstreams were made for."""
         return list(self._origins.values())
-
-    def poster(self, name: str, url: str, path: str, timeouts: Timeouts) -> Poster:
-        """Posts to `path` below `url`. Raises ValueError for an unusable one."""
-        parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORT or not parts.hostname:
-            msg = f"the URL of {name} is not an http or https URL"
-            raise ValueError(msg)
-        origin = self._origin(name, parts.scheme, parts.hostname, parts.port or _DEFAULT_PORT[parts.scheme])
-        return Poster(origin, parts.path.rstrip("/") + path, timeouts)
 
     def close(self) -> None:
         """Close idle connections."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tollhouse.middlewares.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from prometheus_client import CollectorRegistry
 
@@ -30,7 +30,7 @@ def made(
     quota: Quota,
     guard: Guard | None,
     count: Count,
-    apply_policy: Callable[[bytes], None] | None,
+    apply_policy: Callable[[bytes], Awaitable[str]] | None,
 ) -> Neighbours | None:
     """None where nothing is configured: then nothing of this exists.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tollhouse.gateway.neighbours.client import Client, Reply
 
@@ -18,11 +16,11 @@ class Eris:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def deliver(self, batch: Sequence[Mapping[str, Any]], key: str) -> None:
+    async def deliver(self, batch: Sequence[bytes], key: str) -> None:
         """Returns once ERIS has taken all of the batch for good.
 
-        key: names this batch, and the same one at every further try: a batch that had arrived although nobody said so
-        is not kept twice. Printable ASCII, at most 200 characters.
+        batch: the JSON of each receipt. key: names this batch, and the same one at every further try: a batch that
+        had arrived although nobody said so is not kept twice. Printable ASCII, at most 200 characters.
         Raises Rejected where no further try will help (409: the key was that of another batch; 413: too large; 422),
         and Away where one may.
         """
@@ -37,7 +35,7 @@ class Eris:
             "POST",
             "/v1/receipts",
             taken,
-            body=orjson.dumps({"receipts": list(batch)}),
+            body=b'{"receipts":[' + b",".join(batch) + b"]}",
             headers=[("idempotency-key", key)],
             expected=(200, 201, 202),
         )

@@ -16,7 +16,7 @@ from tollhouse.middlewares.guard import UNAVAILABLE
 from tollhouse.middlewares.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tollhouse.config.neighbour_settings import ServiceSettings
     from tollhouse.gateway.neighbours.client import Client, Reply
@@ -28,18 +28,18 @@ logger = logging.getLogger("tollhouse.neighbours")
 
 
 class PolicyFeed:
-    """Asks every ttl_s. apply_policy: takes the document as it came, and raises ValueError for one that must not take
-    effect (a wrong signature, an older version). An empty one never reaches it.
+    """Asks every ttl_s. apply_policy: takes the document as it came, gives the version that it has put into effect, and
+    raises ValueError for one that must not take effect. An empty one never reaches it.
 
     The policy is current once one was applied, and for stale_s after the service has confirmed it last.
     """
 
     def __init__(
-        self, client: Client, settings: ServiceSettings, *, apply_policy: Callable[[bytes], None] | None = None
+        self, client: Client, settings: ServiceSettings, *, apply_policy: Callable[[bytes], Awaitable[str]]
     ) -> None:
         self._client = client
         self._settings = settings
-        self.apply_policy = apply_policy
+        self._apply_policy = apply_policy
         self.document = b""  # the last good one
         self.problem = ""  # why a later one was not applied
         self._tag = ""
@@ -67,23 +67,23 @@ class PolicyFeed:
             found = await self._client.ask("GET", "/v1/policy", _document, headers=headers, expected=expected)
         except Away:
             return False
-        if found is not None and found[0] != self.document and not self._apply(*found):
+        if found is not None and found[0] != self.document and not await self._apply(*found):
             return False
         self._confirmed_at = asked_at
         return True
 
-    def _apply(self, document: bytes, tag: str) -> bool:
+    async def _apply(self, document: bytes, tag: str) -> bool:
         try:
-            if self.apply_policy is not None:
-                self.apply_policy(document)
+            version = await self._apply_policy(document)
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays
             problem = str(error) if isinstance(error, ValueError) else type(error).__name__
+            reason = getattr(error, "reason", "error")
             if problem != self.problem:
                 self.problem = problem
-                logger.error("the policy service's document is not applied: %s", problem)  # noqa: TRY400
+                logger.error("the policy service's document is not applied (%s): %s", reason, problem)  # noqa: TRY400
             return False
         self.document, self._tag, self.problem = document, tag, ""
-        logger.info("a policy of %d bytes is applied", len(document))
+        logger.info("version %s of the policy, from its service, decides from now on", version)
         return True
 
     async def _keep(self) -> None:
@@ -121,7 +121,10 @@ class PolicyGate(Stage):
         return self.is_closed and not self._feed.is_current
 
     def enter(self, exchange: Exchange) -> None:
-        if self._feed.is_current or tenant_of(exchange, "") is None:
+        if tenant_of(exchange, "") is None:
+            return
+        if self._feed.is_current:
+            exchange.response_headers.append((GUARD_HEADER, b"policy-service;ran"))
             return
         if self.is_closed:
             msg = "there is no current policy to decide by"

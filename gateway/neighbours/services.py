@@ -43,7 +43,7 @@ class Neighbours:
         registry: CollectorRegistry,
         quota: Quota,
         guard: Guard,
-        apply_policy: Callable[[bytes], None] | None,
+        apply_policy: Callable[[bytes], Awaitable[str]] | None,
     ) -> None:
         wanted = settings.neighbours
         self._is_required = wanted.is_required
@@ -65,7 +65,7 @@ class Neighbours:
         self.tokens = self._tokens(settings.jwt) if settings.jwt is not None else None
         self.policy: PolicyFeed | None = None
         self.gate: PolicyGate | None = None
-        if (policy := wanted.find("policy")) is not None:
+        if (policy := wanted.find("policy")) is not None and apply_policy is not None:
             self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy)
             self.gate = PolicyGate(self.policy, is_closed=policy.is_closed, went_on=self._went_on)
         self.governance: GovernanceStage | None = None
@@ -85,7 +85,7 @@ class Neighbours:
             )
             metrics.count_cache("budget", self.budget.cache.tally)
         eris = self._client(wanted.find("eris"))
-        self.eris = Eris(eris) if eris is not None else None
+        self.eris = Eris(eris) if eris is not None and eris.is_set else None
 
     @property
     def knows_callers(self) -> bool:

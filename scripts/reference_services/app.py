@@ -155,7 +155,7 @@ def _know(world: World, name: str, what: Any) -> None:
         world.issuer.published = what.pop("keys", world.issuer.published)
         _replace(world.tokens, what)
     elif name == "policy" and what:
-        world.policy = what["document"].encode()
+        world.policy = world.signed(what["document"].encode())
     elif name == "data-governance":
         _replace(world.classifications, what)
     elif name == "budget":

@@ -8,10 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from scripts.reference_services.faults import Control
 from scripts.reference_services.issuer import Issuer
+from tollhouse.config.signing import POLICY, Signer
 
 SERVICES = ("iam", "policy", "data-governance", "budget", "eris", "alerting")
+_POLICY = b'{"policy": 1, "version": "1", "rules": [{"id": "all", "effect": "allow", "tools": ["*"]}]}'
 
 
 class World:
@@ -20,13 +24,14 @@ class World:
     def __init__(self, folder: Path | None = None, *, token: str | None = None) -> None:
         self.folder = folder
         self.token = token  # that callers have to bring; None: none
-        self.forget()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            if self._receipts.exists():
-                for line in self._receipts.read_text().splitlines():
-                    record = json.loads(line)
-                    self.batches[record["key"]] = record["digest"], record["receipts"]
+        self.signer = _signer(folder)
+        self.forget()
+        if folder is not None and self._receipts.exists():
+            for line in self._receipts.read_text().splitlines():
+                record = json.loads(line)
+                self.batches[record["key"]] = record["digest"], record["receipts"]
 
     def forget(self) -> None:
         """Back to what is known at the start."""
@@ -42,7 +47,7 @@ class World:
             "acme": {"allowed": True, "remaining_nano_usd": 5_000_000_000},
             "default": {"allowed": True, "remaining_nano_usd": None},
         }
-        self.policy = b'{"version": 1, "rules": []}'
+        self.policy = self.signed(_POLICY)
         self.alerts: list[dict[str, Any]] = []
         self.batches: dict[str, tuple[str, list[Any]]] = {}  # by key: digest, receipts
 
@@ -50,6 +55,10 @@ class World:
     def _receipts(self) -> Path:
         assert self.folder is not None
         return self.folder / "receipts.jsonl"
+
+    def signed(self, content: bytes) -> bytes:
+        """A policy as it is handed out: the line of its signature, then its bytes."""
+        return self.signer.sign(POLICY, content).encode() + b"\n" + content
 
     def document(self) -> tuple[bytes, str]:
         """The policy and its tag."""
@@ -70,3 +79,11 @@ class World:
                 os.fsync(out.fileno())
         self.batches[key] = digest, receipts
         return True
+
+
+def _signer(folder: Path | None) -> Signer:
+    """Of policies; in a folder it outlives the process."""
+    if folder is None:
+        return Signer(Ed25519PrivateKey.generate())
+    path = folder / "policy.pem"
+    return Signer.read(path) if path.exists() else Signer.make(path)

@@ -20,14 +20,29 @@ def test_there_are_none_unless_they_are_asked_for():
 
 def test_the_environment_names_the_service_before_the_file_does():
     given = {"eris": {"url": "http://file:1", "token": "a", "timeout_s": 5}, "on_failure": "allow"}
-    found = receipts(given, ERIS_SERVICE_URL="https://env/base", ERIS_SERVICE_TOKEN="b")
+    environ = {"ERIS_SERVICE_URL": "https://env/base", "ERIS_SERVICE_TOKEN": "b"}
+    settings = load_mapping({"receipts": given}, environ)
+    found = settings.neighbours.find("eris")
+    assert settings.receipts is not None
     assert found is not None
-    assert (found.eris_url, found.timeout_s, found.on_failure) == ("https://env/base", 5.0, "allow")
-    assert found.eris_token is not None
-    assert (found.eris_token.reveal(), "b" in repr(found.eris_token)) == ("b", False)
-    alone = receipts(None, LLM_GATEWAY_ERIS_SERVICE_URL="http://env:2")
-    assert alone is not None
-    assert alone.eris_url == "http://env:2"
+    assert (found.url, found.timeout_s, settings.receipts.on_failure) == ("https://env/base", 5.0, "allow")
+    assert found.token is not None
+    assert (found.token.reveal(), "b" in repr(found.token)) == ("b", False)
+    alone = load_mapping({}, {"LLM_GATEWAY_ERIS_SERVICE_URL": "http://env:2"})
+    assert alone.receipts == ReceiptSettings()
+    found = alone.neighbours.find("eris")
+    assert found is not None
+    assert found.url == "http://env:2"
+
+
+def test_the_service_is_one_wherever_the_file_names_it():
+    entry = {"url": "http://file:1", "token": "a", "timeout_s": 1}
+    there = load_mapping({"receipts": {"eris": entry}}, {})
+    here = load_mapping({"neighbours": {"eris": entry}}, {})
+    assert there == here
+    assert here.receipts == ReceiptSettings()
+    with pytest.raises(ConfigError, match=r"receipts\.eris: is the same setting as neighbours\.eris"):
+        load_mapping({"receipts": {"eris": entry}, "neighbours": {"eris": entry}}, {})
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def verified(folder: Path, *args: str) -> tuple[int, str]:
 @asynccontextmanager
 async def told(folder: Path, eris: Eris, *, eris_more: dict[str, Any] | None = None, **more: Any) -> AsyncIterator[App]:
     """An app that delivers; `more` is of its receipts section."""
-    service = {"url": eris.url, "timeout_s": 0.2} | (eris_more or {})
-    async with running_app(folder, keys=KEYS, receipts={"eris": service, **more}) as app:
+    service = {"url": eris.url, "timeout_s": 0.2, "cooldown_s": 0.1} | (eris_more or {})
+    async with running_app(folder, keys=KEYS, neighbours={"eris": service}, receipts=more) as app:
         yield app
 
 

@@ -38,7 +38,7 @@ class Eris:
         return [one for one in found if one["type"] == "decision"]
 
     def start(self) -> None:
-        server = ScriptedUpstream({"None": self._serve}, port=self.port)
+        server = ScriptedUpstream({"None": self._serve, "": self._health}, port=self.port)
         self._server = server.__enter__()
         self.port = server.port
 
@@ -53,6 +53,10 @@ class Eris:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    async def _health(self, peer: Peer) -> None:
+        assert peer.seen.path == "/eris/health"
+        await peer.answer(b"{}")
 
     async def _serve(self, peer: Peer) -> None:
         batch = peer.seen.json

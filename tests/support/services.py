@@ -34,7 +34,10 @@ class Street:
 
     def sections(self, *names: str, **more: Any) -> dict[str, Any]:
         """The `neighbours` section with these services: nothing is kept for long, and no breaker opens."""
-        return {"neighbours": {name: {"url": f"{self.url}/{SERVICES[name]}", **QUICK, **more} for name in names}}
+        made: dict[str, Any] = {
+            "neighbours": {name: {"url": f"{self.url}/{SERVICES[name]}", **QUICK, **more} for name in names}
+        }
+        return made | ({"policy": {"keys": [self.world.signer.public.text]}} if "policy" in names else {})
 
     def break_(self, name: str, mode: str) -> None:
         """From now on, with its next request."""

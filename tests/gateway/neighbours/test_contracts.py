@@ -67,9 +67,9 @@ async def test_clients_and_reference_services_keep_every_contract(tmp_path: Path
         await until(is_refused, what="a tenant without budget")
         eris = app.asgi.state.neighbours.eris
         for _ in range(2):
-            await eris.deliver([{"a": 1}], "key-1")
+            await eris.deliver([b'{"a": 1}'], "key-1")
         with pytest.raises(Rejected):
-            await eris.deliver([{"a": 2}], "key-1")
+            await eris.deliver([b'{"a": 2}'], "key-1")
         app.asgi.state.neighbours.alerts.tell("store_away")
 
         async def all_seen() -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from tests.support.app import App, running_app
+from tests.support.gateway import KEY
 from tests.support.net import until
 from tollhouse.gateway.neighbours.away import Away
 
@@ -75,7 +77,6 @@ async def test_the_policy_gate_is_shut_until_there_is_a_policy_and_when_it_is_to
     services.break_("policy", "error")
     sections = services.sections("policy", stale_s=0.3, ttl_s=0.01)
     async with running_app(tmp_path, **sections) as app:
-        app.asgi.state.neighbours.policy.apply_policy = _checked
         refused = await app.chat(ECHO)
         assert (refused.status, "policy_unavailable" in refused.body.decode()) == (503, True)
         assert (await app.send("/health/ready")).status == 503
@@ -86,13 +87,6 @@ async def test_the_policy_gate_is_shut_until_there_is_a_policy_and_when_it_is_to
             await until(lambda: _is(app, 503), what=f"the policy is too old: {fault}")
             services.mend("policy")
             await until(lambda: _ok(app), what=f"the policy is confirmed again after {fault}")
-
-
-def _checked(document: bytes) -> None:
-    """As a signature would be."""
-    if document != b'{"version": 1, "rules": []}':
-        msg = "the document is not signed"
-        raise ValueError(msg)
 
 
 async def _ok(app: App) -> bool:
@@ -113,18 +107,48 @@ async def test_receipts_are_kept_exactly_once_whatever_eris_does(tmp_path, servi
             given += batch
             services.break_("eris", fault)
             with pytest.raises(Away):
-                await eris.deliver(batch, f"batch-{number}")
+                await eris.deliver([*map(orjson.dumps, batch)], f"batch-{number}")
             services.mend("eris")
             await _delivered(eris, batch, f"batch-{number}")
             await _delivered(eris, batch, f"batch-{number}")
-        kept = [receipt for _, batch in services.world.batches.values() for receipt in batch]
+        told = services.world.batches.items()
+        kept = [receipt for key, (_, batch) in told if key.startswith("batch-") for receipt in batch]
         assert kept == given
+
+
+@pytest.mark.parametrize("fault", ["hang", "error", "garbage", "lie", "cut", "mute"])
+async def test_the_gateways_own_receipts_arrive_once_and_in_order_whatever_eris_does(
+    tmp_path, services: Street, fault: str
+):
+    def seen() -> list[dict[str, Any]]:
+        return [one for _, batch in services.world.batches.values() for one in batch if one["type"] != "head"]
+
+    async with running_app(tmp_path, **services.sections("eris", cooldown_s=0.1)) as app:
+        services.break_("eris", fault)
+        for _ in range(3):
+            assert await _status(app, key=KEY) == 200
+        delivery = app.asgi.state.receipts.delivery
+
+        async def has_failed() -> bool:
+            return bool(delivery.failed)
+
+        await until(has_failed, what="a failed delivery")
+        services.mend("eris")
+        assert await _status(app, key=KEY) == 200
+
+        async def have_come() -> bool:
+            return len([one for one in seen() if one["type"] == "decision"]) == 4
+
+        await until(have_come, what="all receipts")
+        numbers = [one["seq"] for one in seen()]
+        assert numbers == list(range(numbers[0], numbers[0] + 5))
+        assert await app.metric("gateway_neighbour_requests_total", service="eris", outcome="ok") >= 1
 
 
 async def _delivered(eris: Any, batch: list[dict[str, Any]], key: str) -> None:
     async def is_delivered() -> bool:
         try:
-            await eris.deliver(batch, key)
+            await eris.deliver([*map(orjson.dumps, batch)], key)
         except Away:
             return False
         return True

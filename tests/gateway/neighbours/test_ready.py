@@ -45,6 +45,7 @@ async def test_real_services_have_to_be_there_by_name(tmp_path, services: Street
     given = {"USE_REAL_SERVICES": "true", "LLM_GATEWAY_STATE_DIR": str(tmp_path)}
     if has_urls:
         given |= environment(services, *SERVICES) | {VARIABLES["eris"]: missing}
+        given["POLICY_SERVICE_KEYS"] = services.world.signer.public.text
     asgi = create_app(load_mapping({"keys": KEYS}, given))
     async with Lifespan(asgi):
         app = App(asgi)
