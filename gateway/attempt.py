@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic, perf_counter_ns
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from tollhouse._native import END, FAULT, READY
 from tollhouse.gateway.errors import stream_error_status, told_status
@@ -57,8 +57,6 @@ class Attempt:
         "span",
         "target",
     )
-
-    _ENOUGH: ClassVar[int] = SETTLED  # what of an answer that is no stream has to be there
 
     def __init__(
         self,
@@ -165,15 +163,16 @@ class Attempt:
             target.usage.settle(self._taken, self._tokens(self._taken.tokens))
 
     async def _ask(self, keep_alive: Callable[[], Awaitable[None]]) -> Call:
-        mask = _FIRST if self.exchange.stream else self._ENOUGH
         for _ in range(2):
             call, self._begun = self._begun or self._send(), None
             if call.opening is not None:
                 await call.opening
             if call.opening is None or not call.flags & SETTLED:  # else it was given up before anything was sent
                 self.outcome.asked = True
-            while not (call.flags & mask or await call.wait(mask, self._loop)):
+            while not (call.flags & _FIRST or await call.wait(_FIRST, self._loop)):
                 await keep_alive()
+            if not (call.flags & SETTLED or self._comes_in_pieces(call)):
+                await call.wait(SETTLED, self._loop)
             # With events before the fault, the client gets those first.
             if not call.flags & FAULT or call.flags & READY:
                 return call
@@ -185,6 +184,10 @@ class Attempt:
         finally:
             # The error's traceback leads to this frame: without it in turn, both go as soon as they are done with.
             del error, call
+
+    def _comes_in_pieces(self, call: Call) -> bool:
+        """Whether an answer that has begun is passed on as it comes; so are events that nobody has asked for."""
+        return self.exchange.stream or (call.reader.status == 200 and call.reader.is_event_stream)
 
     def _send(self) -> Call:
         exchange = self.exchange

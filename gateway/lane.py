@@ -85,7 +85,7 @@ class Lane:
                 if pending is not None:
                     return self._walk(exchange, entered, pending)
             pending = self._start(exchange, self._ended)
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 - of a panic as well, a task makes the best
             pending = raised(error)
         return None if pending is None else self._walk(exchange, entered, pending, is_handled=True)
 

@@ -48,6 +48,7 @@ class Request:
         "_ended",
         "_exchange",
         "_forwarder",
+        "_is_due",
         "_is_started",
         "_loop",
         "_next",
@@ -66,6 +67,7 @@ class Request:
         self._attempts: Attempts | None = None
         self._call: Call | None = None  # that of an earlier attempt
         self._ended: Ended
+        self._is_due = False  # a keepalive is, by the call that woke nobody yet
         self._is_started = False  # a stream's head has been sent, because of a keepalive
         self._warned: tuple[str, ...] = ()  # what that head says the upstream could not be told
 
@@ -73,6 +75,8 @@ class Request:
         watch = self._forwarder.watch
         watch.add(self._exchange, self._loop)
         try:
+            if self._exchange.gone:  # while a stage waited: nobody is to work for nobody
+                raise asyncio.CancelledError
             await self._run()
         finally:
             watch.discard(self._exchange)
@@ -91,10 +95,13 @@ class Request:
             call = attempt.begin()
         except UpstreamError:
             return self.run()
+        except BaseException:
+            attempt.leave()
+            raise
         if call.opening is not None or call.flags & SETTLED:
             return self.run()
         self._ended = ended
-        call.watch(_FIRST if self._exchange.stream else SETTLED, self._answered)
+        call.watch(_FIRST, self._answered)
         forwarder.watch.tell(self._exchange, self._gone)
         return None
 
@@ -103,21 +110,28 @@ class Request:
         exchange, attempt = self._exchange, self._attempt
         assert attempt is not None
         self._forwarder.watch.hush(exchange)
+        failed: BaseException | None = None
         try:
-            is_complete = not exchange.stream and attempt.is_complete()
-        except UpstreamError:
-            is_complete = False
-        answer = self.answers(self._forwarder, attempt, self._loop, is_started=False) if is_complete else None
-        if answer is None or answer.takes_long:
-            self._ended(exchange, self.run())
-            return
-        failed: Exception | None = None
-        try:
+            answer = self._complete(attempt)
+            if answer is None:
+                self._is_due = not (attempt.call is None or attempt.call.flags & _FIRST)
+                self._ended(exchange, self.run())
+                return
             answer.send_at_once()
-        except Exception as error:  # noqa: BLE001 - the lane is the one to see to it
+        except BaseException as error:  # noqa: BLE001 - a panic, too: the lane sees to it, and nobody waits for ever
             failed = error
         attempt.leave()
         self._ended(exchange, None if failed is None else raised(failed))
+
+    def _complete(self, attempt: Attempt) -> Answer | None:
+        """What passes the answer on at once, if it is one of which there is nothing to wait for."""
+        try:
+            if self._exchange.stream or not attempt.is_complete():
+                return None
+        except UpstreamError:
+            return None
+        answer = self.answers(self._forwarder, attempt, self._loop, is_started=False)
+        return None if answer.takes_long else answer
 
     def _gone(self) -> None:
         """The client is."""
@@ -137,6 +151,9 @@ class Request:
             if step is None:  # asked already, and perhaps answered
                 assert self._attempt is not None
                 attempt = self._attempt
+                if self._is_due:
+                    self._is_due = False
+                    await self.keep_alive()
                 failure = None if attempt.body is not None else await attempt.run(self.keep_alive)
             elif step.wait_s or step.is_retry or self._forwarder.hedging is not None:
                 attempt, failure = await self._try(step)

@@ -46,7 +46,8 @@ def within(exchange: Exchange, quote: Quote, caps: Caps, *, is_counted: bool = F
                 raise _over(exchange, f"a request may cost at most {usd(caps.max_cost)} USD", "max_cost")
             output = min(output, left)
     if output == quote.output:
-        return quote
+        # What was compared with the caps is a bound that nobody else enforces: then the upstream is told it.
+        return quote.lowered(output) if quote.must_limit and output else quote
     decide(exchange, b"TRANSFORMED")
     exchange.because("max_tokens-lowered")
     return quote.lowered(output)

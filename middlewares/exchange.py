@@ -163,6 +163,6 @@ def exchange_for(scope: Scope, receive: Receive, send: Send) -> tuple[Exchange, 
     return exchange, send
 
 
-async def raised(error: Exception) -> None:
+async def raised(error: BaseException) -> None:
     """For who expects something to await."""
     raise error

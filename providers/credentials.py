@@ -92,13 +92,18 @@ class Renewed(Generic[T]):
             self._fetching.add_done_callback(_seen)
         return self._fetching
 
+    def _told(self, error: Exception) -> UpstreamError:
+        """Whoever could not be reached, it is of the source that an operator has to know."""
+        if not isinstance(error, UpstreamError):
+            return none_from(self._source.name, type(error).__name__)
+        return error if error.code == NO_CREDENTIALS else none_from(self._source.name, error.message)
+
     async def _fetched(self) -> T:
         try:
             lease = await self._source.fetch()
-        except UpstreamError as error:
+        except Exception as error:  # noqa: BLE001 - a key that is none, a moment without a zone
             self._renew_at = monotonic() + PAUSE_S
-            # Whoever could not be reached, it is of the source that an operator has to know.
-            told = error if error.code == NO_CREDENTIALS else none_from(self._source.name, error.message)
+            told = self._told(error)
             logger.warning("%s", told.message)
             raise told from None
         now = monotonic()

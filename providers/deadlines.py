@@ -7,11 +7,13 @@ limits of seconds. The timer runs only while calls are under way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 
 from tollhouse.providers.call import Call
 from tollhouse.providers.errors import UpstreamTimeout
 
+logger = logging.getLogger("tollhouse.providers")
 TICK_S = 0.1
 
 
@@ -39,7 +41,10 @@ class Deadlines:
         self.now = now = monotonic()
         due = [call for call in self._active if now >= call.ping_at or now >= call.total_at or call.is_late(now)]
         for call in due:
-            _act(call, now)
+            try:
+                _act(call, now)
+            except Exception as error:
+                logger.exception("unexpected %s at a deadline", type(error).__name__)
         if self._active:
             loop.call_later(TICK_S, self._tick, loop)
         else:

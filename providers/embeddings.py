@@ -7,6 +7,7 @@ is. What fails after others were answered is an error for which the whole reques
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tollhouse.providers.ask import Ask
     from tollhouse.providers.timeouts import Timeouts
 
+logger = logging.getLogger("tollhouse.providers")
 AT_ONCE = 8  # calls of one request
 _AT_ONCE_BYTES = 64 * 1024  # of answers that are put together in the event loop's thread
 _MOST = 64 * 1024 * 1024  # bytes of all answers
@@ -68,6 +70,8 @@ class _Joint:
         except BaseException:
             self.abort()
             raise
+        if self._call.flags & SETTLED:
+            return
         self._call.hidden = first.hidden
         self._task = asyncio.get_running_loop().create_task(self._run(first, join))
 
@@ -75,8 +79,8 @@ class _Joint:
         """Nobody waits any more."""
         if self._task is not None:
             self._task.cancel()
-        while self._open:
-            self._open.pop().close()
+        while self._open:  # fail: one that is still being opened must not be sent
+            self._open.pop().fail(UpstreamError("nobody waits for the answer any more"))
 
     def _started(self, index: int) -> Call:
         call = self._send(self._bodies[index][0])
@@ -109,6 +113,9 @@ class _Joint:
         except ExceptionGroup as several:
             found = several.exceptions[0]
             error = found if isinstance(found, UpstreamError) else UpstreamProtocolError("a part of the answer is lost")
+        except Exception as unforeseen:  # noqa: BLE001 - somebody waits for it
+            logger.error("unexpected %s while embeddings were put together", type(unforeseen).__name__)  # noqa: TRY400
+            error = UpstreamProtocolError("the answers could not be put together")
         while self._open:  # of what has failed
             self._open.pop().close()
         if error is not None:

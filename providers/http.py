@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tollhouse._native import ResponseReader, __version__
-from tollhouse.providers.call import Call
+from tollhouse.providers.call import SETTLED, Call
 from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class HTTPUpstream:
         self, identity: Identity, call: Call, head: bytes, path: str, body: bytes, *, stream: bool
     ) -> None:
         credential = await identity.credentials.wait()
+        if call.flags & SETTLED:  # ended meanwhile: what is not sent costs nothing
+            return
         head = self._authorised(identity, credential, call, head, path, body)
         opening = self._start(call, head, body, stream=stream)
         if opening is not None:

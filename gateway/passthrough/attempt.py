@@ -35,13 +35,15 @@ class PassedAttempt(Attempt):
 
     __slots__ = ("_held",)
 
-    _ENOUGH: ClassVar[int] = _FIRST
     _held: bytes | None
 
     async def _ask(self, keep_alive: Callable[[], Awaitable[None]]) -> Call:
         call = await super()._ask(keep_alive)
         self._held = await self._read(call) if self._is_whole(call) else None
         return call
+
+    def _comes_in_pieces(self, call: Call) -> bool:
+        return True
 
     def _whole(self, call: Call) -> bytes | None:
         if self._held is not None and call.reader.status >= 300 and call.hidden:

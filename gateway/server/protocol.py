@@ -151,12 +151,12 @@ class HttpConnection(asyncio.Protocol):
         self.quiet_since = ticks
         self._advance(self._reader.feed(data))
 
-    def _advance(self, flags: int) -> None:
+    def _advance(self, flags: int, *, is_next: bool = False) -> None:
         exchange = self.exchange
         if exchange is not None:
             exchange.advance(flags)
         elif flags & HEAD:
-            self._begin(flags)
+            self._begin(flags, is_next=is_next)
         elif flags & FAULT:
             self.refuse_request()
             return
@@ -164,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
             self.is_paused = True
             self.transport.pause_reading()
 
-    def _begin(self, flags: int) -> None:
+    def _begin(self, flags: int, *, is_next: bool) -> None:
         server = self.server
         method, path, raw_path, query, minor, headers, keep_alive = self._reader.head()
         scope: Scope = {
@@ -188,7 +188,8 @@ class HttpConnection(asyncio.Protocol):
         scope[SCOPE_KEY] = exchange
         server.running.add(exchange)
         serving: Awaitable[None] | Literal[False] | None = None
-        if server.direct is not None and flags & END:
+        # The one before may not have left its stages yet, and what it holds would count against this one.
+        if server.direct is not None and flags & END and not is_next:
             serving = server.direct(scope, exchange)
             if serving is None:
                 return
@@ -249,7 +250,7 @@ class HttpConnection(asyncio.Protocol):
         if self.is_paused:
             self.resume_reading()
         if flags:
-            self._advance(flags)
+            self._advance(flags, is_next=True)
 
 
 class HttpExchange:

@@ -143,6 +143,18 @@ async def test_what_is_over_a_cap_is_lowered_for_the_upstream_and_that_is_told(
         assert app.log[-1]["reasons"] == "rule=r, max_tokens-lowered"
 
 
+async def test_an_upstream_is_told_the_bound_that_was_held_against_a_cap(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    models = _models(upstream, "m")
+    models[0]["litellm_params"]["model"] = "openai/nobody-knows-its-price"
+    rule = {"id": "r", "effect": "allow", "caps": {"max_tokens": 8000}}
+    async with running_app(tmp_path, model_list=models, policy=section(tmp_path, rule)) as app:
+        await app.chat("m")
+        sent = upstream.log.requests[-1].json
+        assert (sent.get("max_completion_tokens") or sent.get("max_tokens")) == 4096
+
+
 async def test_a_cap_on_cost_holds_with_and_without_a_budget(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     rule = {"id": "r", "effect": "allow", "caps": {"max_cost_usd": "0.001"}}
     for keys in ([{"name": "k", "key": KEY}], [{"name": "k", "key": KEY, "budget": {"usd": "1"}}]):

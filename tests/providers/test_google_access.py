@@ -88,3 +88,15 @@ async def test_no_token_is_an_error_that_names_its_source_and_shows_nothing(vert
         assert (caught.value.code, caught.value.status) == ("upstream_auth", 502)
         assert "s3cret" not in caught.value.message
         assert "subject" not in caught.value.message
+
+
+async def test_a_source_that_breaks_is_named_and_asked_again_only_after_a_pause(vertex, monkeypatch):
+    async def breaks(*_: object) -> None:
+        raise ValueError("what was in the key")
+
+    monkeypatch.setattr(AuthorizedUser, "fetch", breaks)
+    user = AuthorizedUser(token_uri=f"{vertex.url}/token", **CLIENT)
+    with pytest.raises(UpstreamError, match=r"got no credentials from .* \(ValueError\)") as caught:
+        await _ask(vertex, user)
+    assert caught.value.code == "upstream_auth"
+    assert "what was in the key" not in str(caught.value)
