@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tollhouse.config import signing
 from tollhouse.config.environment import first
 from tollhouse.config.identities import GoogleAccess, GoogleAccount, GoogleMachine, GoogleUser, GoogleWorkload
 from tollhouse.config.secret import Secret
@@ -97,6 +98,8 @@ def _project(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _account(fields: dict[str, Any]) -> GoogleAccount:
+    if lacks := signing.missing("vertex"):
+        raise _Wrong(lacks)
     email, key = fields.get("client_email"), fields.get("private_key")
     uri = str(fields.get("token_uri") or _TOKENS)
     if not (isinstance(email, str) and isinstance(key, str) and _GOOGLE_URL(uri)):

@@ -12,6 +12,7 @@ import base64
 import binascii
 import os
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 POLICY = b"tollhouse policy v1\n"
 HEAD = b"tollhouse receipts head v1\n"
 _PREFIX = "ed25519:"
+
+
+def missing(extra: str) -> str | None:
+    """What to say where nobody can sign or check, because the package for that is not installed."""
+    return None if find_spec("cryptography") else f"needs the package cryptography: pip install 'tollhouse[{extra}]'"
 
 
 class BadKey(ValueError):

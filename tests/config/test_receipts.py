@@ -66,3 +66,18 @@ def test_a_rule_that_wants_receipts_where_there_are_none_is_told(tmp_path):
     given = {"policy": section(tmp_path, {"id": "r", "effect": "allow", "obligations": {"receipt": True}})}
     assert any("rule r wants receipts" in warning for warning in load_mapping(given, {}).warnings)
     assert not any("wants receipts" in warning for warning in load_mapping(given | {"receipts": {}}, {}).warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "environ"),
+    [
+        ({"receipts": {}}, {}),
+        ({}, {"ERIS_SERVICE_URL": "http://127.0.0.1:1"}),
+        ({"policy": {"file": "policy.yaml", "keys": []}}, {}),
+        ({}, {"POLICY_SERVICE_URL": "http://127.0.0.1:1", "POLICY_SERVICE_KEYS": "ed25519:" + "a" * 43}),
+    ],
+)
+def test_what_signs_or_checks_says_which_package_it_lacks(monkeypatch, given, environ):
+    monkeypatch.setattr("tollhouse.config.signing.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"tollhouse\[policy\]"):
+        load_mapping(given, environ)
