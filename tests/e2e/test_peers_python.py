@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.gateway import ROOT, echo_only, environment, model, running_gateway
 from tests.support.model_server import MODEL
+from tests.support.providers.ollama import Ollama
+from tests.support.providers.server import THOUGHT, WORDS, Say
 from tests.support.witness import Witness
 
 if TYPE_CHECKING:
@@ -34,19 +36,23 @@ def peers_gateway(model_server: ModelServer) -> Iterator[Gateway]:
 
 def report_of(gateway: Gateway, script: str, *, streams: int) -> dict[str, Any]:
     """What the script saw. At least so many of its answers were streams, all of which have been checked."""
-    assert PYTHON.exists(), "these clients are not installed: `make test` does it"
     with Witness(gateway.port) as witness:
-        order = {"baseURL": f"{witness.url}/v1", "apiKey": gateway.key}
-        done = subprocess.run(
-            [str(PYTHON), str(SCRIPTS / script)],
-            env=environment(LANGSMITH_TRACING="false"),
-            input=json.dumps(order).encode(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        report = _report(script, {"baseURL": f"{witness.url}/v1", "apiKey": gateway.key})
     assert witness.streams >= streams
+    return report
+
+
+def _report(script: str, order: dict[str, Any]) -> dict[str, Any]:
+    assert PYTHON.exists(), "these clients are not installed: `make test` does it"
+    done = subprocess.run(
+        [str(PYTHON), str(SCRIPTS / script)],
+        env=environment(LANGSMITH_TRACING="false"),
+        input=json.dumps(order).encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
@@ -89,3 +95,19 @@ def test_pydantic_ai_reads_text_and_runs_tools(pydantic_ai: dict[str, Any], api:
     assert seen["pieces"] > 1
     assert len(seen["opened"]) == 1
     assert seen["called"] == "opened"
+
+
+def test_ollamas_own_client_takes_the_server_of_the_tests_for_ollama() -> None:
+    """What the gateway is shown to understand is what Ollama says."""
+    with Ollama() as server:
+        seen = _report("ollama_client.py", {"baseURL": server.url, "throttle": Say.THROTTLE, "fail": Say.FAIL})
+    words = "".join(WORDS)
+    assert seen["whole"] == [THOUGHT, words, "stop"]
+    assert seen["streamed"] == [THOUGHT, words]
+    assert seen["counts"] == [26, 282] * 2
+    assert seen["calls"] == [
+        ["open_gate", {"gate": "N\u00f6rd", "minutes": 5}],
+        ["open_gate", {"gate": "S", "minutes": 1}],
+    ]
+    assert seen["refused"] == [503, "server busy, please try again.  maximum pending requests exceeded"]
+    assert seen["broken"][1] == "an error was encountered while running the model"
