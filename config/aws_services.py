@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tollhouse.config.hosts import is_loopback
 from tollhouse.config.identities import AwsContainer, AwsInstance
 from tollhouse.config.secret import Secret
 
@@ -72,17 +72,8 @@ def _check(url: str, name: str, hosts: frozenset[str]) -> None:
     except ValueError:
         raise Wrong(name, "is not a URL") from None
     host = parts.hostname or ""
-    is_near = parts.scheme == "http" and (host in hosts or _is_loopback(host))
+    is_near = parts.scheme == "http" and (host in hosts or is_loopback(host))
     if not host or not (is_near or parts.scheme == "https") or parts.username is not None or parts.fragment:
         raise Wrong(name, "must be an https URL, or one of this machine or of AWS' own services on it")
     if not parts.path.isascii() or not url.isprintable() or " " in url:
         raise Wrong(name, "is not a URL")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -20,6 +20,7 @@ import orjson
 from tollhouse.gateway.neighbours.away import Away, Rejected
 from tollhouse.middlewares.stores import chain as chains
 from tollhouse.middlewares.stores.chain import Chain, ChainBusy, ChainCut
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,10 +97,7 @@ class Delivery:
 
     async def close(self) -> None:
         """Tell the rest if the service takes it at once."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
         if self.is_up:
             with contextlib.suppress(TimeoutError, Away, OSError):
                 async with asyncio.timeout(LAST_TRY_S):

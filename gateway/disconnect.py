@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tollhouse.gateway.server.protocol import SCOPE_KEY, HttpExchange
+from tollhouse.gateway.server.exchange import SCOPE_KEY, HttpExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable

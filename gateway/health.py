@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from typing import TYPE_CHECKING
 
+from tollhouse.middlewares.tasks import ended
 from tollhouse.providers.call import SETTLED
 from tollhouse.providers.errors import UpstreamBusy, UpstreamError
 from tollhouse.providers.health import Health, is_alive
@@ -46,11 +46,7 @@ class HealthWatch:
         self._tasks = [loop.create_task(self._watch(watched)) for watched in self._watched.values()]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
 
     def without_backend(self) -> list[str]:
         """Models none of whose upstreams is known to be well, if that is asked for."""

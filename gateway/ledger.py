@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tollhouse.middlewares.stores.ledger import LedgerFile
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,9 +68,7 @@ class LedgerKeeper:
     async def close(self) -> None:
         """Take in what there is, and close the file."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
             with contextlib.suppress(Exception):
                 await self.drain()
         if self._file is not None:

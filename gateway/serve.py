@@ -10,12 +10,12 @@ import os
 import pickle
 import sqlite3
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tollhouse.config.hosts import is_loopback
 from tollhouse.middlewares.stores.keys import KeyStore
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _credential(settings: Settings) -> str:
             names = {record.name for record in store.active().values()}
             if settings.keys or names - {KEY_NAME}:
                 return "$YOUR_KEY"
-            if not _is_loopback(settings.host):
+            if not is_loopback(settings.host):
                 msg = (
                     f"no key is configured, so the gateway listens on loopback only and not on {settings.host}: "
                     "set LLM_GATEWAY_MASTER_KEY, or make a key with `tollhouse keys create`"
@@ -89,13 +89,6 @@ def _credential(settings: Settings) -> str:
         msg = f"the key store in {settings.state_dir} cannot be used: {error}"
         raise _NotSafe(msg) from None
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -175,19 +175,25 @@ class BodyMiddleware(StageMiddleware):
     """
 
     def __init__(self, app: ASGIApp, *, kinds: Mapping[str, str], max_bytes: int = 10 * 1024 * 1024) -> None:
-        super().__init__(app, _ReplayedBody(kinds, max_bytes))
+        super().__init__(app, ReplayedBody(kinds, max_bytes))
 
 
-class _ReplayedBody(BodyStage):
+class ReplayedBody(BodyStage):
+    """Of middlewares around any app, which gets to read the body as well.
+
+    Bodies of other paths than those of `kinds` stay unread, and one that was read further out is not read twice.
+    """
+
     def __init__(self, kinds: Mapping[str, str], max_bytes: int) -> None:
         super().__init__(max_bytes=max_bytes)
-        self._kinds = kinds
+        self._kinds = dict(kinds)
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         scope = exchange.scope
         if exchange.view is not None or scope["method"] != "POST":
             return None
-        exchange.kind = self._kinds.get(scope["path"])
+        if exchange.kind is None:
+            exchange.kind = self._kinds.get(scope["path"])
         return super().enter(exchange)
 
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tollhouse.middlewares.body import BodyStage, replay, replayed_as
+from tollhouse.middlewares.body import ReplayedBody, replayed_as
 from tollhouse.middlewares.caps import caps_of, within
 from tollhouse.middlewares.errors import Forbidden, Refusal, Unavailable
 from tollhouse.middlewares.exchange import Exchange, exchange_for
@@ -160,9 +160,8 @@ class PolicyMiddleware:
         policy = Policy(rules, version=version, prepare=guards.prepare)
         shadows = [] if shadow is None else [Policy(shadow, version=f"{version}-shadow")]
         self._stage = PolicyStage(policy, shadows=shadows, count=count)
-        self._kinds = dict(kinds)
         self._prices = prices
-        self._body = BodyStage(max_bytes=max_bytes)
+        self._body = ReplayedBody(kinds, max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -170,7 +169,9 @@ class PolicyMiddleware:
             return
         exchange, send = exchange_for(scope, receive, send)
         try:
-            await self._read(exchange)
+            pending = self._body.enter(exchange)
+            if pending is not None:
+                await pending
             view = exchange.view
             self._stage.decide(exchange, scope["path"], None if view is None else view.model)
             await self._cap(exchange)
@@ -178,16 +179,6 @@ class PolicyMiddleware:
             await exchange.refuse(refusal)
             return
         await self.app(scope, exchange.receive, send)
-
-    async def _read(self, exchange: Exchange) -> None:
-        if exchange.view is not None or exchange.scope["method"] != "POST":
-            return
-        if exchange.kind is None:
-            exchange.kind = self._kinds.get(exchange.scope["path"])
-        pending = self._body.enter(exchange)
-        if pending is not None:
-            await pending
-            exchange.receive = replay(exchange.body, exchange.receive)
 
     async def _cap(self, exchange: Exchange) -> None:
         caps, view = caps_of(exchange), exchange.view

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tollhouse._native import END, FAULT, ResponseReader
-from tollhouse.middlewares.body import BodyStage, replay, replayed_as
+from tollhouse.middlewares.body import ReplayedBody, replayed_as
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import Exchange, exchange_for
 from tollhouse.middlewares.quota import QuotaStage
@@ -43,8 +43,7 @@ class QuotaShell:
         price_version: str = "",
     ) -> None:
         self.app = app
-        self._kinds = dict(kinds)
-        self._body = BodyStage(max_bytes=max_bytes)
+        self._body = ReplayedBody(kinds, max_bytes)
         own: Any = EmbeddedQuota(keeps_charges=False)
         self._store: Any = own if store is None else store
         self.stage = QuotaStage(
@@ -61,7 +60,12 @@ class QuotaShell:
         exchange, send = exchange_for(scope, receive, send)
         try:
             await self._open()
-            await self._read(exchange)
+            pending = self._body.enter(exchange)
+            if pending is not None:
+                await pending
+            view = exchange.view
+            if view is not None and view.model:
+                exchange.model = view.model
             pending = self.stage.enter(exchange)
             if pending is not None:
                 await pending
@@ -93,19 +97,6 @@ class QuotaShell:
             self._opening = asyncio.ensure_future(self._store.open())
         if not self._opening.done():
             await asyncio.shield(self._opening)
-
-    async def _read(self, exchange: Exchange) -> None:
-        if exchange.view is not None or exchange.scope["method"] != "POST":
-            return
-        if exchange.kind is None:
-            exchange.kind = self._kinds.get(exchange.scope["path"])
-        pending = self._body.enter(exchange)
-        if pending is not None:
-            await pending
-            exchange.receive = replay(exchange.body, exchange.receive)
-        view = exchange.view
-        if view is not None and view.model:
-            exchange.model = view.model
 
 
 def _lower(exchange: Exchange) -> None:

@@ -52,7 +52,8 @@ class Usage:
 
     def wait_s(self, now: float) -> float:
         """How long until there is room."""
-        return 0.0 if self.has_room(now) else self._until - now
+        # The difference of two rounded times can be a hair more than the minute it is a part of.
+        return 0.0 if self.has_room(now) else min(self._until - now, WINDOW_S)
 
     def used(self, now: float) -> tuple[int, int]:
         """Tokens and requests of this minute."""

@@ -7,7 +7,6 @@ hour old; there is at most one per kind, so nothing grows.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from time import monotonic, time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tollhouse.gateway.neighbours.away import Away, Rejected
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,11 +113,7 @@ class Alerts:
             self._tasks.append(loop.create_task(self._look()))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
 
     async def _look(self) -> None:
         """Tells of a condition when it begins, and reminds of it for as long as it lasts."""

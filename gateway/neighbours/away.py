@@ -6,11 +6,12 @@ Away                no usable answer; `cause` says why, and never quotes what wa
 
 from __future__ import annotations
 
-CAUSES = ("unset", "breaker", "busy", "unreachable", "timeout", "status", "malformed", "rejected")
-
 
 class Away(Exception):
-    """`service` is its name in metrics; `cause` is one of CAUSES."""
+    """`service` is its name in metrics.
+
+    `cause`: unset, breaker, busy, unreachable, timeout, status, malformed or rejected.
+    """
 
     def __init__(self, service: str, cause: str, status: int = 0) -> None:
         super().__init__(f"the {service.replace('_', ' ')} service gave no usable answer: {cause}")

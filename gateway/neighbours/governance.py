@@ -7,6 +7,7 @@ answer, however many tenants share it.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange
 
 _ACTIONS = frozenset({"allow", "flag", "redact", "pseudonymise", "block"})
+_CLASSIFICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}").fullmatch
 _MOST_PLANS = 256  # distinct answers whose scanners are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One answer. plan: its part that scanners are made of, in one spelling."""
+    """One answer. classification: a name, for receipts; plan: its part that scanners are made of, in one spelling."""
 
     classification: str
     plan: bytes
@@ -74,10 +76,10 @@ class GovernanceStage(Stage):
         found = self.cache.fresh(tenant)
         if found is None:
             return self._asked(exchange, tenant)
-        plan = _plan(found[0])
-        if (exchange.guard or self._guard, plan) not in self._guards:
-            return self._compiled(exchange, plan)
-        self._apply(exchange, plan)
+        rules = _known(found[0])
+        if (exchange.guard or self._guard, rules.plan) not in self._guards:
+            return self._compiled(exchange, rules)
+        self._apply(exchange, rules)
         return None
 
     async def _asked(self, exchange: Exchange, tenant: str) -> None:
@@ -91,15 +93,16 @@ class GovernanceStage(Stage):
             self._went_on(self._client.name)
             exchange.response_headers.append((GUARD_HEADER, b"data-governance;skipped=unavailable"))
             return
-        await self._compiled(exchange, _plan(rules))
+        await self._compiled(exchange, _known(rules))
 
-    async def _compiled(self, exchange: Exchange, plan: bytes) -> None:
+    async def _compiled(self, exchange: Exchange, rules: Rules) -> None:
         # It takes milliseconds: not in the loop's thread, once it is known for what.
-        await asyncio.get_running_loop().run_in_executor(None, self._over, plan, exchange.guard)
-        self._apply(exchange, plan)
+        await asyncio.get_running_loop().run_in_executor(None, self._over, rules.plan, exchange.guard)
+        self._apply(exchange, rules)
 
-    def _apply(self, exchange: Exchange, plan: bytes) -> None:
-        exchange.tighten = partial(self._over, plan)
+    def _apply(self, exchange: Exchange, rules: Rules) -> None:
+        exchange.tighten = partial(self._over, rules.plan)
+        exchange.because(f"data={rules.classification}")
         exchange.response_headers.append((GUARD_HEADER, b"data-governance;ran"))
 
     def _over(self, plan: bytes, wanted: Guard | None) -> Guard:
@@ -121,12 +124,12 @@ class GovernanceStage(Stage):
         )
 
 
-def _plan(rules: Rules | None) -> bytes:
+def _known(rules: Rules | None) -> Rules:
     """Raises Forbidden for a tenant that the service does not know."""
     if rules is None:
         msg = "the data governance service does not know the tenant of this key"
         raise Forbidden(msg, code="tenant_unknown", retry=False)
-    return rules.plan
+    return rules
 
 
 def _rules(reply: Reply, tenant: str, types: frozenset[str]) -> Rules | None:
@@ -134,12 +137,15 @@ def _rules(reply: Reply, tenant: str, types: frozenset[str]) -> Rules | None:
     if reply.status == 404:
         return None
     answer = reply.json
-    if not isinstance(answer, dict) or answer["tenant"] != tenant or not isinstance(answer["classification"], str):
+    if not isinstance(answer, dict) or answer["tenant"] != tenant:
+        raise ValueError
+    classification = answer["classification"]
+    if not isinstance(classification, str) or not _CLASSIFICATION(classification):
         raise ValueError
     plan = {side: _side(answer[side], types) for side in ("request", "response") if answer.get(side) is not None}
     if not plan:
         raise ValueError
-    return Rules(answer["classification"], orjson.dumps(plan, option=orjson.OPT_SORT_KEYS))
+    return Rules(classification, orjson.dumps(plan, option=orjson.OPT_SORT_KEYS))
 
 
 def _side(given: Any, known: frozenset[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from time import monotonic
@@ -14,6 +13,7 @@ from tollhouse.gateway.neighbours.tenancy import GUARD_HEADER, tenant_of
 from tollhouse.middlewares.errors import Unavailable
 from tollhouse.middlewares.guard import UNAVAILABLE
 from tollhouse.middlewares.stage import Stage
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,10 +54,7 @@ class PolicyFeed:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
 
     async def look(self) -> bool:
         """Ask once; whether the service has confirmed what is applied now."""

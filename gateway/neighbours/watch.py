@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from tollhouse.middlewares.tasks import ended
 from tollhouse.providers.breaker import OPEN
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ class Watch:
             self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
 
     async def _keep(self) -> None:
         while True:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from tollhouse.gateway.server import wire
-from tollhouse.gateway.server.protocol import HttpConnection, HttpExchange
+from tollhouse.gateway.server.exchange import HttpExchange
+from tollhouse.gateway.server.protocol import HttpConnection
 
 if TYPE_CHECKING:
     import socket

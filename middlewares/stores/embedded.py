@@ -7,7 +7,6 @@ once, and what the last answers came to is told in a file of the inbox, which wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
@@ -29,6 +28,7 @@ from tollhouse.middlewares.stores.quota import (
     check_plan,
     check_settlement,
 )
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -129,11 +129,7 @@ class EmbeddedQuota:
 
     async def close(self) -> None:
         """Everything is on the disk when this returns."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         self._tasks.clear()
         if self._folder is not None:
             self._store = None

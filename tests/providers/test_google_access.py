@@ -72,6 +72,37 @@ async def test_a_workloads_token_is_changed_for_one_of_googles(vertex, tmp_path)
     assert (call.reader.status, call.hidden) == (200, b"ya29.3")
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "body"),
+    [
+        ("chat", "gemini-2.5-pro", b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'),
+        ("embeddings", "gemini-embedding-001", b'{"model":"m","input":["a","b"]}'),
+    ],
+)
+async def test_what_is_given_up_while_it_waits_for_a_token_is_not_sent(vertex, kind, model, body):
+    factory = UpstreamFactory()
+    base = f"{vertex.url}{LOCATION}/publishers/google"
+    upstream = factory.make("vertex_ai", api_base=base, timeouts=Timeouts(), google=Machine(vertex.url))
+    try:
+        call = upstream.start(Ask(kind=kind, view=RequestView.parse(body, kind), model=model))
+        assert call.opening is not None
+        opening = asyncio.ensure_future(call.opening)
+        await asyncio.sleep(0)
+        call.fail(UpstreamError("nobody waits any more"))
+        await opening
+        assert call.flags & FAULT
+        # With the token that has come meanwhile, the next one is sent: that is all that the server ever sees.
+        after = upstream.start(Ask(kind=kind, view=RequestView.parse(body, kind), model=model, request_id="second"))
+        if after.opening is not None:
+            await after.opening
+        assert await asyncio.wait_for(after.wait(END | FAULT, asyncio.get_running_loop()), 5)
+        posts = [asked.headers.get("x-request-id") for asked in vertex.asked if model in asked.path]
+        assert posts
+        assert set(posts) == {"second"}
+    finally:
+        factory.close()
+
+
 async def test_no_token_is_an_error_that_names_its_source_and_shows_nothing(vertex, tmp_path):
     path = tmp_path / "token"
     path.write_text("the-subject-token")

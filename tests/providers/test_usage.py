@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollhouse.providers.echo import EchoUpstream
@@ -20,6 +20,7 @@ def _group(*usages: Usage | None) -> Group:
     return Group("m", targets, LeastUsed())
 
 
+@example([(1.2248015996450392, 0, 0), (0.0, 0, 0)], 1)  # where rounding once made a wait of more than a minute
 @given(STEPS, st.integers(1, 5))
 def test_no_minute_has_more_requests_than_its_limit(steps, rpm):
     usage, now, sent = Usage(rpm=rpm), 100.0, []

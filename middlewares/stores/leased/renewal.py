@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tollhouse.middlewares.stores.leased.lease import MISSING, Lease
 from tollhouse.middlewares.stores.leased.reaper import expire_leases
 from tollhouse.middlewares.stores.quota import StoreUnavailable
+from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +53,7 @@ class Renewal:
         """Give back and tell everything, if the store is there."""
         if self._task is None:
             return
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await ended(self._task)
         self._retire()
         try:
             async with asyncio.timeout(LAST_TRY_S):

@@ -12,7 +12,7 @@ from tests.support.app import App, running_app
 from tests.support.gateway import KEYS
 from tollhouse.config.neighbour_settings import ServiceSettings
 from tollhouse.gateway.neighbours.client import Client
-from tollhouse.gateway.neighbours.governance import GovernanceStage
+from tollhouse.gateway.neighbours.governance import GovernanceStage, Rules
 from tollhouse.gateway.neighbours.metrics import NeighbourMetrics
 from tollhouse.middlewares.errors import BadRequest
 from tollhouse.middlewares.exchange import Exchange
@@ -50,6 +50,8 @@ async def test_the_tenants_rules_decide_what_becomes_of_findings(tmp_path, servi
         assert await echoed(app, key="t-green") == (200, MAIL)
         assert await echoed(app) == (200, "write to <EMAIL_ADDRESS>")
         assert services.asked("data_governance") == 3
+        answer = await app.post({"model": ECHO, "messages": [{"role": "user", "content": "hi"}]}, key="t-green")
+        assert dict(answer.headers)[b"x-gateway-reasons"] == b"data=public"
 
 
 async def test_rules_of_a_type_win_over_those_of_its_family(tmp_path, services: Street):
@@ -116,6 +118,7 @@ async def test_equal_answers_share_their_scanners(tmp_path, services: Street):
         {"classification": "x", "request": {"types": ["EMAIL_ADDRESS"]}},
         {"classification": "x", "request": {"types": {"NO_SUCH_TYPE": "block"}}},
         {"classification": "x", "request": {"pii": "allow"}, "tenant": "another"},
+        {"classification": "not a name", "request": {"pii": "allow"}},
     ],
 )
 async def test_an_answer_that_cannot_be_used_lets_nothing_pass(tmp_path, services: Street, answer):
@@ -147,7 +150,8 @@ async def test_whoever_else_decides_on_the_guard_cannot_loosen_it():
     )
     exchange = Exchange({"headers": []}, None, None)  # type: ignore[arg-type]
     assert exchange.guard is None
-    stage._apply(exchange, plan)
+    stage._apply(exchange, Rules("internal", plan))
+    assert exchange.reasons == ("data=internal",)
     lax = Guard(request={"pii": "allow"}, response=None)
     for wanted in (None, usual, lax, None):
         exchange.guard = wanted

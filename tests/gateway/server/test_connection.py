@@ -14,7 +14,7 @@ from tests.gateway.server.raw import (
     start,
     until,
 )
-from tollhouse.gateway.server.protocol import SCOPE_KEY, HttpExchange
+from tollhouse.gateway.server.exchange import SCOPE_KEY, HttpExchange
 
 
 async def test_a_connection_is_kept_for_the_next_request():

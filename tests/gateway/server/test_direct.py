@@ -16,7 +16,7 @@ from tests.support.app import settings
 from tests.support.chunks import DONE, delta, finish
 from tests.support.gateway import KEY, model
 from tests.support.upstream import Peer, ScriptedUpstream
-from tollhouse.gateway import answer, create_app
+from tollhouse.gateway import answer, attempt, create_app
 from tollhouse.gateway.server.server import HttpServer
 
 if TYPE_CHECKING:
@@ -151,3 +151,27 @@ async def test_a_client_that_goes_lets_the_upstream_go(tmp_path, upstream):
         client.reset()
         await until(lambda: app.state.lifecycle.in_flight == 0 and not app.state.lifecycle.calls)
         assert not running.server.running
+
+
+async def test_what_cannot_be_begun_is_counted_as_over_at_its_target(tmp_path, upstream, monkeypatch):
+    class Broken(Exception):
+        """None of those that say how an upstream fails."""
+
+    def breaks(_: object) -> None:
+        raise Broken
+
+    async with _gateway(tmp_path, model_list=_models(upstream)) as (running, app):
+        await running.ask(_post("fine"))
+        left: list[attempt.Attempt] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(attempt.Attempt, "begin", breaks)
+            leave = attempt.Attempt.leave
+
+            def leaves(one: attempt.Attempt) -> None:
+                left.append(one)
+                leave(one)
+
+            patched.setattr(attempt.Attempt, "leave", leaves)
+            assert (await running.ask(_post("fine"))).status == 500
+        assert [one.target.load.in_flight for one in left] == [0]
+        assert app.state.lifecycle.in_flight == 0

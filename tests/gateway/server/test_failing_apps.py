@@ -12,7 +12,7 @@ from tests.gateway.server.raw import (
     serving,
     start,
 )
-from tollhouse.gateway.server.protocol import SCOPE_KEY
+from tollhouse.gateway.server.exchange import SCOPE_KEY
 
 
 async def test_an_exception_before_the_response_is_a_500(caplog):

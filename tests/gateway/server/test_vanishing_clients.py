@@ -16,7 +16,8 @@ from tests.gateway.server.raw import (
     start,
     until,
 )
-from tollhouse.gateway.server.protocol import SCOPE_KEY, HttpConnection, HttpExchange
+from tollhouse.gateway.server.exchange import SCOPE_KEY, HttpExchange
+from tollhouse.gateway.server.protocol import HttpConnection
 
 
 async def test_an_app_hears_that_its_client_has_gone():

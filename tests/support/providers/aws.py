@@ -39,9 +39,6 @@ class Lender(Provider):
         """The last one."""
         return f"{ROLE_TOKEN}{self.lent}"
 
-    def answer(self, asked: Asked) -> Answer:
-        raise NotImplementedError
-
     def _as_json(self, **more: Any) -> Answer:
         """As an instance and a container are told."""
         assert self.seconds is not None
