@@ -6,14 +6,13 @@ import asyncio
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from tollhouse._native import END, FAULT, READY
+from tollhouse._native import END, FAULT, READY, usd
 from tollhouse.gateway.chain import own_headers
 from tollhouse.gateway.errors import error_of, normalise, told_status, upstream_status
 from tollhouse.gateway.sinks import ScannedStream, ping_of, sink_of
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.guard import LONG, AnswerStopped
-from tollhouse.middlewares.quota_errors import usd
-from tollhouse.providers.call import CHUNK, SETTLED
+from tollhouse.providers.call import CHUNK, FIRST, SETTLED
 from tollhouse.providers.errors import UpstreamStreamError
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import Headers
     from tollhouse.providers.call import Call, Sink
     from tollhouse.providers.errors import UpstreamError
+    from tollhouse.providers.plan import Leg
+    from tollhouse.providers.router import Target
 
 END_GRACE_S = 0.1  # after [DONE], for the end of the body: worth waiting for, as the connection can then be used again
 BYTES_PER_TOKEN = 4  # of English text; only for answers whose upstream reports no usage, and flagged there
@@ -32,7 +33,6 @@ RETURNED = (b"content-type", b"retry-after", b"retry-after-ms", b"openai-process
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _EVENT_STREAM: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-_FIRST = READY | END | FAULT
 
 
 class Answer:
@@ -188,7 +188,7 @@ class Answer:
                 chunk = scan.feed(chunk)
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not call.flags & _FIRST:
+            if not call.flags & FIRST:
                 await self._more(sink)
         if stream is not None:
             chunk = stream.feed(chunk, end=True)
@@ -209,7 +209,7 @@ class Answer:
         call = self._call
         call.sink = sink
         try:
-            alive = await call.wait(_FIRST if sink is None else SETTLED, self._loop)
+            alive = await call.wait(FIRST if sink is None else SETTLED, self._loop)
         finally:
             call.sink = None
         if call.blocked is not None:
@@ -242,11 +242,16 @@ class Answer:
         exchange.overhead_ns = overhead = perf_counter_ns() - exchange.started_ns - exchange.upstream_ns
         headers = received + own_headers(exchange, self._forwarder.headers)
         headers.append((b"x-gateway-decision", exchange.decision))
-        label = leg.group.label
-        headers.append((b"x-gateway-model", _header_value(leg.model if label.endswith("*") else label)))
-        headers.append((b"x-gateway-provider", self._attempt.target.provider.encode()))
+        headers.extend(who_answers(leg, self._attempt.target))
         headers.append((b"x-gateway-overhead-us", b"%d" % (overhead // 1000)))
         return headers
+
+
+def who_answers(leg: Leg, target: Target) -> Headers:
+    """Which model, and whose."""
+    label = leg.group.label
+    model = _header_value(leg.model if label.endswith("*") else label)
+    return [(b"x-gateway-model", model), (b"x-gateway-provider", target.provider.encode())]
 
 
 def early_headers(attempt: Attempt, headers: Headers) -> Headers:

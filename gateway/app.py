@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, deployed, policy, policy_change, routes
+from tollhouse.gateway import chain, deployed, fastpath, policy, policy_change, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from tollhouse.gateway.server.server import Direct
+    from tollhouse.gateway.server.server import Direct, Fast
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -81,16 +81,15 @@ def create_app(
     route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
     lifecycle.before_drain = quota.hand_over
-    upstream_errors = Counter(
-        "gateway_upstream_errors",
-        "Failures of upstreams by model, provider and kind.",
-        ("model", "provider", "kind"),
-        registry=registry,
-    )
     handler = Forwarder(
         lifecycle=lifecycle,
         watch=lifecycle.watch,
-        upstream_errors=upstream_errors,
+        upstream_errors=Counter(
+            "gateway_upstream_errors",
+            "Failures of upstreams by model, provider and kind.",
+            ("model", "provider", "kind"),
+            registry=registry,
+        ),
         malformed_events=Counter(
             "gateway_upstream_malformed_events",
             "Stream events that were no JSON and were skipped.",
@@ -104,8 +103,9 @@ def create_app(
         encoding=lambda model: encodings.reading(model).encoding,
     )
     guards = GuardMetrics(registry=registry)
+    quota_metrics = QuotaMetrics(quota, registry=registry)
     metrics.before_flush += [
-        QuotaMetrics(quota, registry=registry).flush,
+        quota_metrics.flush,
         route_metrics.flush,
         guards.flush,
         StateMetrics(
@@ -145,17 +145,6 @@ def create_app(
         )
         if part is not None
     ]
-    endpoints = routes.Endpoints(
-        router=router,
-        keys=keys,
-        quota=quota,
-        lifecycle=lifecycle,
-        registry=lambda: _scraped(registry, metrics),
-        health=health,
-        neighbours=neighbours,
-        sees=policy.visible(policy_stage, tuple(routes.HOT)),
-        has_room=receipts.has_room if receipts is not None else lambda: True,
-    )
     owners = Owners(Path(settings.state_dir) / "owners.db")
     passing = PassThrough(
         uploads=Uploads(settings.body, guard, policy_stage),
@@ -164,7 +153,23 @@ def create_app(
         owners=owners,
         forwarder=handler,
     )
-    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler, passing)
+    table = routes.routes(
+        routes.Endpoints(
+            router=router,
+            keys=keys,
+            quota=quota,
+            lifecycle=lifecycle,
+            registry=lambda: _scraped(registry, metrics),
+            health=health,
+            neighbours=neighbours,
+            sees=policy.visible(policy_stage, tuple(routes.HOT)),
+            has_room=receipts.has_room if receipts is not None else lambda: True,
+        ),
+        KeyAdmin(keys),
+        UsageAdmin(quota),
+        handler,
+        passing,
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -184,6 +189,19 @@ def create_app(
             await keys.close()
             metrics.flush()
 
+    route = deployed.route_stage(settings, planner)
+    fast = fastpath.made(
+        settings,
+        others=(guard, policy_stage, receipts, neighbours, telemetry.pump, telemetry.hash_key),
+        route=route,
+        keys=keys,
+        metrics=metrics,
+        quota=quota,
+        pricing=pricing,
+        forwarder=handler,
+        spent=quota_metrics,
+        write_log=write_log,
+    )
     lane = Middleware(
         Lane,
         stages=chain.stages(
@@ -193,7 +211,7 @@ def create_app(
             admin=routes.ADMIN,
             metrics=metrics,
             write_log=write_log,
-            route=deployed.route_stage(settings, planner),
+            route=route,
             quota=quota.stage,
             receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN) if receipts is not None else None,
             policy=policy_stage,
@@ -205,8 +223,9 @@ def create_app(
         handler=handler,
         start=handler.start,
         lifecycle=lifecycle,
-        paths=frozenset(route.path for route in table if not route.param_convertors),
-        templates={route.endpoint: route.path for route in table if route.param_convertors},
+        paths=frozenset(one.path for one in table if not one.param_convertors),
+        templates={one.endpoint: one.path for one in table if one.param_convertors},
+        fast=fast,
     )
     app = _Gateway(
         routes=table,
@@ -220,6 +239,9 @@ def create_app(
     for name, part in {
         "lifecycle": lifecycle,
         "settings": settings,
+        "keys": keys,
+        "metrics": metrics,
+        "fast": fast,
         "owners": owners,
         "neighbours": neighbours,
         "receipts": receipts,
@@ -244,6 +266,12 @@ class _Gateway(Starlette):
     def direct(self) -> Direct | None:
         """The lane's, where nothing stands around it."""
         return self.middleware_stack.direct if isinstance(self.middleware_stack, Lane) else None
+
+    @property
+    def fast(self) -> Fast | None:
+        """What its lane has for plain requests, likewise."""
+        lane = self.middleware_stack
+        return lane.fast.begin if isinstance(lane, Lane) and lane.fast is not None else None
 
 
 def _load(config: Mapping[str, object] | str | None) -> Settings:

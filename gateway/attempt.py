@@ -13,7 +13,7 @@ from tollhouse.gateway.pricing import NOTHING
 from tollhouse.providers import causes
 from tollhouse.providers.ask import Ask
 from tollhouse.providers.attempts import blame
-from tollhouse.providers.call import HIDDEN, SETTLED
+from tollhouse.providers.call import FIRST, HIDDEN, SETTLED
 from tollhouse.providers.causes import Failure
 from tollhouse.providers.counting import counted
 from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError, UpstreamStreamError
@@ -23,14 +23,13 @@ from tollhouse.providers.transport import StaleConnection
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from tollhouse._native import Price, RequestView
     from tollhouse.gateway.forward import Forwarder
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.quota import Outcome
     from tollhouse.middlewares.trace import AttemptSpan
     from tollhouse.providers.call import Call
     from tollhouse.providers.plan import Try
-
-_FIRST = READY | END | FAULT
 
 
 class Attempt:
@@ -92,6 +91,16 @@ class Attempt:
         if call.opening is None:
             self.outcome.asked = not call.flags & SETTLED
         return call
+
+    def take_over(self, call: Call, sent_ns: int) -> None:
+        """It was sent by somebody else, then (perf_counter_ns); `run` goes on from there."""
+        view = self.exchange.view
+        assert view is not None
+        self._priced(view)
+        self._sent_ns = sent_ns
+        self._begun = self.call = call
+        self.outcome.asked = True
+        self._forwarder.lifecycle.calls.add(call)
 
     def is_complete(self) -> bool:
         """Whether what was begun is a whole answer that says yes; if it is not, `run` says what it is.
@@ -169,7 +178,7 @@ class Attempt:
                 await call.opening
             if call.opening is None or not call.flags & SETTLED:  # else it was given up before anything was sent
                 self.outcome.asked = True
-            while not (call.flags & _FIRST or await call.wait(_FIRST, self._loop)):
+            while not (call.flags & FIRST or await call.wait(FIRST, self._loop)):
                 await keep_alive()
             if not (call.flags & SETTLED or self._comes_in_pieces(call)):
                 await call.wait(SETTLED, self._loop)
@@ -197,10 +206,7 @@ class Attempt:
             self._forwarder.drop(self.call)
         name = self.model
         most = exchange.charge.output if exchange.charge is not None else None
-        outcome = self.outcome
-        price = self._forwarder.price(self.target.provider, name, view.service_tier)
-        is_count = exchange.kind == "count_tokens"
-        outcome.price = self._forwarder.price(*NOTHING, None) if is_count else price
+        price = self._priced(view)
         self.call = call = self._start(
             Ask(
                 kind=exchange.kind or "",
@@ -215,14 +221,22 @@ class Attempt:
                 query=exchange.scope.get("query_string", b""),
             )
         )
-        outcome.provider = self.target.provider
-        outcome.upstream_model = name
         if view.include_usage and price is not None:
             call.reader.tell_cost(price)
         if most is not None and view.stream:
             call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)
         return call
+
+    def _priced(self, view: RequestView) -> Price | None:
+        """Note for the settlement who is asked, and what that costs."""
+        outcome, name = self.outcome, self.model
+        price = self._forwarder.price(self.target.provider, name, view.service_tier)
+        is_count = self.exchange.kind == "count_tokens"
+        outcome.price = self._forwarder.price(*NOTHING, None) if is_count else price
+        outcome.provider = self.target.provider
+        outcome.upstream_model = name
+        return price
 
     def _start(self, ask: Ask) -> Call:
         upstream = self.target.upstream

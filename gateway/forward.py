@@ -66,6 +66,11 @@ class Forwarder:
         self._upstream_errors = upstream_errors
         self._malformed_events = malformed_events
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether an answer that says yes leaves nothing to do."""
+        return self.hedging is None and not self.observes
+
     def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Answer, whatever it takes; raises Refusal if nothing can be answered."""
         return Request(self, exchange).run()

@@ -19,6 +19,7 @@ from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamError
 
 if TYPE_CHECKING:
+    from tollhouse.gateway.fastpath import FastPath
     from tollhouse.middlewares.exchange import Connection
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
@@ -34,7 +35,7 @@ class Lane:
 
     `start` is the handler of those whose server lets them be served without a task: it calls what it is given once it
     has answered, or returns what is to be awaited for that. `paths` are the routes that are their own template,
-    `templates` has those of the other endpoints.
+    `templates` has those of the other endpoints. `fast` is asked first where the server can.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Lane:
         lifecycle: Lifecycle,
         paths: Collection[str],
         templates: Mapping[object, str],
+        fast: FastPath | None = None,
     ) -> None:
         self.app = app
         self._enter = tuple(stage.enter for stage in stages)
@@ -61,12 +63,15 @@ class Lane:
         self._lifecycle = lifecycle
         self._paths = paths
         self._templates = templates
+        self.fast = fast
+        if fast is not None:
+            fast.lane = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self._walk(self._begun(scope, receive, send))
+        await self._walk(self.begun(scope, receive, send))
 
     def direct(self, scope: Scope, connection: Connection) -> Awaitable[None] | Literal[False] | None:
         """Serve a hot request in the present call and in those of its upstream's answer: no task, while nothing waits.
@@ -75,7 +80,7 @@ class Lane:
         """
         if scope["path"] not in self._hot or scope["method"] != "POST":
             return False
-        exchange = self._begun(scope, connection.receive, connection.send)
+        exchange = self.begun(scope, connection.receive, connection.send)
         exchange.connection = connection
         entered = 0
         try:
@@ -84,12 +89,14 @@ class Lane:
                 pending = enter(exchange)
                 if pending is not None:
                     return self._walk(exchange, entered, pending)
-            pending = self._start(exchange, self._ended)
+            pending = self._start(exchange, self.ended)
+            if pending is None and self.fast is not None:
+                self.fast.learn(exchange)
         except BaseException as error:  # noqa: BLE001 - of a panic as well, a task makes the best
             pending = raised(error)
         return None if pending is None else self._walk(exchange, entered, pending, is_handled=True)
 
-    def _begun(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+    def begun(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
         lifecycle = self._lifecycle
         lifecycle.in_flight += 1
@@ -146,7 +153,7 @@ class Lane:
             leave(exchange)
         del exchange.scope[SCOPE_KEY]  # scope and exchange name each other: free both now, not at some later collection
 
-    def _ended(self, exchange: Exchange, rest: Awaitable[None] | None) -> None:
+    def ended(self, exchange: Exchange, rest: Awaitable[None] | None) -> None:
         """What was started directly is over, or has a `rest` that is to be awaited."""
         connection = exchange.connection
         assert connection is not None

@@ -24,7 +24,7 @@ _TYPICAL = (3000, 1000)  # tokens by which prices are compared
 _DAY_S = 86400
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
     """Of all targets of a plan together: what bounds their prices, the one encoding, the most that an image can be."""
 
     price: Price | Dearest | None
@@ -43,7 +43,7 @@ class Pricing:
         self._overrides = overrides
         self._day = 0
         self._found: dict[tuple[str, str], Price | None] = {}
-        self._models: dict[Plan, _Model] = {}
+        self._models: dict[Plan, Model] = {}
         self._reading = reading
         # Here, and not in somebody's request: both take milliseconds.
         self._begin_day()
@@ -76,9 +76,9 @@ class Pricing:
         if exchange.kind == "count_tokens":
             # Anthropic counts for nothing, and so does the gateway; but it is asked, which limits are about.
             return Quote(prompt=0, estimate=0, output=0, tokens=0, price=self.free)
-        if time() >= self._day + _DAY_S:
+        if time() >= self.until_s:
             self._begin_day()
-        model = self._model(exchange.plan)
+        model = self.model(exchange.plan)
         price = model.price
         if price is not None and view.service_tier is not None:
             price = price.variant(view.service_tier) or price
@@ -98,7 +98,13 @@ class Pricing:
         self._models.clear()
         self._day = today
 
-    def _model(self, plan: Plan) -> _Model:
+    @property
+    def until_s(self) -> int:
+        """Seconds since the epoch from which on prices may be others."""
+        return self._day + _DAY_S
+
+    def model(self, plan: Plan) -> Model:
+        """What is known of the model of a plan."""
         found = self._models.get(plan)
         if found is None:
             if len(self._models) >= _KEPT:
@@ -106,13 +112,13 @@ class Pricing:
             found = self._models[plan] = self._make(plan)
         return found
 
-    def _make(self, plan: Plan) -> _Model:
+    def _make(self, plan: Plan) -> Model:
         names = [(target.provider, name) for target, name in plan.pairs()]
         prices = [self._of(provider, name) for provider, name in names]
         priced = [price for price in prices if price is not None]
         known = [self._reading(name) for _, name in names]
         encodings = {reading.encoding for reading in known}
-        return _Model(
+        return Model(
             # One that nobody knows the price of may be dearer than all others.
             price=dearest.of(priced) if len(priced) == len(prices) else None,
             encoding=encodings.pop() if len(encodings) == 1 else None,

@@ -80,6 +80,11 @@ class Quota:
         )
 
     @property
+    def embedded(self) -> EmbeddedQuota | None:
+        """The store, if it is in this process."""
+        return self._embedded
+
+    @property
     def healthy(self) -> bool:
         """Whether the store is expected to answer. One that is about to be handed over is."""
         shared = self._leased or self._redis

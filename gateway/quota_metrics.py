@@ -63,6 +63,13 @@ class QuotaMetrics:
             self._unavailable.inc(self._more("unavailable", none, tally.unavailable))
             self._up.set(self._quota.healthy)
 
+    def add(self, where: tuple[str, str], *, cost: int, unpriced: int) -> None:
+        """What others have summed up since the last time: nano-USD, and answers without a price. In any thread."""
+        if cost:
+            self._cost.labels(*where).inc(cost * _NANO)
+        if unpriced:
+            self._unpriced.labels(*where).inc(unpriced)
+
     def _more(self, what: str, where: tuple[str, str], total: int) -> int:
         before = self._told.get((what, where), 0)
         self._told[what, where] = total

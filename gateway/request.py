@@ -6,7 +6,6 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tollhouse._native import READY
 from tollhouse.gateway.answer import Answer, early_headers, shown, warned
 from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
@@ -16,7 +15,7 @@ from tollhouse.middlewares.exchange import raised
 from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers.ask import PASSED
 from tollhouse.providers.attempts import Attempts
-from tollhouse.providers.call import SETTLED
+from tollhouse.providers.call import FIRST, SETTLED
 from tollhouse.providers.errors import UpstreamError
 from tollhouse.providers.plan import Try
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from tollhouse.providers.retry import Policy
 
 _UNCHARGED = object()
-_FIRST = READY | SETTLED
 
 
 class Request:
@@ -101,11 +99,19 @@ class Request:
         if call.opening is not None or call.flags & SETTLED:
             return self.run()
         self._ended = ended
-        call.watch(_FIRST, self._answered)
+        call.watch(FIRST, self.answered)
         forwarder.watch.tell(self._exchange, self._gone)
         return None
 
-    def _answered(self) -> None:
+    def take_over(self, call: Call, sent_ns: int, ended: Ended) -> None:
+        """It was sent to the obvious target already, then (perf_counter_ns); `answered` sees to the rest."""
+        obvious = self._exchange.plan.obvious
+        self._attempt = attempt = self.made(obvious)
+        attempt.take_over(call, sent_ns)
+        self._ended = ended
+        self._forwarder.watch.tell(self._exchange, self._gone)
+
+    def answered(self) -> None:
         """In the call that brought the end of the answer, or anything else that is to be seen to."""
         exchange, attempt = self._exchange, self._attempt
         assert attempt is not None
@@ -114,7 +120,7 @@ class Request:
         try:
             answer = self._complete(attempt)
             if answer is None:
-                self._is_due = not (attempt.call is None or attempt.call.flags & _FIRST)
+                self._is_due = not (attempt.call is None or attempt.call.flags & FIRST)
                 self._ended(exchange, self.run())
                 return
             answer.send_at_once()

@@ -42,6 +42,11 @@ class RouteStage(Stage):
         self._escalations = escalations
         self._completion_params = completion_params or {}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a key and the name of a model are all that decides."""
+        return not (self._header_routes or self._escalations is not None or self._completion_params)
+
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         view = exchange.view
         if view is None:

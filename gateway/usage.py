@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tollhouse.middlewares.quota_errors import usd
+from tollhouse._native import usd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -151,14 +151,17 @@ def _unavailable() -> Unavailable:
     return Unavailable("authentication is not available", code="auth_unavailable")
 
 
-def _token(exchange: Exchange) -> bytes:
+def bearer(exchange: Exchange) -> bytes | None:
+    """The key, where it is given as nearly everybody gives it; None: there may be more to say."""
     headers = exchange.headers
     given = headers.get(b"authorization", b"")
-    # As nearly everybody says it; else all that there is to say.
     if given[:7] == b"Bearer " and b"x-api-key" not in headers and not exchange.has_repeated_headers:
-        token = given[7:].strip() or _credential(exchange)
-    else:
-        token = _credential(exchange)
+        return given[7:].strip() or None
+    return None
+
+
+def _token(exchange: Exchange) -> bytes:
+    token = bearer(exchange) or _credential(exchange)
     if token is None:
         msg = "no API key was given: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
         raise Unauthenticated(msg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from tollhouse.middlewares.allowances import Allowance, Allowances, BudgetRule
-from tollhouse.middlewares.quota_errors import NANO
 from tollhouse.middlewares.quota_shell import QuotaShell
 from tollhouse.middlewares.quote import Quote, quoted
 
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.quota import Store
     from tollhouse.middlewares.types import ASGIApp
 
+_NANO = 1_000_000_000
 __all__ = ["Allowance", "BudgetMiddleware", "BudgetRule", "dollars"]
 
 
 def dollars(usd: Decimal | int) -> int:
     """Nano-USD. Raises ValueError for an amount that has parts of one, or is too large to be counted exactly."""
-    nano = usd * NANO
+    nano = usd * _NANO
     if nano != int(nano) or not 0 <= nano < 1 << 53:
         raise ValueError(f"{usd} USD cannot be counted exactly in nano-USD")
     return int(nano)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tollhouse._native import usd
 from tollhouse.middlewares.errors import Forbidden
 from tollhouse.middlewares.guard import decide
-from tollhouse.middlewares.quota_errors import usd
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.exchange import Exchange

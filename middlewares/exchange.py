@@ -61,6 +61,7 @@ class Exchange:
     plan: Any = None  # which upstreams may serve it, where a router has said so
     passed: Any = None  # what is passed through, where it is no conversation
     quote: Quote | None = None  # what it may come to, where that does not follow from the view
+    admitted: Any = None  # the store's answer, where it was asked before
     charge: Charge | None = None  # what is reserved for it
     outcome: Outcome | None = None  # what that is settled by
     cost: int | None = None  # nano-USD

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 FLUSH_S = 0.25  # how late a scrape can see what another worker counted
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _OVERHEAD_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
-_LATENCY_NS = tuple(round(bound * 1e9) for bound in _LATENCY_BUCKETS)
-_OVERHEAD_NS = tuple(round(bound * 1e9) for bound in _OVERHEAD_BUCKETS)
+# As nanoseconds.
+LATENCY_NS = tuple(round(bound * 1e9) for bound in _LATENCY_BUCKETS)
+OVERHEAD_NS = tuple(round(bound * 1e9) for bound in _OVERHEAD_BUCKETS)
 _TOKEN_KINDS = ("prompt", "completion", "cached", "reasoning")
 
 
@@ -42,9 +43,9 @@ class _Tally:
 
     def __init__(self) -> None:
         self.requests = 0
-        self.duration = [0] * (len(_LATENCY_NS) + 1)
+        self.duration = [0] * (len(LATENCY_NS) + 1)
         self.duration_ns = 0
-        self.overhead = [0] * (len(_OVERHEAD_NS) + 1)
+        self.overhead = [0] * (len(OVERHEAD_NS) + 1)
         self.overhead_ns = 0
         self.tokens: list[int] = []  # by kind; empty until an answer says its usage
 
@@ -89,12 +90,12 @@ class MetricsStage(Stage):
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._now_in_flight = 0
+        self.in_flight = 0
         self._tallies: dict[tuple[str, int, str, str, bytes], _Tally] = {}
         self._lock = Lock()  # scrapes come from other threads
         # Others that tally and hand on at the same moments.
         self.before_flush: list[Callable[[], None]] = []
-        self._flushing = False
+        self.is_flushing = False
 
     @classmethod
     def shared(cls, *, registry: CollectorRegistry, prefix: str) -> MetricsStage:
@@ -106,12 +107,44 @@ class MetricsStage(Stage):
         return stage
 
     def enter(self, exchange: Exchange) -> None:
-        self._now_in_flight += 1
-        if not self._flushing:
+        self.begun()
+
+    def begun(self) -> None:
+        """A request has; `ended` when it has ended."""
+        self.in_flight += 1
+        if not self.is_flushing:
             self._flush_later()
 
+    def ended(self) -> None:
+        """One that had begun, and was counted or is about to be."""
+        self.in_flight -= 1
+        if not self.is_flushing:
+            self._flush_later()
+
+    def add(
+        self,
+        labels: tuple[str, int, str, str, bytes],
+        requests: int,
+        duration: Sequence[int],
+        duration_ns: int,
+        overhead: Sequence[int],
+        overhead_ns: int,
+        tokens: Sequence[int],
+    ) -> None:
+        """Requests that somebody else has counted: by LATENCY_NS and OVERHEAD_NS, and their tokens by kind."""
+        with self._lock:
+            tally = self._tallies.get(labels)
+            if tally is None:
+                tally = self._tallies[labels] = _Tally()
+            tally.requests += requests
+            tally.duration = [a + b for a, b in zip(tally.duration, duration, strict=True)]
+            tally.duration_ns += duration_ns
+            tally.overhead = [a + b for a, b in zip(tally.overhead, overhead, strict=True)]
+            tally.overhead_ns += overhead_ns
+            tally.tokens = [a + b for a, b in zip(tally.tokens or [0] * len(_TOKEN_KINDS), tokens, strict=True)]
+
     def leave(self, exchange: Exchange) -> None:
-        self._now_in_flight -= 1
+        self.in_flight -= 1
         key = (exchange.route, exchange.status or 499, exchange.model, exchange.provider, exchange.decision)
         spent = perf_counter_ns() - exchange.started_ns
         with self._lock:
@@ -119,11 +152,11 @@ class MetricsStage(Stage):
             if tally is None:
                 tally = self._tallies[key] = _Tally()
             tally.requests += 1
-            tally.duration[bisect_left(_LATENCY_NS, spent)] += 1
+            tally.duration[bisect_left(LATENCY_NS, spent)] += 1
             tally.duration_ns += spent
             overhead = exchange.overhead_ns
             if overhead:
-                tally.overhead[bisect_left(_OVERHEAD_NS, overhead)] += 1
+                tally.overhead[bisect_left(OVERHEAD_NS, overhead)] += 1
                 tally.overhead_ns += overhead
             usage = exchange.usage
             if usage is not None:
@@ -135,14 +168,14 @@ class MetricsStage(Stage):
                 tokens[1] += completion
                 tokens[2] += cached
                 tokens[3] += reasoning
-        if not self._flushing:
+        if not self.is_flushing:
             self._flush_later()
 
     def flush(self) -> None:
         """Hand the sums on to prometheus-client. May be called in any thread."""
         for flush in self.before_flush:
             flush()
-        self._in_flight.set(self._now_in_flight)
+        self._in_flight.set(self.in_flight)
         with self._lock:
             tallies, self._tallies = self._tallies, {}
         for (route, status, model, provider, decided), tally in tallies.items():
@@ -160,11 +193,11 @@ class MetricsStage(Stage):
         except RuntimeError:  # another framework's loop
             self.flush()
             return
-        self._flushing = True
+        self.is_flushing = True
         loop.call_later(FLUSH_S, self._flush_now)
 
     def _flush_now(self) -> None:
-        self._flushing = False
+        self.is_flushing = False
         self.flush()
 
 

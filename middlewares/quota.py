@@ -134,8 +134,8 @@ class QuotaStage(Stage):
         self._soft = store if soft is None else soft
         self._allowances = allowances
         self._quote = quote
-        self._expires_in_ms = expires_in_ms
-        self._price_version = price_version
+        self.expires_in_ms = expires_in_ms
+        self.price_version = price_version
         self.tally = tally or Tally()
         # By (key, user, team, model): what is charged, and how the store calls that.
         self._plans: dict[Who, Found] = {}
@@ -171,7 +171,7 @@ class QuotaStage(Stage):
         if found is None:
             found = self._make(exchange, who, int(time() * 1000))
         charge = Charge(self, who, found, quote, exchange.request_id)
-        answer = self._ask(charge)
+        answer = exchange.admitted or self._ask(charge)
         if type(answer) is Admitted:
             self._admitted(exchange, charge, answer)
             return None
@@ -203,7 +203,7 @@ class QuotaStage(Stage):
                     charge.store.plan(meters),
                     want=charge.granted,
                     minimum=charge.granted,
-                    expires_in_ms=self._expires_in_ms,
+                    expires_in_ms=self.expires_in_ms,
                     meta=orjson.dumps(charge.meta),
                 )
                 while not isinstance(answer, (Admitted, Denied, Stale)):
@@ -241,7 +241,7 @@ class QuotaStage(Stage):
             counts = found.summary
         else:
             counts = (min(tokens, charge.quote.estimate), 0, 0, max(0, tokens - charge.quote.estimate))
-        provider, upstream_model, prices = outcome.provider, outcome.upstream_model, self._price_version
+        provider, upstream_model, prices = outcome.provider, outcome.upstream_model, self.price_version
         status = status or found_status
         entry = orjson.dumps((*charge.meta, provider, upstream_model, prices, status, priced, *counts))
         self._end(charge.store.settle, hold, amount=amount, tokens=tokens, entry=entry)
@@ -275,7 +275,7 @@ class QuotaStage(Stage):
                 tokens=quote.tokens,
                 want=want,
                 minimum=minimum,
-                expires_in_ms=self._expires_in_ms,
+                expires_in_ms=self.expires_in_ms,
                 meta=orjson.dumps(charge.meta),
             )
         except StoreUnavailable as error:

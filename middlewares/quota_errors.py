@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tollhouse._native import duration, usd
 from tollhouse.middlewares.errors import Forbidden, Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.stores.quota import Denied
     from tollhouse.middlewares.types import Headers
 
-NANO = 1_000_000_000
 _SOON_MS = 60_000  # what is worth waiting for
 _EXCEEDED = {"requests": "requests per minute", "tokens": "tokens per minute", "parallel": "requests at once"}
 
@@ -81,25 +81,6 @@ def standing(charged: Charged, meters: Sequence[tuple[int, int]], headers: Heade
             headers.append((b"x-ratelimit-limit-" + suffix, b"%d" % charged.labels[index].limit))
             headers.append((b"x-ratelimit-remaining-" + suffix, b"%d" % (max(0, remaining))))
             headers.append((b"x-ratelimit-reset-" + suffix, duration(reset_ms).encode()))
-
-
-def duration(ms: int) -> str:
-    """As OpenAI writes it: 120ms, 7.66s, 6m0s, 1h2m3s."""
-    if ms < 1000:
-        return f"{ms}ms"
-    minutes, rest = divmod(ms, 60_000)
-    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
-    if not minutes:
-        return f"{seconds}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s"
-
-
-def usd(nano: int) -> str:
-    """Nano-USD as dollars, without an exponent and without needless zeros."""
-    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
-    whole, part = divmod(nano, NANO)
-    return f"{sign}{whole}.{f'{part:09d}'.rstrip('0').ljust(2, '0')}"
 
 
 def _budget(label: Label, answer: Denied, needed: int) -> str:

@@ -130,25 +130,19 @@ def quoted(
     tokens_per_image: int = MOST_PER_IMAGE,
 ) -> Quote:
     """What a body of `kind` may come to. encoding: that of the model, as `count_tokens` takes it; None: not known."""
-    prompt = view.prompt_bound(tokens_per_image=tokens_per_image)
-    if prompt is None:
-        prompt = (price.context if price is not None else None) or LARGEST_CONTEXT
-    estimate = -(-len(view.body) // BYTES_PER_TOKEN)
+    prompt, estimate, output, choices, tokens, must_limit = view.quote(
+        max_output=None if price is None else price.max_output,
+        context=None if price is None else price.context,
+        tokens_per_image=tokens_per_image,
+    )
     if kind == "embeddings":
         return Quote(prompt=prompt, estimate=estimate, output=0, tokens=estimate, price=price)
-    choices = view.choices
-    most = MOST_OUTPUT // choices
-    asked = view.max_tokens
-    output = asked
-    if output is None and price is not None:
-        output = price.max_output
-    must_limit = output is None or output > most
     return Quote(
         prompt=prompt,
         estimate=estimate,
-        output=min(DEFAULT_OUTPUT if output is None else output, most),
+        output=output,
         choices=choices,
-        tokens=estimate + min(asked or 0, most) * choices,
+        tokens=tokens,
         must_limit=must_limit,
         price=price,
         count=None if encoding is None else partial(_count, view, encoding),

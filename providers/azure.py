@@ -43,7 +43,7 @@ class AzureUpstream(OpenAIUpstream):
         )
         self._base_path = base_path
         self._query = f"?api-version={quote(api_version, safe='')}"
-        self._native = self._native - {"responses"}  # of another path and later versions
+        self.native -= {"responses"}  # of another path and later versions
 
     def send(
         self,

@@ -75,4 +75,4 @@ class BedrockUpstream(HTTPUpstream):
         def send(body: bytes) -> Call:
             return self.send(ask, path, body, ResponseReader("raw"), lines=lines)
 
-        return embedded(ask, dialect, send, self._timeouts)
+        return embedded(ask, dialect, send, self.timeouts)

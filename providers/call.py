@@ -16,7 +16,7 @@ from tollhouse.providers.timeouts import Timeouts
 
 Sink = Callable[[bytes], Awaitable[object] | None]
 SETTLED = END | FAULT
-_ANY = READY | SETTLED
+FIRST = READY | SETTLED
 CHUNK = 32 * 1024  # servers queue a few messages per client whatever their size, so they must not be large
 HIDDEN = b"[redacted]"
 
@@ -96,7 +96,7 @@ class Call:
         """Record flags (as returned by the reader) and wake the waiter if it asked for one of them."""
         self.flags = flags
         sink = self.sink
-        if sink is not None and flags & _ANY == READY and not self.reader.done:
+        if sink is not None and flags & FIRST == READY and not self.reader.done:
             self._pour(sink)
         elif flags & self._mask or sink is not None:
             self._wake(result=True)

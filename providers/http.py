@@ -45,8 +45,8 @@ class HTTPUpstream:
             msg = f"the API key of {origin.name} holds characters that no header can carry"
             raise ValueError(msg)
         self.origin = origin
-        self._key = (api_key or "").encode()
-        self._timeouts = timeouts
+        self.key = (api_key or "").encode()
+        self.timeouts = timeouts
         self._identity = identity
         self.host = origin.authority
         credential = ""
@@ -63,6 +63,15 @@ class HTTPUpstream:
 
     def _head(self, path: str) -> bytes:
         return b"POST %b HTTP/1.1\r\n%b" % (path.encode("ascii"), self._fields)
+
+    def head(self, kind: str) -> bytes:
+        """Of every request of this kind, up to its id."""
+        return self._heads[kind]
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether a request can be sent only by an identity that sees all of it."""
+        return self._identity is not None
 
     def send(
         self,
@@ -88,8 +97,8 @@ class HTTPUpstream:
         return call
 
     def _call(self, reader: ResponseReader, warnings: tuple[str, ...]) -> Call:
-        call = Call(reader, self._timeouts)
-        call.hidden = self._key
+        call = Call(reader, self.timeouts)
+        call.hidden = self.key
         call.warnings = warnings
         return call
 

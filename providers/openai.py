@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tollhouse._native import ResponseReader
-from tollhouse.providers.ask import PASSED, TRACED, lines_of
+from tollhouse.providers.ask import LIMITS, PASSED, TRACED, lines_of
 from tollhouse.providers.call import Call
 from tollhouse.providers.http import HTTPUpstream
 
@@ -60,15 +60,19 @@ class OpenAIUpstream(HTTPUpstream):
         # Newer models of OpenAI's take nothing else.
         self._chat_limit = "max_completion_tokens" if is_openai else None
         native = {"chat", "completions", "embeddings"}
-        self._native = frozenset(native | {"responses"} if is_openai else native)
-        self.kinds = self._native | {"messages", "responses"} | ({PASSED} if self.passes else frozenset())
+        self.native = frozenset(native | {"responses"} if is_openai else native)  # kinds that are not translated
+        self.kinds = self.native | {"messages", "responses"} | ({PASSED} if self.passes else frozenset())
+
+    def limit(self, kind: str) -> str:
+        """The member that bounds an answer."""
+        return (self._chat_limit if kind == "chat" else None) or LIMITS.get(kind, "")
 
     def start(self, ask: Ask) -> Call:
         """Raises UpstreamCannot for what chat cannot say."""
         kind = ask.kind
         lines = ask.lines(_FORWARDED)
-        if kind in self._native:
-            body = ask.body(self._chat_limit if kind == "chat" else None)
+        if kind in self.native:
+            body = ask.body(self.limit(kind))
             return self.send(ask, kind, body, ask.reader(kind), lines=lines)
         body, warnings = ask.translated(self._dialect)
         return self.send(ask, "chat", body, ask.reader(self._dialect), lines=lines, warnings=warnings)
@@ -89,8 +93,8 @@ class OpenAIUpstream(HTTPUpstream):
         query: written, without its question mark. headers: the caller's, of which the usual ones go along.
         """
         reader = ResponseReader("other", max_event=_LARGEST_EVENT)
-        call = Call(reader, self._timeouts)
-        call.hidden = self._key
+        call = Call(reader, self.timeouts)
+        call.hidden = self.key
         asked = "&".join(part for part in (self._query, query) if part)
         target = f"{self._base_path}{path}?{asked}" if asked else f"{self._base_path}{path}"
         lines = b"content-type: %b\r\n" % content_type if content_type else b""

@@ -14,11 +14,10 @@ from time import monotonic
 
 from tollhouse._native import FAULT, READY
 from tollhouse.providers.addresses import resolve
-from tollhouse.providers.call import SETTLED, Call
+from tollhouse.providers.call import FIRST, SETTLED, Call
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
-_STATE = READY | SETTLED
 STREAM_BUFFER = 65536  # bytes ready and not taken before the upstream's reading is paused
 COPY_LIMIT = 65536  # bodies up to this size are joined with the head into one write
 KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
@@ -75,7 +74,7 @@ class Connection(asyncio.Protocol):
         if flags & SETTLED:
             self._settle(call, reusable=not flags & FAULT and reader.reusable)
         call.raise_flags(flags)
-        if call.flags & _STATE == READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
+        if call.flags & FIRST == READY and reader.pending > STREAM_BUFFER and call.on_drain is None:
             transport = self.transport
             assert transport is not None
             transport.pause_reading()
@@ -176,14 +175,30 @@ class Origin:
 
         That awaitable raises UpstreamBusy, UpstreamUnreachable or UpstreamTimeout (of the connect).
         """
+        connection = self.claim()
+        if connection is not None:
+            self.send(connection, call, head, body, stream=stream)
+            return None
+        return self._open(call, head, body, stream=stream)
+
+    def claim(self) -> Connection | None:
+        """A place and an idle connection, if both are there at once: for `send`, or to be given back."""
         if self._free > 0:
             connection = self._pick()
             if connection is not None:
                 self._free -= 1
-                self.deadlines.add(call, stream=stream)
-                connection.send(call, head, body)
-                return None
-        return self._open(call, head, body, stream=stream)
+                return connection
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """It was claimed, and nothing is to be sent."""
+        self.keep(connection)
+        self._give_place()
+
+    def send(self, connection: Connection, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
+        """Send a request on a connection that was claimed."""
+        self.deadlines.add(call, stream=stream)
+        connection.send(call, head, body)
 
     async def _open(self, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
         loop = asyncio.get_running_loop()

@@ -56,7 +56,7 @@ class VertexUpstream(HTTPUpstream):
         if is_claude(model):
             return self._claude(ask)
         if kind == "count_tokens":
-            return counted(ask, self._timeouts)
+            return counted(ask, self.timeouts)
         if is_others(model):
             return self._other(ask)
         return generated(self, ask, f"{self._google}/{model_path(model)}")
@@ -105,7 +105,7 @@ class VertexUpstream(HTTPUpstream):
         def send(body: bytes) -> Call:
             return self.send(ask, path, body, ResponseReader("raw"), lines=lines)
 
-        return embedded(ask, dialect, send, self._timeouts)
+        return embedded(ask, dialect, send, self.timeouts)
 
 
 def is_claude(model: str) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from tollhouse._native import END, FAULT, READY, Tokens
+from tollhouse._native import END, FAULT, Tokens
 from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.passthrough.answer import PassedAnswer, media_of
 from tollhouse.gateway.pricing import NOTHING
 from tollhouse.gateway.request import Request
 from tollhouse.providers import causes
-from tollhouse.providers.call import HIDDEN, SETTLED
+from tollhouse.providers.call import FIRST, HIDDEN, SETTLED
 from tollhouse.providers.causes import Failure
 from tollhouse.providers.errors import UpstreamCannot, UpstreamProtocolError
 from tollhouse.providers.openai import OpenAIUpstream
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tollhouse.providers.retry import Policy
 
 MOST_TEXT = 64 * 1024 * 1024  # bytes of an answer that has to be looked at as a whole
-_FIRST = READY | END | FAULT
 _MISSING = frozenset({404, 405, 501})
 
 
@@ -71,7 +70,7 @@ class PassedAttempt(Attempt):
                 raise call.cause()
             if call.flags & END:
                 return b"".join(pieces)
-            await call.wait(_FIRST, self._loop)
+            await call.wait(FIRST, self._loop)
 
     def _send(self) -> Call:
         exchange, upstream, forwarder = self.exchange, self.target.upstream, self._forwarder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from tollhouse._native import END, FAULT, HEAD, RequestReader
 from tollhouse.gateway.server import wire
@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 HELD = 64 * 1024  # bytes that the app has not taken before reading from the client is paused
 UNSENT = 64 * 1024  # bytes that the client has not taken before the app has to wait
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
+
+
+class Serving(Protocol):
+    """The request that a connection is busy with."""
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether more of it is the client's to send."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its response is complete."""
+
+    def advance(self, flags: int) -> None:
+        """More has come."""
+
+    def disconnect(self) -> None:
+        """The client has gone."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -51,7 +69,7 @@ class HttpConnection(asyncio.Protocol):
         self.is_closing = False  # with the end of the present response
         self._peer: tuple[str, int] | None = None
         self.transport: asyncio.Transport
-        self.exchange: HttpExchange | None = None  # the request that is being served
+        self.exchange: Serving | None = None  # the request that is being served
         self.unsent: asyncio.Future[None] | None = None  # pending while the client does not read
         # In ticks of the server: the last byte came, the present head began, nothing is left but the close.
         self.quiet_since = self.begun_at = server.ticks
@@ -149,6 +167,24 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, flags: int, *, is_next: bool) -> None:
         server = self.server
+        # The one before may not have left its stages yet, and what it holds would count against this one.
+        is_alone = bool(flags & END) and not is_next
+        if is_alone and server.fast is not None:
+            plain = server.fast(self, self._reader)
+            if plain is not None:
+                self.exchange = plain
+                return
+        scope, exchange = self.ordinary(flags)
+        serving: Awaitable[None] | Literal[False] | None = None
+        if is_alone and server.direct is not None:
+            serving = server.direct(scope, exchange)
+            if serving is None:
+                return
+        exchange.carry(serving or server.app(scope, exchange.receive, exchange.send))
+
+    def ordinary(self, flags: int) -> tuple[Scope, HttpExchange]:
+        """The present request in terms of ASGI. flags: what the reader has said of it."""
+        server = self.server
         method, path, raw_path, query, minor, headers, keep_alive = self._reader.head()
         scope: Scope = {
             "type": "http",
@@ -170,13 +206,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange = HttpExchange(self, self._reader, flags, head_only=method == "HEAD", minor=minor)
         scope[SCOPE_KEY] = exchange
         server.running.add(exchange)
-        serving: Awaitable[None] | Literal[False] | None = None
-        # The one before may not have left its stages yet, and what it holds would count against this one.
-        if server.direct is not None and flags & END and not is_next:
-            serving = server.direct(scope, exchange)
-            if serving is None:
-                return
-        exchange.carry(serving or server.app(scope, exchange.receive, exchange.send))
+        return scope, exchange
 
     def refuse_request(self) -> None:
         """Tell what is wrong with the request, and close."""

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tollhouse.gateway.server import wire
 from tollhouse.gateway.server.exchange import HttpExchange
-from tollhouse.gateway.server.protocol import HttpConnection
+from tollhouse.gateway.server.protocol import HttpConnection, Serving
 
 if TYPE_CHECKING:
     import socket
 
+    from tollhouse._native import RequestReader
     from tollhouse.middlewares.types import ASGIApp, Scope
 
+Fast = Callable[[HttpConnection, "RequestReader"], Serving | None]
 Direct = Callable[["Scope", HttpExchange], Awaitable[None] | Literal[False] | None]
 BACKLOG = 4096
 LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
@@ -26,7 +28,8 @@ class HttpServer:
 
     An app may have a `direct`, which is asked first about requests that have come whole: it returns what is to be
     awaited for them, None when it will answer and `end` the exchange by itself, without a task, or False to be called
-    as usual.
+    as usual. One that has a `fast` is asked before that, with the connection and the reader of such a request: it
+    returns what will answer and free the connection, or None with nothing done.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
     not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.
@@ -64,6 +67,7 @@ class HttpServer:
         self._timer: asyncio.TimerHandle | None = None
         self._lifespan = _Lifespan(app, self.state)
         self.direct: Direct | None = None
+        self.fast: Fast | None = None
 
     async def serve(self) -> None:
         """Until `finish` and the last response, or `abandon`. Raises what the app's start-up raises."""
@@ -71,6 +75,7 @@ class HttpServer:
         self._ended = asyncio.Event()
         await self._lifespan.start()
         self.direct = getattr(self.app, "direct", None)
+        self.fast = getattr(self.app, "fast", None)
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tollhouse.middlewares.quota_errors import usd
+from tollhouse._native import usd
 
 if TYPE_CHECKING:
     from tollhouse.middlewares.trace import AttemptSpan, Record

@@ -70,24 +70,24 @@ class EmbeddedQuota:
         self._slots = slots
         self.slot = 0
         self._last: Last = _nothing
-        self._store: QuotaStore | None = QuotaStore() if folder is None else None
+        self.native: QuotaStore | None = QuotaStore() if folder is None else None
         self._natives: dict[tuple[Meter, ...], QuotaPlan] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._openings = 0
+        self.openings = 0  # of `native`, which others may use but not keep: it goes with the last reference
         self._opened = asyncio.Event()
         self._inbox: int | None = None
         self._is_over = False  # handed over
-        if self._store is not None:
+        if self.native is not None:
             self._opened.set()
             if not keeps_charges:
-                self._store.stored(_ALL)
+                self.native.stored(_ALL)
 
     def __repr__(self) -> str:
         return f"EmbeddedQuota({self._folder or 'memory'})"
 
     @property
     def available(self) -> bool:
-        return self._store is not None
+        return self.native is not None
 
     async def open(self, last: Last | None = None) -> None:
         """Read what is there; while another process has the store, wait for it in the background.
@@ -111,9 +111,9 @@ class EmbeddedQuota:
             return
         # One that still waits for it must not get it now, and keep it from its own successor for as long as it drains.
         self._is_over = True
-        if self._store is not None:
+        if self.native is not None:
             self._opened.clear()
-            self._store = None
+            self.native = None
             self._natives.clear()
 
     async def regain(self) -> None:
@@ -132,7 +132,7 @@ class EmbeddedQuota:
         await ended(*self._tasks)
         self._tasks.clear()
         if self._folder is not None:
-            self._store = None
+            self.native = None
             self._natives.clear()
 
     def plan(self, meters: Iterable[Meter]) -> Plan:
@@ -140,7 +140,11 @@ class EmbeddedQuota:
         made = tuple(meters)
         if made:
             check_plan(made)
-        return Plan(made, self._native(made), self._openings)
+        return Plan(made, self._native(made), self.openings)
+
+    def known(self, plan: Plan) -> QuotaPlan | None:
+        """As the present `native` knows it."""
+        return plan.native if plan.opening == self.openings else self._native(plan.meters)
 
     def admit(
         self,
@@ -158,11 +162,11 @@ class EmbeddedQuota:
         Raises StoreUnavailable; nothing is held then.
         """
         check_admission(tokens, want, minimum, expires_in_ms)
-        store = self._store
+        store = self.native
         if store is None:
             msg = "the store of limits and budgets is being handed over"
             raise StoreUnavailable(msg, kind="handover")
-        native = plan.native if plan.opening == self._openings else self._native(plan.meters)
+        native = self.known(plan)
         assert native is not None
         try:
             found: Any = store.admit(native, tokens, want, minimum, expires_in_ms, meta, now_ms)
@@ -178,7 +182,7 @@ class EmbeddedQuota:
         Raises StoreUnavailable: it could not be written down, try again.
         """
         check_settlement(amount, tokens)
-        store = self._store
+        store = self.native
         if store is None:
             return self._leave_word(f"settle {hold} {amount} {tokens}", entry)
         try:
@@ -188,7 +192,7 @@ class EmbeddedQuota:
 
     def release(self, hold: int, *, now_ms: int | None = None) -> str:
         """Give everything back: only where the upstream has surely not been asked. Raises StoreUnavailable."""
-        store = self._store
+        store = self.native
         if store is None:
             return self._leave_word(f"release {hold} 0 0", b"")
         try:
@@ -199,40 +203,40 @@ class EmbeddedQuota:
     def expire_due(self, limit: int = EXPIRE_AT_ONCE, *, now_ms: int | None = None) -> int:
         """Charge up to `limit` holds whose time is over; how many. Raises StoreUnavailable."""
         try:
-            return self._store.expire_due(limit, now_ms) if self._store is not None else 0
+            return self.native.expire_due(limit, now_ms) if self.native is not None else 0
         except OSError as error:
             raise StoreUnavailable(str(error), kind="journal") from error
 
     def charges(self, limit: int) -> list[Charge]:
         """Records that are not known to be in the ledger, oldest first."""
-        if self._store is None:
+        if self.native is None:
             return []
         return [
             Charge(seq, _STATUS[verb], str(hold), amount, at_ms, entry or meta)
-            for seq, verb, hold, amount, at_ms, meta, entry in self._store.unstored(limit)
+            for seq, verb, hold, amount, at_ms, meta, entry in self.native.unstored(limit)
         ]
 
     def stored(self, position: int) -> None:
         """The ledger has everything up to and with this record."""
-        if self._store is not None:
-            self._store.stored(position)
+        if self.native is not None:
+            self.native.stored(position)
 
     def accounts(self) -> list[tuple[str, int, int, int]]:
         """Of each budget's window: name, start, posted, reserved."""
-        return [] if self._store is None else self._store.accounts()
+        return [] if self.native is None else self.native.accounts()
 
     @property
     def open_holds(self) -> int:
-        return 0 if self._store is None else self._store.open_holds
+        return 0 if self.native is None else self.native.open_holds
 
     def _native(self, meters: tuple[Meter, ...]) -> QuotaPlan | None:
-        if self._store is None:
+        if self.native is None:
             return None
         native = self._natives.get(meters)
         if native is None:
             if len(self._natives) >= 100_000:
                 self._natives.clear()
-            native = self._natives[meters] = self._store.plan([_described(meter) for meter in meters])
+            native = self._natives[meters] = self.native.plan([_described(meter) for meter in meters])
         return native
 
     async def _try(self) -> bool:
@@ -251,8 +255,8 @@ class EmbeddedQuota:
             if self._is_over:
                 return True  # and so is the store, with this frame
             self.slot = slot
-            self._store = store
-            self._openings += 1
+            self.native = store
+            self.openings += 1
             self._opened.set()
             self._visit(store)
             return True
@@ -278,8 +282,8 @@ class EmbeddedQuota:
             await asyncio.sleep(INBOX_POLL_S)
             rounds += 1
             # Not by a name of this frame's: a store that is handed over must be let go of at once.
-            if self._store is not None:
-                self._visit(self._store, expire=rounds * INBOX_POLL_S % EXPIRE_EVERY_S < INBOX_POLL_S)
+            if self.native is not None:
+                self._visit(self.native, expire=rounds * INBOX_POLL_S % EXPIRE_EVERY_S < INBOX_POLL_S)
 
     def _visit(self, store: QuotaStore, *, expire: bool = False) -> None:
         try:

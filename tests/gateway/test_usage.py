@@ -5,9 +5,9 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from tollhouse._native import duration, usd
 from tollhouse.gateway import usage
 from tollhouse.gateway.cli import cli
-from tollhouse.middlewares.quota_errors import duration, usd
 from tollhouse.middlewares.stores.ledger import Charge, LedgerFile
 
 DAY = 86_400_000

@@ -64,17 +64,7 @@ impl PyTokens {
 
     #[getter]
     fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let get = |kind| self.tokens.get(kind);
-        let counts = [
-            self.tokens.prompt(),
-            self.tokens.cached(),
-            get(Kind::CacheWrite) + get(Kind::CacheWriteHour),
-            self.tokens.completion(),
-            get(Kind::Reasoning),
-            get(Kind::AudioInput),
-            get(Kind::AudioOutput),
-        ];
-        PyTuple::new(py, counts)
+        PyTuple::new(py, self.tokens.summary())
     }
 
     fn __repr__(&self) -> String {

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod aws;
 mod cost;
 mod embeddings;
+mod fastpath;
 mod quota;
 mod request;
 mod response;
@@ -32,6 +33,8 @@ mod _native {
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
     #[pymodule_export]
     use super::embeddings::{embedding_answer, embedding_calls};
+    #[pymodule_export]
+    use super::fastpath::{PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
     #[pymodule_export]
     use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]

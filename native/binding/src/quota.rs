@@ -45,10 +45,10 @@ fn failed(error: StoreError) -> PyErr {
 }
 
 #[pyclass(frozen, name = "QuotaPlan", module = "tollhouse._native")]
-pub(crate) struct PyQuotaPlan(Plan);
+pub(crate) struct PyQuotaPlan(pub(crate) Plan);
 
 #[pyclass(frozen, name = "QuotaStore", module = "tollhouse._native")]
-pub(crate) struct PyQuotaStore(Store);
+pub(crate) struct PyQuotaStore(pub(crate) Store);
 
 impl PyQuotaStore {
     /// Tests tell the time; everybody else has the store's clock.

@@ -109,6 +109,21 @@ impl PyRequestView {
         Ok(if body.len() < tokens::DETACH_FROM { count() } else { py.detach(count) })
     }
 
+    /// Tokens of the prompt at most and about, of each answer at most, answers, tokens for buckets, whether the upstream
+    /// is to be told the bound.
+    #[pyo3(signature = (*, max_output=None, context=None, tokens_per_image=50_000))]
+    fn quote(
+        &self,
+        py: Python<'_>,
+        max_output: Option<u64>,
+        context: Option<u64>,
+        tokens_per_image: u64,
+    ) -> (u64, u64, u64, u64, u64, bool) {
+        let model = request::Model { max_output, context, tokens_per_image };
+        let quote = request::Quote::of(&self.view, self.body.as_bytes(py).len(), model);
+        (quote.prompt, quote.estimate, quote.output, quote.choices, quote.tokens, quote.must_limit)
+    }
+
     fn segments(&self) -> Vec<(usize, usize, &'static str, bool)> {
         let segments = self.view.segments.iter().filter(|s| s.form == request::Form::String);
         segments.map(|s| (s.string.start, s.string.end, s.kind.name(), s.string.escaped)).collect()

@@ -16,7 +16,7 @@ use crate::cost::{PyPrice, PyTokens};
 
 #[pyclass(name = "ResponseReader", module = "tollhouse._native")]
 pub(crate) struct PyResponseReader {
-    response: Response,
+    pub(crate) response: Response,
 }
 
 #[pymethods]

@@ -9,7 +9,7 @@ use tollhouse_core::http1::request::Requests;
 
 #[pyclass(name = "RequestReader", module = "tollhouse._native")]
 pub(crate) struct PyRequestReader {
-    requests: Requests,
+    pub(crate) requests: Requests,
 }
 
 #[pymethods]

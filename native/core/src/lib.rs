@@ -8,6 +8,7 @@ mod base64;
 pub mod cost;
 pub mod dialects;
 pub mod embeddings;
+pub mod fastpath;
 pub mod http1;
 pub mod json;
 pub mod ndjson;

@@ -6,6 +6,7 @@ mod error;
 mod footprint;
 mod origin;
 mod parser;
+mod quote;
 pub(crate) mod thoughts;
 mod tools;
 
@@ -14,6 +15,7 @@ use footprint::Footprint;
 pub(crate) use origin::{FromTool, is_from_tool};
 use parser::Parser;
 pub(crate) use parser::{key_may_hide, kind_below, number_may_hide};
+pub use quote::{Model, Quote};
 
 /// Which API a body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -161,6 +161,21 @@ impl Tokens {
         Kind::OUTPUT.iter().map(|kind| self.0[*kind]).sum()
     }
 
+    /// As the ledger has them: read, of it from the cache and into it, written, of it thought, heard, spoken.
+    #[must_use]
+    pub fn summary(&self) -> [u64; 7] {
+        let get = |kind| self.get(kind);
+        [
+            self.prompt(),
+            self.cached(),
+            get(Kind::CacheWrite) + get(Kind::CacheWriteHour),
+            self.completion(),
+            get(Kind::Reasoning),
+            get(Kind::AudioInput),
+            get(Kind::AudioOutput),
+        ]
+    }
+
     /// What it read from the cache.
     #[must_use]
     pub fn cached(&self) -> u64 {

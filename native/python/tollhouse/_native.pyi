@@ -11,6 +11,10 @@ __all__ = [
     "READY",
     "BodyResult",
     "EventRedactor",
+    "FastPath",
+    "FastRequest",
+    "FastRoute",
+    "FastTally",
     "Finding",
     "QuotaPlan",
     "QuotaStore",
@@ -27,11 +31,13 @@ __all__ = [
     "Vault",
     "__version__",
     "count_tokens",
+    "duration",
     "embedding_answer",
     "embedding_calls",
     "encode_headers",
     "sign_aws",
     "translate_request",
+    "usd",
 ]
 
 _Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
@@ -109,6 +115,14 @@ class RequestView:
 
         encoding: as of `count_tokens`. A long body takes 15 to 300 ms per MB and does not hold the interpreter: in a thread
         (`asyncio.to_thread`) it does not hold the event loop either. Raises ValueError for an unknown encoding.
+        """
+    def quote(
+        self, *, max_output: int | None = None, context: int | None = None, tokens_per_image: int = 50_000
+    ) -> tuple[int, int, int, int, int, bool]:
+        """What answers may come to: tokens of the prompt at most and about so many, tokens of each answer at most, how
+        many answers, what buckets of tokens are asked for, and whether the upstream is to be told the bound.
+
+        max_output, context: of the model, where known, in tokens.
         """
     def segments(self) -> list[tuple[int, int, str, bool]]:
         """Strings that a model or a user can read: (start, end, kind, escaped).
@@ -207,6 +221,12 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
 
     transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
+
+def usd(nano: int, /) -> str:
+    """Nano-USD as dollars, without an exponent and without needless zeros: 0.00, 1.5 (as "1.50"), 0.000000001."""
+
+def duration(ms: int, /) -> str:
+    """Milliseconds as OpenAI's headers write them: 120ms, 7.66s, 6m0s, 1h2m3s."""
 
 @final
 class RequestReader:
@@ -628,3 +648,112 @@ class QuotaStore:
     def open_holds(self) -> int: ...
     @property
     def now_ms(self) -> int: ...
+
+@final
+class FastTally:
+    """Counts of requests that have the same labels."""
+
+    def __new__(cls, *, durations: list[int], overheads: list[int]) -> FastTally:
+        """The bounds of histograms, in nanoseconds."""
+    def counted(self) -> tuple[int, list[int], int, list[int], int, list[int], int, int] | None:
+        """Since the last time: requests, by duration, all durations, by overhead, all overheads, tokens (prompt,
+        completion, cached, reasoning), nano-USD, requests without a price. None: no requests. In any thread.
+        """
+
+@final
+class FastRoute:
+    """What is the same for all plain requests of one key to one model: `gateway/fastpath.py` says where it is from.
+
+    Times are nanoseconds, money is nano-USD. JSON and header lines go in as they are to come out.
+    """
+
+    def __new__(
+        cls,
+        *,
+        way: Any,
+        plan: QuotaPlan,
+        path: str,
+        kind: str,
+        model: str,
+        max_bytes: int,
+        max_depth: int,
+        max_nodes: int,
+        until_ms: int,
+        upstream_model: str,
+        head: bytes,
+        limit: str,
+        price: Price | None,
+        actual: Price | None,
+        max_output: int | None,
+        context: int | None,
+        tokens_per_image: int,
+        has_budget: bool,
+        has_hard: bool,
+        expires_in_ms: int,
+        requests: list[tuple[int, int]],
+        tokens: list[tuple[int, int]],
+        meta: bytes,
+        entry: bytes,
+        lines: bytes,
+        returned: list[bytes],
+        log_asked: str,
+        log_who: str,
+        tally: FastTally,
+    ) -> FastRoute:
+        """until_ms: since the epoch, when prices may change. head: of the upstream's request, up to its id. price bounds
+        what may be reserved, `actual` is charged. requests, tokens: (index, limit) of the plan's meters that count those.
+        meta, entry: of the ledger, behind the id. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind.
+        """
+    @property
+    def way(self) -> Any:
+        """The very object that was given."""
+
+@final
+class FastPath:
+    """Routes, by the SHA-256 of a key."""
+
+    def __new__(cls) -> FastPath: ...
+    def learn(self, digest: bytes, route: FastRoute, /) -> None:
+        """In the place of the one for the same path and model, if there is one."""
+    def forget(self, digest: bytes, path: str, model: str, /) -> None: ...
+    def clear(self) -> None: ...
+    def find(self, reader: RequestReader, id: str, /) -> FastRequest | None:
+        """A whole request whose head and body are plain and that a route is for. Nothing is taken from the reader.
+
+        id: for one that brings none.
+        """
+
+@final
+class FastRequest:
+    """One plain request."""
+
+    @property
+    def id(self) -> str:
+        """`x-request-id`."""
+    @property
+    def way(self) -> Any:
+        """That of its route."""
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of its key."""
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def closes(self) -> bool:
+        """Whether the client wants the connection to end with the answer."""
+    def reserve(self, store: QuotaStore, reader: RequestReader, /) -> tuple[bytes, bytes] | None:
+        """Reserve what it may come to, and take the body from the reader: head and body for the upstream, a small body in
+        one piece with the head. None: it was not admitted (or cannot be); nothing is held and nothing was taken.
+        """
+    def end(self, store: QuotaStore, reader: ResponseReader, last: bytes, /) -> bytes | None:
+        """Settle, and write the response; last: the end of its head. None: no plain success, and nothing was done."""
+    def count(self) -> None:
+        """Its duration ends now."""
+    def line(self) -> bytes | None:
+        """For the access log, once it was counted."""
+    @property
+    def elapsed(self) -> tuple[int, int]:
+        """Nanoseconds since it was found, and since it was reserved."""
+    @property
+    def admitted(self) -> tuple[int, int, int, tuple[tuple[int, int], ...]] | None:
+        """What the store has answered, as QuotaStore.admit does."""

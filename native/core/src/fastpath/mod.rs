@@ -1,0 +1,20 @@
+//! The way of a plain request, in few calls: what was decided for the one before that was like it is decided again.
+//!
+//! Nothing here decides anything new. A [`Route`] holds what the gateway's stages have found for a key and a model and
+//! what does not change from request to request; whatever is not plain (a header that could matter, a refusal, an answer
+//! that is no success) is left to those stages, with nothing taken and nothing told.
+
+mod answer;
+mod head;
+mod line;
+mod route;
+mod tally;
+
+pub use answer::{Ended, Facts};
+pub use head::{Asked, asked};
+pub use line::{duration, usd};
+pub use route::{Account, Known, Reserved, Route, Upstream};
+pub use tally::{Counts, Tally};
+
+#[cfg(test)]
+mod tests;

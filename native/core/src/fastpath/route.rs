@@ -1,0 +1,193 @@
+//! What holds for every plain request of a key to a model, and how one is charged and written for its upstream.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+
+use super::answer::Facts;
+use super::line::duration;
+use super::tally::Tally;
+use crate::cost::Price;
+use crate::json::Limits;
+use crate::quota::{Admission, Plan, Request, Store};
+use crate::request::{Changes, Kind, Model, Quote, View};
+
+/// Which requests it is for.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The path.
+    pub path: String,
+    /// Of the body.
+    pub kind: Kind,
+    /// What the caller calls the model.
+    pub model: String,
+    /// The largest body; the same for all routes, as are the limits of its JSON.
+    pub max_bytes: usize,
+    /// Those.
+    pub limits: Limits,
+    /// Milliseconds since the epoch from which on prices may be others.
+    pub until_ms: u64,
+}
+
+/// How the upstream is asked.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// What it calls the model.
+    pub model: String,
+    /// The request's head, up to what is this request's own.
+    pub head: Vec<u8>,
+    /// The member that bounds the answer there.
+    pub limit: String,
+}
+
+/// What is charged, and on whom.
+#[derive(Debug)]
+pub struct Account {
+    /// Bounds the prices of all who may answer; None: unpriced.
+    pub price: Option<Arc<Price>>,
+    /// What the one who does costs.
+    pub actual: Option<Arc<Price>>,
+    /// Of the model, for bounds.
+    pub model: Model,
+    /// There is a budget among the meters.
+    pub has_budget: bool,
+    /// And one that must not be guessed at.
+    pub has_hard: bool,
+    /// Milliseconds until a hold that nobody has ended is charged in full.
+    pub expires_in_ms: u64,
+    /// Meters that count requests, and their limits; then those that count tokens.
+    pub buckets: [Vec<(usize, u64)>; 2],
+    /// The record of a hold, and that of its end, behind the id of the request: JSON from the comma on.
+    pub meta: Vec<u8>,
+    /// Up to the counts of tokens.
+    pub entry: Vec<u8>,
+}
+
+/// What was reserved for a request, and what goes to its upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// To be settled or released.
+    pub hold: u64,
+    /// Nano-USD.
+    pub granted: u64,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// Of each meter of the plan: what is left, and milliseconds until it is full.
+    pub meters: Vec<(i64, u64)>,
+    /// Lines that tell the caller of them.
+    pub lines: Vec<u8>,
+    /// The head for the upstream.
+    pub head: Vec<u8>,
+    /// The body, if it is another than the caller's.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What is known of requests that are alike.
+#[derive(Debug)]
+pub struct Route {
+    /// Which those are.
+    pub known: Known,
+    /// Whom they go to.
+    pub upstream: Upstream,
+    /// Who pays.
+    pub account: Account,
+    /// What their callers and the log are told.
+    pub facts: Facts,
+    /// What was counted.
+    pub tally: Arc<Tally>,
+}
+
+impl Route {
+    /// The view of a plain body; of all routes of its path, it is for the one of its model.
+    #[must_use]
+    pub fn read(&self, body: &[u8]) -> Option<View> {
+        let known = &self.known;
+        if body.len() > known.max_bytes || wants_stream(body) {
+            return None;
+        }
+        let view = View::parse(body, known.kind, known.limits).ok()?;
+        let is_plain = !view.stream && !view.include_usage && view.service_tier.is_none();
+        is_plain.then_some(view)
+    }
+
+    /// Whether it can be gone by at this time, in milliseconds since the epoch.
+    #[must_use]
+    pub fn holds(&self, wall_ms: u64) -> bool {
+        wall_ms < self.known.until_ms
+    }
+
+    /// Reserve what it may come to, on everything or nothing, and write it for the upstream. None: it cannot be, and
+    /// whoever is to say why asks again.
+    #[must_use]
+    pub fn reserve(&self, store: &Store, plan: &Plan, id: &str, view: &View, body: &[u8]) -> Option<Reserved> {
+        let account = &self.account;
+        let quote = Quote::of(view, body.len(), account.model);
+        let (want, minimum) = match &account.price {
+            _ if !account.has_budget => (0, 0),
+            Some(price) => quote.bounds(price).ok()?,
+            None if account.has_hard => return None,
+            None => (0, 0),
+        };
+        let times = store.times();
+        let meta = [b"[\"", id.as_bytes(), b"\"", &account.meta].concat();
+        let admission = store.admit(
+            plan,
+            Request {
+                id: 0,
+                now: times.now,
+                wall: times.wall,
+                expires_at: times.now.saturating_add(account.expires_in_ms),
+                tokens: quote.tokens,
+                want,
+                minimum,
+                meta: &meta,
+            },
+        );
+        let Ok(Admission::Admitted(hold, granted)) = admission else { return None };
+        let mut meters = Vec::with_capacity(plan.len());
+        store.standings(plan, times, |standing| meters.push((standing.remaining, standing.reset)));
+        let most = match &account.price {
+            Some(price) if account.has_budget && (quote.must_limit || granted < want) => {
+                // The prompt was within bounds a moment ago.
+                Some(quote.affordable(price, granted).unwrap_or(0))
+            }
+            _ => None,
+        };
+        let upstream = &self.upstream;
+        let changes = Changes {
+            model: Some(&upstream.model),
+            max_tokens: most.map(|most| (most, &*upstream.limit)),
+            ..Changes::default()
+        };
+        let changed = view.rewrite(body, changes);
+        let length = changed.as_ref().map_or(body.len(), Vec::len);
+        let own = format!("x-request-id: {id}\r\ncontent-length: {length}\r\n\r\n");
+        let lines = standing(&account.buckets, &meters);
+        let head = [&*upstream.head, own.as_bytes()].concat();
+        Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, body: changed })
+    }
+}
+
+/// Whether it looks like it, before anything is parsed that would have to be parsed again.
+pub(super) fn wants_stream(body: &[u8]) -> bool {
+    memmem::find_iter(body, b"\"stream\"").any(|at| {
+        let value = body[at + 8..].trim_ascii_start();
+        value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"t"))
+    })
+}
+
+/// `OpenAI`'s headers for the tightest of the buckets that count requests, and of those that count tokens.
+fn standing(buckets: &[Vec<(usize, u64)>; 2], meters: &[(i64, u64)]) -> Vec<u8> {
+    let mut lines = String::new();
+    for (indexes, of) in buckets.iter().zip(["requests", "tokens"]) {
+        let tightest = indexes.iter().filter_map(|(index, limit)| Some((meters.get(*index)?, limit)));
+        if let Some(((remaining, reset), limit)) = tightest.min_by_key(|((remaining, _), _)| *remaining) {
+            let (remaining, reset) = ((*remaining).max(0), duration(*reset));
+            lines += &format!(
+                "x-ratelimit-limit-{of}: {limit}\r\nx-ratelimit-remaining-{of}: {remaining}\r\n\
+                 x-ratelimit-reset-{of}: {reset}\r\n"
+            );
+        }
+    }
+    lines.into_bytes()
+}

@@ -1,0 +1,83 @@
+use super::tally::One;
+use super::*;
+use crate::http1::Limits;
+use crate::http1::request::{END, Requests};
+
+fn read(lines: &str) -> Requests {
+    let mut requests = Requests::new(Limits { max_head: 65_536, max_headers: 100 });
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\n{lines}content-length: 2\r\n\r\n{{}}");
+    assert!(requests.feed(head.as_bytes()) & END != 0, "{lines}");
+    requests
+}
+
+const PLAIN: &str = "host: t\r\nauthorization: Bearer  key \r\n";
+
+#[test]
+fn a_plain_head_says_who_asks() {
+    let requests = read(&format!("{PLAIN}x-request-id: a-B.9_:\r\nuser-agent: x\r\nx-stainless-os: y\r\n"));
+    assert_eq!(asked(&requests), Some(Asked { token: b"key", request_id: Some("a-B.9_:") }));
+    assert_eq!(asked(&read(PLAIN)).map(|asked| asked.request_id), Some(None));
+}
+
+#[test]
+fn whatever_could_matter_is_not_plain() {
+    for more in [
+        "host: u\r\n",
+        "authorization: Bearer key\r\n",
+        "x-api-key: key\r\n",
+        "x-request-id: \r\n",
+        "x-request-id: a b\r\n",
+        "x-request-id: a\r\nx-request-id: a\r\n",
+        "content-encoding: identity\r\n",
+        "expect: 100-continue\r\n",
+        "openai-beta: x\r\n",
+        "traceparent: x\r\n",
+        "anything: else\r\n",
+    ] {
+        assert_eq!(asked(&read(&format!("{PLAIN}{more}"))), None, "{more}");
+    }
+    let long = format!("{PLAIN}x-request-id: {}\r\n", "a".repeat(129));
+    for head in [long.as_str(), "host: t\r\n", "authorization: Bearer key\r\n", "host: \r\nauthorization: Bearer k\r\n"]
+    {
+        assert_eq!(asked(&read(head)), None, "{head}");
+    }
+    for scheme in ["bearer key", "Bearer ", "Basic key", "Bearerkey"] {
+        assert_eq!(asked(&read(&format!("host: t\r\nauthorization: {scheme}\r\n"))), None, "{scheme}");
+    }
+}
+
+#[test]
+fn a_tally_counts_by_its_bounds_and_begins_anew_when_it_was_taken() {
+    let tally = Tally::new(vec![10, 20], vec![5]);
+    assert_eq!(tally.take(), None);
+    for (duration_ns, overhead_ns, cost) in [(10, 5, Some(3)), (11, 6, None), (21, 0, Some(4))] {
+        tally.add(One { duration_ns, overhead_ns, tokens: [1, 2, 3, 4], cost });
+    }
+    let counts = tally.take().unwrap();
+    assert_eq!((counts.requests, counts.durations, counts.duration_ns), (3, vec![1, 1, 1], 42));
+    assert_eq!((counts.overheads, counts.overhead_ns), (vec![2, 1], 11));
+    assert_eq!((counts.tokens, counts.cost, counts.unpriced), ([3, 6, 9, 12], 7, 1));
+    assert_eq!(tally.take(), None);
+}
+
+#[test]
+fn money_and_times_are_written_as_callers_expect_them() {
+    let written: Vec<String> = [0, 1, 13_000, 1_500_000_000, -2_000_000_001].map(usd).to_vec();
+    assert_eq!(written, ["0.00", "0.000000001", "0.000013", "1.50", "-2.000000001"]);
+    let told: Vec<String> = [0, 999, 7_660, 60_000, 360_000, 3_723_000, 59_999].map(duration).to_vec();
+    assert_eq!(told, ["0ms", "999ms", "7.66s", "1m0s", "6m0s", "1h2m3s", "59.999s"]);
+}
+
+#[test]
+fn a_stream_is_seen_before_it_is_parsed() {
+    for (body, wants) in [
+        (&br#"{"stream":true}"#[..], true),
+        (b"{\"stream\" : \n true}", true),
+        (br#"{"stream":false}"#, false),
+        (br#"{"a":"stream","stream":null}"#, false),
+        (br#"{"stream_options":{}}"#, false),
+        (br#"{"stream""#, false),
+    ] {
+        assert_eq!(route::wants_stream(body), wants);
+    }
+}

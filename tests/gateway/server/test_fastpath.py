@@ -1,0 +1,465 @@
+"""Plain requests go in few calls: what callers, upstreams, ledger, log and metrics see of that, which is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from tests.gateway.server.raw import Response, Running, until
+from tests.support import hostile
+from tests.support.app import settings
+from tests.support.chunks import DONE, completion, delta, finish
+from tests.support.gateway import KEY, model
+from tests.support.upstream import Peer, ScriptedUpstream
+from tollhouse.gateway import create_app, fastpath
+from tollhouse.gateway.server.server import HttpServer
+from tollhouse.middlewares.stores.ledger import LedgerFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+OTHER_KEY = "sk-th-otherotherot-" + "o" * 48
+PRICES = {"openai/*": {"input": 1, "output": 2}}
+# Behaviours that need an argument of their own, or more time than a test has.
+LEFT_OUT = {
+    "third",
+    "bulk",
+    "counting",
+    "status",
+    "flaky",
+    "endless-body",
+    "gzip-bomb",
+    "busy",
+    "slow-head",
+    "slow-answer",
+    "endless-stream",
+    "ticking",
+}
+TIMES = re.compile(rb'"(ts|duration_ms|overhead_us)":[0-9.e-]+')
+RANDOM = re.compile(rb"req_[0-9a-f]{32}")
+OF_ITS_OWN = {"x-gateway-overhead-us", "date", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"}
+
+
+async def _third(peer: Peer) -> None:
+    """`third@name@argument`: good answers to a model's first two requests, and `name`'s to those that follow."""
+    if len(peer.log.of(peer.seen.model)) < 3:
+        await hostile.fine(peer)
+        return
+    name, _, peer.argument = peer.argument.partition("@")
+    await SCRIPTS[name](peer)
+
+
+async def _unasked(peer: Peer) -> None:
+    """A stream, whatever was asked for."""
+    await peer.stream_head()
+    await peer.chunk(delta("x"))
+    await peer.chunk(finish() + DONE)
+    await peer.end()
+
+
+async def _unpaid(peer: Peer) -> None:
+    """A good answer that says nothing of its tokens."""
+    answer = orjson.loads(completion())
+    del answer["usage"]
+    await peer.answer(orjson.dumps(answer))
+
+
+async def _dear(peer: Peer) -> None:
+    """A good answer, with far more tokens than were asked for."""
+    answer = orjson.loads(completion())
+    answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 90_000, "total_tokens": 90_010}
+    await peer.answer(orjson.dumps(answer))
+
+
+async def _created(peer: Peer) -> None:
+    await peer.answer(completion(), status="201 Created")
+
+
+async def _talkative(peer: Peer) -> None:
+    """A good answer with headers that are not passed on, and some that are."""
+    await peer.answer(completion(), "openai-processing-ms: 7", "set-cookie: a=b", "x-request-id: theirs")
+
+
+OWN = {"unasked": _unasked, "unpaid": _unpaid, "dear": _dear, "created": _created, "talkative": _talkative}
+SCRIPTS = hostile.SCRIPTS | OWN | {"third": _third}
+
+
+class Gateway:
+    """On a server of its own. `lines`: the access log."""
+
+    def __init__(self, running: Running, app: Any, lines: list[bytes], folder: Path) -> None:
+        self.running = running
+        self.app = app
+        self.lines = lines
+        self.folder = folder
+
+    async def ask(self, body: dict[str, Any], **headers: str) -> Response:
+        return await self.running.ask(request(body, **headers))
+
+    async def learn(self, name: str) -> None:
+        """The first may have to open a connection, and the second shows the way to those that follow."""
+        for _ in range(2):
+            assert (await self.ask(chat(name))).status == 200
+
+    async def metrics(self) -> list[str]:
+        """What counts, but not how long it took."""
+        head = f"GET /metrics HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {KEY}\r\n\r\n".encode()
+        text = (await self.running.ask(head)).body.decode()
+        is_time = re.compile(r"_bucket\{|_sum\{|^#|process_|python_|/metrics")
+        lines = (line.rpartition(" ") for line in text.splitlines() if not is_time.search(line))
+        return sorted(f"{sample} {float(value):.9f}" for sample, _, value in lines)
+
+
+@asynccontextmanager
+async def gateway(folder: Path, *, is_fast: bool = True, **sections: Any) -> AsyncIterator[Gateway]:
+    folder.mkdir(exist_ok=True)
+    lines: list[bytes] = []
+    app = create_app(settings(folder, **sections), write_log=lines.append)
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(app, sock)
+    running = Running(server, sock.getsockname()[1], asyncio.create_task(server.serve()))
+    await until(lambda: app.state.started.is_set() and server.direct is not None)
+    assert server.fast is not None
+    if not is_fast:
+        server.fast = None
+    try:
+        yield Gateway(running, app, lines, folder)
+    finally:
+        for client in running.clients:
+            client.close()
+        server.finish()
+        await asyncio.wait({running.task}, timeout=5)
+
+
+def request(body: dict[str, Any], *, path: str = "/v1/chat/completions", key: str = KEY, **headers: str) -> bytes:
+    data = orjson.dumps(body)
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\ncontent-length: {len(data)}\r\n{more}\r\n"
+    )
+    return head.encode() + data
+
+
+def chat(name: str, **more: Any) -> dict[str, Any]:
+    return {"model": name, "messages": [{"role": "user", "content": "hi"}], **more}
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the requests that went the fast way, or began to."""
+    ids: list[str] = []
+    init = fastpath.Errand.__init__
+
+    def noted(self: fastpath.Errand, *given: Any) -> None:
+        init(self, *given)
+        ids.append(self.found.id)
+
+    monkeypatch.setattr(fastpath.Errand, "__init__", noted)
+    return ids
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(SCRIPTS) as running:
+        yield running
+
+
+def seen(response: Response) -> tuple[int, list[tuple[str, str]], bytes]:
+    """What a caller sees, but for times."""
+    return response.status, [pair for pair in response.headers if pair[0] not in OF_ITS_OWN], response.body
+
+
+def same(fast: list[Any], ordinary: list[Any]) -> None:
+    """One by one: all at once are too much to be compared in a message."""
+    for one, other in zip(fast, ordinary, strict=True):
+        assert one == other
+
+
+def ledger(folder: Path) -> list[dict[str, Any]]:
+    """Once the gateway has ended: its records by request, without those columns that differ each time."""
+    file = LedgerFile(folder / "state" / "ledger.db")
+    rows = file.records(10_000)
+    file.close()
+    kept = [{name: value for name, value in row.items() if name not in {"at_ms", "hold", "seq", "id"}} for row in rows]
+    for row in kept:
+        row["request"] = RANDOM.sub(b"", row["request"].encode())
+    return sorted(kept, key=lambda row: (row["request"], row["model"], row["status"]))
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "bounded": {"max_tokens": 7},
+    "bounded-newly": {"max_completion_tokens": 9},
+    "many": {"n": 3, "max_tokens": 5},
+    "unicode": {"user": 'Zoë \\ " \u2028'},
+    "long": {"metadata": {"a": "y" * 100_000}},
+    "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
+    "no-stream": {"stream": False},
+}
+KEYS: dict[str, dict[str, Any]] = {
+    "free": {},
+    "team": {"team": 'büro "7"'},
+    "limited": {"limits": {"rpm": 1000, "tpm": 10_000_000, "parallel": 50}},
+    "budget": {"budget": {"usd": "100"}},
+    "tight": {"budget": {"usd": "0.0009"}, "limits": {"rpm": 600}},
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+async def test_it_is_charged_told_logged_and_counted_as_the_ordinary_way_does(tmp_path, upstream, taken, kind):
+    sections = {
+        "keys": [{"name": "k", "key": KEY, **KEYS[kind]}],
+        "model_list": [
+            model("fine", upstream.base_url),
+            model("named", upstream.base_url, upstream="openai/fine"),
+            model("talk*", upstream.base_url, upstream="openai/talk*"),
+        ],
+        "router_settings": {"model_group_alias": {"other": "named"}},
+        "prices": PRICES if kind != "team" else {},
+    }
+    told: dict[bool, list[Any]] = {}
+    logs: dict[bool, list[bytes]] = {}
+    for is_fast in (True, False):
+        folder = tmp_path / str(is_fast)
+        async with gateway(folder, is_fast=is_fast, **sections) as running:
+            told[is_fast] = []
+            for name in ("fine", "named", "other", "talkative"):
+                for label, more in BODIES.items():
+                    for number in (1, 2):
+                        id_ = f"{name}-{label}-{number}"
+                        answer = await running.ask(chat(name, **more), x_request_id=id_)
+                        told[is_fast].append(seen(answer))
+                        sent = upstream.log.of("fine" if name in {"named", "other"} else name)[-1]
+                        told[is_fast].append((sent.head, sent.body))
+            told[is_fast] += await running.metrics()
+            logs[is_fast] = [TIMES.sub(b"", line) for line in running.lines if b"/metrics" not in line]
+    same(told[True], told[False])
+    same(logs[True], logs[False])
+    same(ledger(tmp_path / "True"), ledger(tmp_path / "False"))
+    # All but the first of each name, and the one that opens the connection.
+    assert len(taken) >= (4 if kind == "tight" else 59)
+
+
+async def test_whatever_the_upstream_does_is_told_and_charged_as_the_ordinary_way_does(tmp_path, taken):
+    names = [f"third@{name}" for name in SCRIPTS if name not in LEFT_OUT]
+    names += [f"third@status@{code}" for code in (302, 400, 401, 404, 408, 429, 500, 503, 529)]
+
+    async def asked(*, is_fast: bool) -> tuple[list[Any], list[bytes]]:
+        with ScriptedUpstream(SCRIPTS) as upstream:
+            sections = {
+                "keys": [{"name": "k", "key": KEY, "budget": {"usd": "1000"}}],
+                "model_list": [model(name, upstream.base_url) for name in names],
+                "upstream": {"first_event_s": 0.2, "idle_s": 0.2, "total_s": 1},
+                "router_settings": {"num_retries": 1, "retry_after": 0},
+                "prices": PRICES,
+            }
+            told: list[Any] = []
+            async with gateway(tmp_path / str(is_fast), is_fast=is_fast, **sections) as running:
+                for name in names:
+                    await running.learn(name)
+                    answer = await running.ask(chat(name, max_tokens=10), x_request_id=name.replace("@", "."))
+                    told.append((name, seen(answer)))
+                lifecycle = running.app.state.lifecycle
+                await until(lambda: not lifecycle.in_flight)
+                assert not lifecycle.calls
+                told += await running.metrics()
+                return told, [TIMES.sub(b"", line) for line in running.lines if b"/metrics" not in line]
+
+    (fast, fast_log), (ordinary, log) = await asyncio.gather(asked(is_fast=True), asked(is_fast=False))
+    assert [id_ for id_ in taken if not id_.startswith("req_")] == [name.replace("@", ".") for name in names]
+    same(fast, ordinary)
+    same([RANDOM.sub(b"", line) for line in fast_log], [RANDOM.sub(b"", line) for line in log])
+    same(ledger(tmp_path / "True"), ledger(tmp_path / "False"))
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        request(chat("fine", stream=True)),
+        request(chat("fine", service_tier="flex")),
+        request(chat("fine", stream_options={"include_usage": True})),
+        request(chat("other")),
+        request(chat("fine"), key=OTHER_KEY),
+        request(chat("fine"), path="/v1/chat/completions?a=b"),
+        request(chat("fine"), x_api_key=KEY),
+        request(chat("fine"), authorization=f"Bearer {KEY}"),
+        request(chat("fine"), host="other"),
+        request(chat("fine"), content_encoding="gzip"),
+        request(chat("fine"), x_request_id="not sane"),
+        request(chat("fine"), idempotency_key="1"),
+        request(chat("fine"), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        request(chat("fine")).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        request(chat("fine")).replace(b"host: t\r\n", b""),
+        request(chat("fine")).replace(b"Bearer ", b"bearer "),
+        request({"model": "fine"}),
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nauthorization: Bearer " + KEY.encode() + b"\r\n"
+        b"transfer-encoding: chunked\r\n\r\n" + b"2\r\n{}\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_out_of_the_ordinary_goes_the_ordinary_way(tmp_path, upstream, taken, unusual):
+    models = [model("fine", upstream.base_url), model("other", upstream.base_url)]
+    async with gateway(tmp_path, model_list=models) as running:
+        await running.learn("fine")
+        await running.running.ask(unusual)
+        assert not taken
+        assert (await running.ask(chat("fine"))).status == 200
+        assert len(taken) == 1
+
+
+async def test_a_key_opens_nothing_from_when_it_is_revoked(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        keys = running.app.state.keys
+        record, key = await keys.create(name="new", team=None, models=None)
+        for _ in range(3):
+            assert (await running.running.ask(request(chat("fine"), key=key))).status == 200
+        assert len(taken) == 1
+        assert await keys.revoke(record.public)
+        assert (await running.running.ask(request(chat("fine"), key=key))).status == 401
+        assert len(taken) == 1
+
+
+async def test_a_client_that_goes_lets_the_upstream_go_and_is_charged(tmp_path, upstream, taken):
+    sections: dict[str, Any] = {
+        "model_list": [model("third@hang", upstream.base_url)],
+        "keys": [{"name": "k", "key": KEY, "budget": {"usd": "1"}}],
+        "prices": PRICES,
+    }
+    async with gateway(tmp_path, **sections) as running:
+        await running.learn("third@hang")
+        client = await running.running.connect()
+        client.send(request(chat("third@hang", max_tokens=10), x_request_id="gone"))
+        await until(lambda: taken == ["gone"])
+        client.reset()
+        lifecycle = running.app.state.lifecycle
+        await until(lambda: not lifecycle.in_flight and not lifecycle.calls)
+        assert not running.running.server.running
+        assert b'"status":499' in running.lines[-1]
+    row = next(row for row in ledger(tmp_path) if row["request"] == b"gone")
+    assert (row["status"], row["amount"] > 0) == ("incomplete", True)
+
+
+async def test_what_is_under_way_at_the_end_gets_an_answer(tmp_path, upstream, taken):
+    models = [model("third@hang", upstream.base_url), model("fine", upstream.base_url)]
+    async with gateway(tmp_path, model_list=models) as running:
+        await running.learn("third@hang")
+        await running.learn("fine")
+        client = await running.running.connect()
+        client.send(request(chat("third@hang"), x_request_id="late"))
+        await until(lambda: taken[-1:] == ["late"])
+        lifecycle = running.app.state.lifecycle
+        lifecycle.drain()
+        lifecycle.end_calls()
+        async with asyncio.timeout(5):
+            answer = await client.response()
+        assert (answer.status, orjson.loads(answer.body)["error"]["code"]) == (503, "server_shutting_down")
+        assert not lifecycle.calls
+        # Who is about to stop tells every client to go elsewhere: that is for the ordinary way.
+        assert (await running.ask(chat("fine"))).header("connection") == "close"
+        assert taken[-1] == "late"
+
+
+async def test_a_pipeline_is_answered_in_order(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        client = await running.running.connect()
+        client.send(b"".join(request(chat("fine"), x_request_id=f"r{number}") for number in range(4)))
+        ids = [(await client.response()).header("x-request-id") for _ in range(4)]
+        assert ids == ["r0", "r1", "r2", "r3"]
+        assert taken == ["r0"]
+
+
+async def test_a_client_that_wants_to_close_is_closed(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        client = await running.running.connect()
+        client.send(request(chat("fine"), connection="close"))
+        assert (await client.response()).header("connection") == "close"
+        assert await client.gone()
+        assert len(taken) == 1
+
+
+async def test_a_panic_at_the_end_leaves_nobody_waiting(tmp_path, upstream, taken, monkeypatch):
+    class Panic(BaseException):
+        """As a panic of the extension comes out."""
+
+    def panics(*_: object) -> None:
+        raise Panic
+
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        lifecycle = running.app.state.lifecycle
+        await running.learn("fine")
+        with monkeypatch.context() as patched:
+            patched.setattr(fastpath.FastPath, "end", panics)
+            assert (await running.ask(chat("fine"))).status == 200
+            patched.setattr(fastpath.FastPath, "unfold", panics)
+            client = await running.running.connect()
+            client.send(request(chat("fine")))
+            async with asyncio.timeout(5):
+                assert await client.gone()
+        assert len(taken) == 2
+        await until(lambda: not lifecycle.in_flight and not lifecycle.calls)
+        assert (await running.ask(chat("fine"))).status == 200
+
+
+async def test_what_is_counted_is_handed_on_when_nothing_more_comes(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        metrics = running.app.state.metrics
+        await until(lambda: not metrics.is_flushing)
+        await running.ask(chat("fine"))
+        assert len(taken) == 1
+        assert metrics.is_flushing
+
+
+async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, monkeypatch):
+    monkeypatch.setattr(fastpath, "_KEPT", 3)
+    async with gateway(tmp_path, model_list=[model("fine*", upstream.base_url, upstream="openai/fine")]) as running:
+        await running.learn("fine1")
+        for number in range(1, 9):
+            await running.ask(chat(f"fine{number}"))
+            await running.ask(chat(f"fine{number}"))
+        await running.ask(chat("fine" + "9" * 300))
+        await running.ask(chat("fine" + "9" * 300))
+        assert len(taken) == 9
+        assert len(running.app.state.fast._routes) <= 3
+
+
+async def test_other_prices_and_another_window_are_learned_anew(tmp_path, upstream, taken, monkeypatch):
+    keys = [{"name": "k", "key": KEY, "budget": {"usd": "100", "window": "1h"}}]
+    async with gateway(tmp_path, keys=keys, prices=PRICES, model_list=[model("fine", upstream.base_url)]) as running:
+        fast = running.app.state.fast
+        await running.learn("fine")
+        await running.ask(chat("fine"))
+        assert len(taken) == 1
+        fast._quota._plans.clear()  # as when a window has turned
+        fast._table.clear()
+        for _ in range(2):
+            await running.ask(chat("fine"))
+        assert len(taken) == 2
+        fast._pricing._begin_day()
+        monkeypatch.setattr(fast._pricing, "_day", fast._pricing._day + 86400)
+        fast._table.clear()  # as `holds` says of each when the day is over
+        for _ in range(2):
+            await running.ask(chat("fine"))
+        assert len(taken) == 3
+
+
+@pytest.mark.parametrize("fails_in", ["FastRoute", "bearer"])
+async def test_a_defect_in_learning_harms_nobody(tmp_path, upstream, taken, monkeypatch, fails_in):
+    def fails(*_: object, **__: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(fastpath, fails_in, fails)
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        for _ in range(3):
+            assert (await running.ask(chat("fine"))).status == 200
+        assert not taken
+        assert not running.app.state.lifecycle.in_flight
