@@ -17,8 +17,9 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, deployed, policy, policy_change, routes
+from tollhouse.gateway import chain, config_admin, deployed, policy, policy_change, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
+from tollhouse.gateway.config_admin import ConfigAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
 from tollhouse.gateway.keyring import KeyRing
@@ -115,6 +116,7 @@ def create_app(
             registry=registry,
         ).flush,
     ]
+    _add_config(registry)
     telemetry = Telemetry(settings, registry=registry)
     make_guard, guard = chain.guards(settings, count=guards.found, saw=partial(guards.saw, "scan"))
     policy_stage = policy.stage(
@@ -164,7 +166,7 @@ def create_app(
         owners=owners,
         forwarder=handler,
     )
-    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), handler, passing)
+    table = routes.routes(endpoints, KeyAdmin(keys), UsageAdmin(quota), ConfigAdmin(), handler, passing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -261,7 +263,14 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
     metrics.flush()
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+    _add_config(merged)
     return merged
+
+
+def _add_config(registry: CollectorRegistry) -> None:
+    found = config_admin.collector()
+    if found is not None:
+        registry.register(found)
 
 
 def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:
