@@ -80,7 +80,7 @@ class Change:
 
     def step(self, running_fd: int, running: Settings, life_fd: int) -> bool:
         """Go on as far as that is possible now; True when `settings` may take effect. Raises Refused."""
-        code = self._process.poll()
+        code = _ended(self._process)
         if code is None:
             if time.monotonic() < self.limit:
                 return False
@@ -97,7 +97,7 @@ class Change:
 
     def close(self, *, is_used: bool) -> None:
         """End what runs and take away what is left. is_used: the settings have taken effect; their descriptor stays."""
-        if self._process.poll() is None:
+        if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -166,6 +166,16 @@ class Change:
             self._sandbox = None
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code, once the process has ended. What it has left of its group ends as well."""
+    if process.returncode is None and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return None
+    if process.returncode is None:  # not reaped, so the group's number is still its own
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def sweep(folder: str) -> None:

@@ -104,35 +104,40 @@ class Reloads:
 
         is_free: all workers are ready, none is being replaced.
         """
-        if self._under_way is None:
-            if not self._queue or not is_free or self._starting is not None:
+        while True:  # whatever ends here lets the next one begin: nothing else may wake the loop
+            if self._under_way is None and not (is_free and self._starting is None and self._begin()):
                 return None
-            folder = self._history.folder if self._history is not None else None
-            wanted = self._queue.pop(0)
+            now = self._under_way
+            if now is None:
+                continue
             try:
-                self._under_way = Change(wanted, argv=self._argv, env=self._env, folder=folder)
-            except OSError as error:  # no processes or descriptors left
-                self._count_refused(wanted, "gate")
-                self._tell(
-                    wanted, None, _refusal("gate", f"nothing can be started: {error.strerror}: the running one stays")
-                )
-                return None
-        now = self._under_way
-        try:
-            if not now.step(running_fd, running, life_fd):
-                return None
-        except Refused as refusal:
-            self._refused(now, refusal)
-            return None
-        self._under_way = None
-        if now.wanted.kind == "check":
-            self._tell(
-                now.wanted, now.verdict, {"outcome": "passed", "reason": None, "message": "it would be accepted"}
-            )
+                if not now.step(running_fd, running, life_fd):
+                    return None
+            except Refused as refusal:
+                self._refused(now, refusal)
+                continue
+            self._under_way = None
+            if now.wanted.kind != "check":
+                self._starting = now
+                return now
+            told = {"outcome": "passed", "reason": None, "message": "it would be accepted"}
+            self._tell(now.wanted, now.verdict, told)
             now.close(is_used=False)
-            return None
-        self._starting = now
-        return now
+
+    def _begin(self) -> bool:
+        """Whether there was one to begin with."""
+        if not self._queue:
+            return False
+        wanted = self._queue.pop(0)
+        folder = self._history.folder if self._history is not None else None
+        try:
+            self._under_way = Change(wanted, argv=self._argv, env=self._env, folder=folder)
+        except OSError as error:  # no processes or descriptors left
+            self._count_refused(wanted, "gate")
+            self._tell(
+                wanted, None, _refusal("gate", f"nothing can be started: {error.strerror}: the running one stays")
+            )
+        return True
 
     def accepted(self) -> None:
         """The workers of the change that was returned last, or the first ones, are ready."""

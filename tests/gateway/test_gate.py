@@ -57,9 +57,9 @@ def judge(tmp_path):
     def run(candidate, running, entries=ENTRIES, known=None, start=in_process, **section):
         corpus = written(tmp_path / "corpus.jsonl", entries)
         base = {"reload": {"corpus": corpus, **section}, "state_dir": str(tmp_path / "real")}
-        made = [load_mapping(base | one, {}) for one in (candidate, running)]
+        made, before = (load_mapping(base | one, {}) for one in (candidate, running))
         folder = tempfile.mkdtemp(dir=tmp_path)
-        return asyncio.run(gate.judged(*made, folder, known or {}, start=start))
+        return asyncio.run(gate.judged(made, before, folder, known or {}, start=start))
 
     yield run
     assert not (tmp_path / "real").exists()
