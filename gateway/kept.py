@@ -142,8 +142,10 @@ class History:
             _replace(os.path.join(staged, MANIFEST), json.dumps(manifest | {"accepted_at": time.time(), "by": by}))
             os.rename(staged, os.path.join(self.folder, name))
             self._point(name)
-            for old in self.versions()[:-keep]:
-                shutil.rmtree(old.folder, ignore_errors=True)
+            versions = self.versions()
+            for is_withdrawn in (False, True):  # those that nobody goes back to take no place of others
+                for old in [one for one in versions if one.is_withdrawn is is_withdrawn][:-keep]:
+                    shutil.rmtree(old.folder, ignore_errors=True)
             return read(os.path.join(self.folder, name))
 
     def turn_to(self, version: Version) -> None:

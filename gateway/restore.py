@@ -16,8 +16,16 @@ PART = ".tollhouse-rollback"
 
 
 def differing(contents: Mapping[str, bytes]) -> list[str]:
-    """Paths whose files hold something else now, or are gone."""
-    return [path for path, content in contents.items() if _held(path) != content]
+    """Paths whose files hold something else now, are gone, or cannot be read."""
+    found = []
+    for path, content in contents.items():
+        try:
+            is_same = _held(path) == content
+        except OSError:
+            is_same = False
+        if not is_same:
+            found.append(path)
+    return found
 
 
 def put_back(contents: Mapping[str, bytes]) -> list[str]:

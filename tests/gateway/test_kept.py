@@ -53,6 +53,14 @@ def test_only_the_latest_are_kept(history, accept):
     assert [one.number for one in history.versions()] == [4, 5]
 
 
+def test_what_somebody_went_back_from_takes_no_place(history, accept):
+    first = accept("a: 1")
+    accept("a: 2", keep=2)
+    history.turn_to(first)
+    third = accept("a: 3", keep=2)
+    assert history.before(third) == first
+
+
 def test_nobody_goes_back_to_what_somebody_went_back_from(history, accept):
     first, second = accept("a: 1"), accept("a: 2")
     assert history.before(second) == first

@@ -170,6 +170,20 @@ def test_a_gate_that_is_killed_refuses_and_leaves_nothing(gateway, corpus):
     assert "sandbox" not in " ".join(left_over(gateway))
 
 
+def test_a_rollback_does_not_wait_for_a_gate(gateway, corpus):
+    write(gateway, config(corpus, "block"))
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(reload(gateway).json))
+    asking.start()
+    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs")
+    (path,) = control.found(str(folder(gateway)))
+    told = control.ask(path, {"do": "rollback", "version": status(gateway)["version"]}, timeout_s=60)
+    asking.join(60)
+    assert (told["outcome"], told["message"], answers[0]["reason"]) == ("accepted", "it runs already", "superseded")
+    assert not _is_alive(judge)
+    assert decision(gateway) == "TRANSFORMED"
+
+
 def test_admin_routes_need_the_admin_key(gateway):
     assert post(gateway, {}, path="/admin/reload").status in {401, 403}
     assert gateway.get("/admin/config")[0] in {401, 403}
