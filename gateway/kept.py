@@ -14,7 +14,6 @@ import shutil
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Version:
 
 def folder_of(state_dir: str, source: str | None) -> str:
     """Where the versions of the configuration at `source` are, and the sockets of gateways that run with it."""
-    name = sha256(os.path.abspath(source).encode()).hexdigest()[:12] if source else "environment"
+    name = _digest(os.path.abspath(source).encode())[:12] if source else "environment"
     return os.path.join(os.path.abspath(state_dir), "configurations", name)
 
 
@@ -71,7 +70,7 @@ def stage(staged: str, source: str, files: Files, entries: Mapping[str, str]) ->
     copies = {}
     for number, (path, content) in enumerate(sorted(files.contents.items())):
         name = f"{number}-{os.path.basename(path)[-100:]}"
-        copies[path] = name, sha256(content).hexdigest()
+        copies[path] = name, _digest(content)
         write(os.path.join(staged, name), content)
     manifest = {
         "source": os.path.abspath(source),
@@ -212,9 +211,15 @@ def contents(version: Version) -> dict[str, bytes]:
                 found[path] = file.read()
         except OSError as error:
             raise Damaged(f"version {version.number}: the copy of {path} cannot be read: {error.strerror}") from None
-        if sha256(found[path]).hexdigest() != digest:
+        if _digest(found[path]) != digest:
             raise Damaged(f"version {version.number}: the copy of {path} is not what was kept")
     return found
+
+
+def _digest(content: bytes) -> str:
+    from hashlib import sha256  # noqa: PLC0415 - 3 MB of OpenSSL, which the supervisor does without
+
+    return sha256(content).hexdigest()
 
 
 def _manifest(folder: str) -> dict[str, Any]:

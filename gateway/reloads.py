@@ -24,7 +24,8 @@ _KINDS = ("reload", "check", "rollback")
 class Reloads:
     """The supervisor's side of reloads: the queue, the socket that others ask at, and the versions that were accepted.
 
-    env: of the command that reads the configuration; gets the name of the socket for the workers.
+    env: of the command that reads the configuration; gets the name of the socket for the workers. staged: where the
+    command has put the files that the gateway is started with, if they can be kept.
     """
 
     def __init__(self, argv: list[str], env: dict[str, str], settings: Settings, staged: str | None) -> None:
@@ -40,9 +41,10 @@ class Reloads:
         self._running: dict[str, Any] = {"version": None, "fingerprint": settings.fingerprint, "accepted_at": None}
         self._control: Control | None = None
         self._history: kept.History | None = None
-        folder = kept.folder_of(settings.state_dir, settings.source)
+        if staged is None:  # the command has said why
+            return
+        folder = os.path.dirname(staged)
         try:
-            kept.make(folder)
             self._history = kept.History(folder)
             self._history.sweep()
             change.sweep(folder)

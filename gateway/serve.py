@@ -112,7 +112,8 @@ def _stage_first(settings: Settings, files: Files) -> None:
     try:
         kept.make(folder)
     except OSError as error:
-        click.echo(f"warning: this configuration is not kept: {error.strerror}", err=True)
+        click.echo(f"warning: {folder} cannot be used, so nothing is kept and only SIGHUP reloads", err=True)
+        click.echo(f"warning: {error.filename}: {error.strerror}", err=True)
         return
     os.environ[STAGED] = os.path.join(folder, f"{kept.STAGED}{os.getpid()}-{time.monotonic_ns()}")
     _stage(os.environ[STAGED], settings, files)
