@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
+from tests.support import policies
 from tollhouse.config.files import Files
 from tollhouse.config.loader import ConfigError, check, load, state_dir
 
@@ -29,6 +31,17 @@ def test_all_files_that_a_configuration_is_made_of_are_remembered(written, tmp_p
     assert settings.fingerprint == files.fingerprint
     reload = settings.reload
     assert (reload.keep, reload.timeout_s, reload.refuses, set(reload.accept)) == (3, 5.0, False, {"x"})
+
+
+def test_a_policy_is_remembered_with_its_signature(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"policy": policies.section(tmp_path, policies.ANYTHING)}))
+    files = Files()
+    load(str(path), {}, files=files)
+    assert set(files.contents) == {str(tmp_path / name) for name in ("config.yaml", "policy.yaml", "policy.yaml.sig")}
+    (tmp_path / "policy.yaml").write_text("gone")
+    kept = load(str(path), {}, files=Files(files.contents))
+    assert kept.policy is not None and kept.policy.version == "v1"
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "more.yaml", "rules.yaml", "corpus.jsonl"])
