@@ -160,8 +160,8 @@ def test_a_gate_that_is_killed_refuses_and_leaves_nothing(gateway, corpus):
     answers = []
     asking = threading.Thread(target=lambda: answers.append(reload(gateway).json))
     asking.start()
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs")
-    sandboxed = wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs")
+    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    sandboxed = wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs", timeout_s=30)
     os.kill(judge, signal.SIGKILL)
     asking.join(60)
     assert answers[0]["reason"] == "gate"
@@ -175,7 +175,7 @@ def test_a_rollback_does_not_wait_for_a_gate(gateway, corpus):
     answers = []
     asking = threading.Thread(target=lambda: answers.append(reload(gateway).json))
     asking.start()
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs")
+    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
     (path,) = control.found(str(folder(gateway)))
     told = control.ask(path, {"do": "rollback", "version": status(gateway)["version"]}, timeout_s=60)
     asking.join(60)
@@ -213,7 +213,7 @@ def test_stopping_ends_a_gate_that_runs_and_tells_who_waits(corpus):
         answers = []
         asking = threading.Thread(target=lambda: answers.append(control.ask(path, {"do": "reload"}, timeout_s=60)))
         asking.start()
-        judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs")
+        judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
         gateway.signal(signal.SIGTERM)
         asking.join(60)
         assert answers[0]["reason"] == "stopping"
@@ -228,9 +228,10 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus
     wait_until(gateway.is_ready, what="it serves", timeout_s=20, every_s=0.02)
     wait_until((folder(gateway) / "current").exists, what="what it runs is kept")
     gateway.signal(signal.SIGHUP)
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs")
-    wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs")
+    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs", timeout_s=30)
     everyone = process_tree(gateway.pid)
+    os.kill(judge, signal.SIGSTOP)  # it would clear up at the sight of the supervisor's end
     for pid in (gateway.pid, judge):
         os.kill(pid, signal.SIGKILL)
     gateway.wait()
