@@ -117,7 +117,7 @@ def _target(history: History, number: int | None) -> Version:
     else:
         found = history.before(running)
     if found is None:
-        _fail("there is no earlier configuration that was accepted")
+        _fail("there is no earlier configuration that was accepted and kept (with secrets in clear none is)")
     return found
 
 

@@ -1,8 +1,8 @@
 """Configurations that were accepted, with the files that they were made of, to go back to.
 
 STATE/configurations/<id of the configuration's path>/v000007/ has `manifest.json` and the files, numbered; `current`
-names the version that runs. Copies hold what the files hold, secrets that stand in them included, so folders are for
-this user alone (0700) and files too (0600). What comes from the environment is not in there.
+names the version that runs. What comes from the environment is not in there, and where secrets stand in the files in
+clear, no copy is made (clear_secrets.py). Folders are for this user alone (0700) and files too (0600).
 """
 
 from __future__ import annotations

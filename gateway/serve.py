@@ -123,8 +123,13 @@ def _stage(folder: str, settings: Settings, files: Files) -> None:
     """A configuration that cannot be kept is used all the same."""
     if settings.source is None or not settings.reload.keep:
         return
-    from tollhouse.gateway import corpus  # noqa: PLC0415 - only where there are corpora
+    from tollhouse.gateway import clear_secrets, corpus  # noqa: PLC0415 - only where there is a file
     from tollhouse.gateway.scan import BadInput  # noqa: PLC0415
+
+    if clear_secrets.found(settings, files.contents.values()):
+        message = "this configuration is not kept, as secrets stand in it in clear: os.environ/NAME keeps them out"
+        click.echo(f"warning: {message}", err=True)
+        return
 
     try:
         entries = {

@@ -11,6 +11,8 @@ from tollhouse.config.files import Files
 from tollhouse.gateway import kept, restore
 from tollhouse.gateway.cli import cli
 
+NONE = "error: there is no earlier configuration that was accepted and kept (with secrets in clear none is)\n"
+
 
 @pytest.fixture
 def accepted(tmp_path):
@@ -40,7 +42,7 @@ def test_the_one_before_is_put_back(accepted):
     assert result.output == f"no gateway runs with this configuration\n{path}: as in version 1\n"
     assert history.current() == history.find(1)
     result = run(path, "rollback")
-    assert (result.exit_code, result.stderr) == (1, "error: there is no earlier configuration that was accepted\n")
+    assert (result.exit_code, result.stderr) == (1, NONE)
     assert run(path, "rollback", "--to", "2").exit_code == 0
     assert path.read_text() == "default_model: b\n"
 

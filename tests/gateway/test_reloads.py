@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.support.client import post
-from tests.support.gateway import MASTER_KEY, echo_only, environment, running_gateway, start_gateway
+from tests.support.gateway import KEY, MASTER_KEY, echo_only, environment, running_gateway, start_gateway
 from tests.support.net import process_tree, wait_until
 from tollhouse.gateway import control, kept
 
@@ -26,11 +26,16 @@ CORPUS = [
     {"id": "personal", "messages": [{"role": "user", "content": f"Write to {EMAIL}"}]},
 ]
 SPEECH = {"model": "tollhouse/echo", "messages": CORPUS[1]["messages"]}
+ENV = {"TEST_KEY": KEY, "TEST_MASTER_KEY": MASTER_KEY}
+NO_SECRETS = {
+    "keys": [{"name": "wide", "key": "os.environ/TEST_KEY"}],
+    "general_settings": {"master_key": "os.environ/TEST_MASTER_KEY"},
+}
 RELOADS = "gateway_config_reloads_total"
 
 
 def config(corpus, pii="redact"):
-    return echo_only(scan={"request": {"pii": pii}}, reload={"corpus": str(corpus)})
+    return echo_only(scan={"request": {"pii": pii}}, reload={"corpus": str(corpus)}, **NO_SECRETS)
 
 
 def write(gateway, content):
@@ -78,7 +83,7 @@ def left_over(gateway):
 
 @pytest.fixture(scope="module")
 def gateway(corpus):
-    with running_gateway(config(corpus)) as running:
+    with running_gateway(config(corpus), env=ENV) as running:
         yield running
 
 
@@ -208,7 +213,7 @@ def _is_alive(pid):
 
 
 def test_stopping_ends_a_gate_that_runs_and_tells_who_waits(corpus):
-    with running_gateway(config(corpus)) as gateway:
+    with running_gateway(config(corpus), env=ENV) as gateway:
         (path,) = control.found(str(folder(gateway)))
         answers = []
         asking = threading.Thread(target=lambda: answers.append(control.ask(path, {"do": "reload"}, timeout_s=60)))
@@ -224,7 +229,7 @@ def test_stopping_ends_a_gate_that_runs_and_tells_who_waits(corpus):
 
 
 def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus, tmp_path):
-    gateway = start_gateway(config(corpus), folder=tmp_path)
+    gateway = start_gateway(config(corpus), folder=tmp_path, env=ENV)
     wait_until(gateway.is_ready, what="it serves", timeout_s=20, every_s=0.02)
     wait_until((folder(gateway) / "current").exists, what="what it runs is kept")
     gateway.signal(signal.SIGHUP)
@@ -237,18 +242,18 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus
     gateway.wait()
     wait_until(lambda: not any(map(_is_alive, everyone)), what="all have ended", timeout_s=20)
     assert any(name.startswith("sandbox-") for name in left_over(gateway))
-    gateway = start_gateway(config(corpus), folder=tmp_path)
+    gateway = start_gateway(config(corpus), folder=tmp_path, env=ENV)
     wait_until(gateway.is_ready, what="it serves again", timeout_s=20, every_s=0.02)
     assert not [name for name in left_over(gateway) if name.startswith("sandbox-")]
     assert len(control.found(str(folder(gateway)))) == 1
     done = command(gateway, "rollback")
-    assert (done.returncode, done.stderr) == (1, "error: there is no earlier configuration that was accepted\n")
+    assert (done.returncode, "there is no earlier configuration" in done.stderr) == (1, True)
     gateway.stop()
 
 
 def test_a_mounted_folder_that_is_swapped_behind_links_is_reloaded_and_rolled_back():
     """As Kubernetes mounts a ConfigMap: config.yaml -> ..data/config.yaml, ..data -> the folder of the day."""
-    with running_gateway(echo_only()) as gateway:
+    with running_gateway(echo_only(**NO_SECRETS), env=ENV) as gateway:
         mount = gateway.folder
         plain = (mount / "config.yaml").read_text()
         for day in ("..monday", "..tuesday"):
