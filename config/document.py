@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tollhouse.config.files import Files
 from tollhouse.config.problems import Place, Problem, spell
 
 if TYPE_CHECKING:
@@ -20,8 +21,15 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class Document:
     """The content of a configuration: `data`, and where each of its values stands."""
 
-    def __init__(self, data: dict[str, Any], lines: dict[Place, tuple[str, int]] | None = None) -> None:
+    def __init__(
+        self,
+        data: dict[str, Any],
+        lines: dict[Place, tuple[str, int]] | None = None,
+        *,
+        files: Files | None = None,
+    ) -> None:
         self.data = data
+        self.files = files or Files()
         self.problems: list[Problem] = []
         self._lines = lines or {}
         self._dropped: dict[Place, set[int]] = {}
@@ -80,9 +88,9 @@ def parse(text: str, file: str) -> Document:
     return document
 
 
-def read(path: str) -> Document:
+def read(path: str, files: Files | None = None) -> Document:
     """The file and what it includes. Problems of form are in the document's list."""
-    document = Document({})
+    document = Document({}, files=files)
     document.data = _read_file(Path(path), document, ())
     return document
 
@@ -90,7 +98,7 @@ def read(path: str) -> Document:
 def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> dict[str, Any]:
     file = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = document.files.read(path).decode()
     except OSError as error:
         document.problems.append(Problem("", f"the file cannot be read: {error.strerror}", file))
         return {}
@@ -134,12 +142,13 @@ def _with_includes(path: Path, data: dict[str, Any], document: Document, includi
         document.report(("include",), "must be a list of paths")
         return data
     for name in names:
-        other = (path.parent / name).resolve()
-        if other in including or other == path.resolve():
+        # As it is named, so that a version of it that was kept is found where the folder behind a link has changed.
+        other = (path.parent / name).absolute()
+        if other.resolve() in {*including, path.resolve()}:
             document.report(("include",), f"{name} includes itself")
             continue
         # Lines of an included file's values are found under their own places, which its lists shift.
-        inner = Document({})
+        inner = Document({}, files=document.files)
         inner.data = _read_file(other, inner, (*including, path.resolve()))
         document.problems.extend(inner.problems)
         for key, value in inner.data.items():

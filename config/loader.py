@@ -18,6 +18,7 @@ from tollhouse.config import (
     environment,
     neighbours,
     pricing,
+    reloading,
     routing,
     shares,
     signing,
@@ -48,6 +49,7 @@ from tollhouse.config.settings import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tollhouse.config.files import Files
     from tollhouse.config.neighbour_settings import NeighbourSettings
 
 __all__ = ["ConfigError", "Problem", "check", "load", "load_mapping"]
@@ -55,11 +57,27 @@ __all__ = ["ConfigError", "Problem", "check", "load", "load_mapping"]
 _OPTIONAL = frozenset({"api_key"})  # a model without its key fails alone, it need not stop the others
 
 
-def load(path: str | None, environ: Mapping[str, str], *, overrides: Mapping[str, object] | None = None) -> Settings:
-    """Settings of the file at `path` (None: LLM_GATEWAY_CONFIG, or none). Raises ConfigError with every error."""
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    *,
+    overrides: Mapping[str, object] | None = None,
+    files: Files | None = None,
+) -> Settings:
+    """Settings of the file at `path` (None: LLM_GATEWAY_CONFIG, or none). Raises ConfigError with every error.
+
+    files: remembers what was read, or has what is to be read instead.
+    """
     path = path or environ.get(f"{environment.PREFIX}CONFIG") or None
-    settings, problems = _resolve(document.read(path) if path else Document({}), environ, path, overrides or {})
-    return _usable(settings, problems)
+    source = document.read(path, files) if path else Document({}, files=files)
+    return _usable(*_resolve(source, environ, path, overrides or {}))
+
+
+def state_dir(path: str | None, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where the state of the gateway with this file is, and the file, even if that cannot be used."""
+    path = path or environ.get(f"{environment.PREFIX}CONFIG") or None
+    settings, _ = _resolve(document.read(path) if path else Document({}), environ, path, {})
+    return settings.state_dir, path
 
 
 def load_mapping(data: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
@@ -125,6 +143,7 @@ def _resolve(
         "neighbours": services,
         "jwt": neighbours.jwt(jwt, source),
         "telemetry": telemetry.resolve(file.telemetry, source),
+        "reload": reloading.resolve(file.reload, source, path),
         "prices": pricing.overrides(file.model_list or [], file.prices, source),
     }
     general = file.general_settings
@@ -132,6 +151,7 @@ def _resolve(
     admin = environment.first(environ, f"{environment.PREFIX}ADMIN_KEY")
     values["master_key"] = _secret(master or (general.master_key if general else None))
     values["admin_key"] = _secret(admin or (general.admin_key if general else None))
+    values["fingerprint"] = source.files.fingerprint
     return Settings(**values), source.problems
 
 

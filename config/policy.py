@@ -93,7 +93,7 @@ class _Reader:
     def read(self, path: Path, place: Place, signature: Path | None = None) -> dict[str, Any] | None:
         """Fields of PolicySettings; None: what is wrong has been reported."""
         try:
-            content = path.read_bytes()
+            content = self._source.files.read(path)
             signer = "" if self._keys is None else self._signer(content, signature or Path(f"{path}{SIGNATURE}"))
         except OSError as error:
             self._source.report(place, f"{error.filename} cannot be read: {error.strerror}")
@@ -108,7 +108,7 @@ class _Reader:
 
     def _signer(self, content: bytes, path: Path) -> str:
         try:
-            line = path.read_text(encoding="ascii", errors="replace")
+            line = self._source.files.read(path).decode("ascii", errors="replace")
         except FileNotFoundError:
             msg = f"is not signed: there is no {path} (`tollhouse policy sign` makes it)"
             raise signing.BadSignature(msg) from None

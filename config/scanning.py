@@ -27,7 +27,7 @@ def resolve(section: Scan, source: Document, path: str | None) -> ScanSettings |
     for i, name in enumerate(section.rule_files or []):
         place: Place = ("scan", "rule_files", i)
         try:
-            read = _read(folder / name)
+            read = _read(folder / name, source)
         except _Unreadable as error:
             source.report(place, str(error))
             continue
@@ -48,10 +48,10 @@ class _Unreadable(Exception):
     """Why a file of rules cannot be used."""
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path, source: Document) -> list[dict[str, Any]]:
     """The rules of one file: `family`, and `rule` (or `rules`), a list of mappings."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = source.files.read(path).decode()
         pack = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from tollhouse.config.neighbour_schema import JwtSection, NeighboursSection
 from tollhouse.config.parts import Count, Name, Names, Part, Seconds, Text, listed
+from tollhouse.config.reload_schema import ReloadSection
 from tollhouse.config.routing_schema import (
     FallbackEntry,
     HealthChecksSection,
@@ -299,6 +300,7 @@ class File(Part):
     body: BodySection | None = None
     neighbours: NeighboursSection | None = None
     telemetry: TelemetrySection | None = None
+    reload: ReloadSection | None = None
 
     auth: Auth | None = None
     logging: Logging | None = None

@@ -248,6 +248,18 @@ class ReceiptSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadSettings:
+    """What a new configuration is asked before it takes effect, if anything. A file is its path and its SHA-256."""
+
+    corpora: tuple[tuple[str, str], ...] = ()  # none: there is no gate
+    baseline: tuple[str, str] | None = None  # decisions to compare with, instead of what the corpora expect
+    accept: frozenset[str] = frozenset()  # ids of entries that may be decided more loosely
+    refuses: bool = True  # or reports only
+    timeout_s: float = 60.0
+    keep: int = 10  # configurations that were accepted
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
@@ -288,5 +300,7 @@ class Settings:
     key_default: Allowance | None = None  # for each key that has no allowance of its own; its id is ""
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
     jwt: JwtSettings | None = None
+    reload: ReloadSettings = field(default_factory=ReloadSettings)
     source: str | None = None  # path of the configuration file
+    fingerprint: str = ""  # of that and all files that it names; "" where there is none
     warnings: tuple[str, ...] = ()  # unknown keys and sections that this version does not enforce, each by name

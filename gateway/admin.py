@@ -13,6 +13,8 @@ from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.stores.keys import AmbiguousName
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.requests import Request
 
     from tollhouse.gateway.keyring import KeyRing
@@ -30,19 +32,19 @@ class KeyAdmin:
         self._keys = keys
 
     async def list(self, request: Request) -> Response:
-        _require_admin(request)
-        return _json({"data": [_shown(record) for record in await self._keys.records()]})
+        require_admin(request)
+        return json_response({"data": [_shown(record) for record in await self._keys.records()]})
 
     async def create(self, request: Request) -> Response:
-        _require_admin(request)
-        wanted = await _body(request)
+        require_admin(request)
+        wanted = await body_of(request, _FIELDS)
         record, key = await self._keys.create(
             name=_text(wanted, "name") or "unnamed", team=_text(wanted, "team"), models=_models(wanted)
         )
-        return _json(_shown(record) | {"key": key}, status=201)
+        return json_response(_shown(record) | {"key": key}, status=201)
 
     async def revoke(self, request: Request) -> Response:
-        _require_admin(request)
+        require_admin(request)
         public = request.path_params["id"]
         try:
             found = await self._keys.revoke(public)
@@ -51,7 +53,7 @@ class KeyAdmin:
         if not found:
             msg = "there is no active key with this id"
             raise BadRequest(msg, status=404, code="key_not_found")
-        return _json({"id": public, "revoked": True})
+        return json_response({"id": public, "revoked": True})
 
 
 class UsageAdmin:
@@ -61,7 +63,7 @@ class UsageAdmin:
         self._quota = quota
 
     async def sums(self, request: Request) -> Response:
-        _require_admin(request)
+        require_admin(request)
         asked = request.query_params
         unknown = sorted(set(asked) - {"by", "since", "until"})
         if unknown:
@@ -72,10 +74,11 @@ class UsageAdmin:
             rows = await self._quota.usage(by, usage.moment(asked.get("since")), usage.moment(asked.get("until")))
         except ValueError as error:
             raise BadRequest(str(error), code="invalid_value") from None
-        return _json({"data": [usage.shown(row) for row in rows]})
+        return json_response({"data": [usage.shown(row) for row in rows]})
 
 
-def _require_admin(request: Request) -> None:
+def require_admin(request: Request) -> None:
+    """Raises Forbidden."""
     # The auth stage has checked this by path already; a mistake in its list must not open these.
     exchange = exchange_of(request.scope)
     if exchange is None or exchange.principal is None or not exchange.principal.admin:
@@ -83,7 +86,8 @@ def _require_admin(request: Request) -> None:
         raise Forbidden(msg, code="admin_required")
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def body_of(request: Request, fields: Collection[str]) -> dict[str, Any]:
+    """The members of a small JSON object; none of them is others than `fields`. Raises BadRequest."""
     data = b""
     async for chunk in request.stream():
         data += chunk
@@ -97,9 +101,9 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         msg = "the request body must be a JSON object"
         raise BadRequest(msg, code="invalid_json")
-    unknown = sorted(set(wanted) - _FIELDS)
+    unknown = sorted(set(wanted) - set(fields))
     if unknown:
-        msg = f"unknown field; known are {', '.join(sorted(_FIELDS))}"
+        msg = f"unknown field; known are {', '.join(sorted(fields))}"
         raise BadRequest(msg, param=unknown[0][:100], code="unknown_parameter")
     return wanted
 
@@ -134,5 +138,5 @@ def _shown(record: KeyRecord) -> dict[str, Any]:
     }
 
 
-def _json(value: object, *, status: int = 200) -> Response:
+def json_response(value: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status_code=status, media_type="application/json")

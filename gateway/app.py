@@ -17,8 +17,9 @@ from starlette.responses import Response
 
 from tollhouse.config import encodings, price_table
 from tollhouse.config.settings import Settings
-from tollhouse.gateway import chain, deployed, fastpath, policy, policy_change, routes
+from tollhouse.gateway import chain, config_admin, deployed, fastpath, policy, policy_change, routes
 from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
+from tollhouse.gateway.config_admin import ConfigAdmin
 from tollhouse.gateway.forward import Forwarder
 from tollhouse.gateway.health import HealthWatch
 from tollhouse.gateway.keyring import KeyRing
@@ -115,6 +116,7 @@ def create_app(
             registry=registry,
         ).flush,
     ]
+    _add_config(registry)
     telemetry = Telemetry(settings, registry=registry)
     make_guard, guard = chain.guards(settings, count=guards.found, saw=partial(guards.saw, "scan"))
     policy_stage = policy.stage(
@@ -167,6 +169,7 @@ def create_app(
         ),
         KeyAdmin(keys),
         UsageAdmin(quota),
+        ConfigAdmin(),
         handler,
         passing,
     )
@@ -235,19 +238,25 @@ def create_app(
     )
     # A redirect would send a caller's key to wherever the Host header says.
     app.router.redirect_slashes = False
-    app.state.started = asyncio.Event()
-    for name, part in {
-        "lifecycle": lifecycle,
-        "settings": settings,
-        "keys": keys,
-        "metrics": metrics,
-        "fast": fast,
-        "owners": owners,
-        "neighbours": neighbours,
-        "receipts": receipts,
-    }.items():
-        setattr(app.state, name, part)
+    _show(
+        app,
+        started=asyncio.Event(),
+        lifecycle=lifecycle,
+        settings=settings,
+        keys=keys,
+        metrics=metrics,
+        fast=fast,
+        owners=owners,
+        neighbours=neighbours,
+        receipts=receipts,
+    )
     return app
+
+
+def _show(app: Starlette, **parts: object) -> None:
+    """What handlers, the worker and tests find at the app."""
+    for name, part in parts.items():
+        setattr(app.state, name, part)
 
 
 class _Gateway(Starlette):
@@ -289,7 +298,14 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
     metrics.flush()
     merged = CollectorRegistry()
     multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+    _add_config(merged)
     return merged
+
+
+def _add_config(registry: CollectorRegistry) -> None:
+    found = config_admin.collector()
+    if found is not None:
+        registry.register(found)
 
 
 def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:

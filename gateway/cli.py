@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from tollhouse.gateway import change_commands
 from tollhouse.gateway.audit_commands import audit
 from tollhouse.gateway.policy_commands import policy as policy_commands
 
 if TYPE_CHECKING:
     from tollhouse import Scanner
+    from tollhouse.config.files import Files
     from tollhouse.config.settings import Settings
     from tollhouse.middlewares.stores.keys import KeyRecord, KeyStore
 
@@ -47,7 +49,9 @@ def serve(path: str | None, host: str | None, port: int | None, workers: int | N
     from tollhouse.gateway.serve import serve as run
 
     given = {"host": host, "port": port, "workers": workers, "server": server}
-    sys.exit(run(_settings(path, {name: value for name, value in given.items() if value is not None})))
+    files = _files()
+    overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    sys.exit(run(_settings(path, overrides, files), files))
 
 
 @cli.command()
@@ -120,22 +124,25 @@ def replay(
 ) -> None:
     """Send each conversation of CORPUS through the gateway; write what a caller is told to OUT.
 
-    CORPUS has a JSON object per line: id, messages, expected_decision, tags. Without --url the gateway runs in this
-    process with the built-in model, and where nothing configures a scan, with the default policy. The exit code is 1
-    if a decision is looser than it was, or an entry had none.
+    CORPUS has a JSON object per line: id, messages, expected_decision, tags; where that matters, model, caller and
+    request (docs/RUNBOOK.md). Without --url the gateway runs in this process with the built-in model, and where nothing
+    configures a scan, with the default policy. The exit code is 1 if a decision is looser than it was, or an entry had
+    none.
     """
     import asyncio
     import http.client
     import json
 
+    from tollhouse.gateway import corpus as corpora
+    from tollhouse.gateway import decisions
     from tollhouse.gateway import replay as replaying
     from tollhouse.gateway.scan import BadInput
 
     async def records() -> list[dict[str, Any]]:
         if url is None:
-            async with replaying.local(_settings(config, {})) as caller:
+            async with replaying.local(_settings(config, {}), {entry.caller for entry in entries}) as caller:
                 return await replaying.run(entries, caller, model)
-        remote = replaying.Remote(url, os.environ.get("TOLLHOUSE_KEY", ""))
+        remote = replaying.Remote.at(url, os.environ.get("TOLLHOUSE_KEY", ""))
         try:
             return await replaying.run(entries, remote, model)
         finally:
@@ -143,9 +150,9 @@ def replay(
 
     path = corpus
     try:
-        entries = replaying.read(corpus)
+        entries = corpora.read(corpus)
         path = baseline or corpus
-        before = None if baseline is None else replaying.baseline(baseline)
+        before = None if baseline is None else corpora.baseline(baseline)
         found = asyncio.run(records())
     except BadInput as error:
         _fail(f"{path}: {error}")
@@ -155,7 +162,7 @@ def replay(
         _fail(f"the gateway cannot be asked: {getattr(error, 'strerror', None) or type(error).__name__}")
     with open(out, "w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in found)
-    report = replaying.compared(found, before)
+    report = decisions.compared(found, before)
     for what in ("failed", "loosened", "tightened"):
         for line in getattr(report, what):
             click.echo(f"{what}: {line}")
@@ -264,13 +271,31 @@ def usage(by: str, since: str | None, until: str | None, state_dir: str | None, 
 
 cli.add_command(policy_commands)
 cli.add_command(audit)
+cli.add_command(change_commands.reload)
+cli.add_command(change_commands.rollback)
 
 
-def _settings(path: str | None, overrides: dict[str, object]) -> Settings:
+def _files() -> Files:
+    """Those that there are, or of a version that was kept, if the supervisor says so."""
+    from tollhouse.config.files import Files
+    from tollhouse.gateway import kept
+    from tollhouse.gateway.change import KEPT
+
+    folder = os.environ.get(KEPT)
+    if folder is None:
+        return Files()
+    version = kept.read(folder)
+    try:
+        return Files(kept.contents(version), version.digests)
+    except kept.Damaged as error:
+        _fail(str(error))
+
+
+def _settings(path: str | None, overrides: dict[str, object], files: Files | None = None) -> Settings:
     from tollhouse.config.loader import ConfigError, load
 
     try:
-        return load(path, os.environ, overrides=overrides)
+        return load(path, os.environ, overrides=overrides, files=files)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)

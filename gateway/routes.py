@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tollhouse.gateway.admin import KeyAdmin, UsageAdmin
+    from tollhouse.gateway.config_admin import ConfigAdmin
     from tollhouse.gateway.health import HealthWatch
     from tollhouse.gateway.keyring import KeyRing
     from tollhouse.gateway.lane import Handler
@@ -138,7 +139,12 @@ class Endpoints:
 
 
 def routes(
-    endpoints: Endpoints, admin: KeyAdmin, usage: UsageAdmin, handler: Handler, passing: PassThrough
+    endpoints: Endpoints,
+    admin: KeyAdmin,
+    usage: UsageAdmin,
+    config: ConfigAdmin,
+    handler: Handler,
+    passing: PassThrough,
 ) -> list[Route]:
     """All routes, for Starlette's router."""
     hot = HotEndpoint(handler)
@@ -154,6 +160,8 @@ def routes(
         Route("/admin/keys", admin.create, methods=["POST"]),
         Route("/admin/keys/{id}", admin.revoke, methods=["DELETE"]),
         Route("/admin/usage", usage.sums, methods=["GET"]),
+        Route("/admin/config", config.status, methods=["GET"]),
+        Route("/admin/reload", config.reload, methods=["POST"]),
     ]
 
 

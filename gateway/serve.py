@@ -10,28 +10,35 @@ import os
 import pickle
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tollhouse.config.hosts import is_loopback
+from tollhouse.gateway import kept
+from tollhouse.gateway.change import SNAPSHOT_FD, STAGED
 from tollhouse.middlewares.stores.keys import KeyStore
 
 if TYPE_CHECKING:
+    from tollhouse.config.files import Files
     from tollhouse.config.settings import Settings
 
 KEY_FILE = "default.key"
 KEY_NAME = "default"
-# Set by the supervisor on SIGHUP: the same command then only writes its settings to this descriptor.
-SNAPSHOT_FD = "TOLLHOUSE_SNAPSHOT_FD"
 
 
-def serve(settings: Settings) -> int:
-    """Become the server. Returns an exit code if that must not be; otherwise not at all."""
+def serve(settings: Settings, files: Files) -> int:
+    """Become the server. Returns an exit code if that must not be; otherwise not at all.
+
+    files: what the settings were read from.
+    """
     try:
         _check(settings)
         if SNAPSHOT_FD in os.environ:
+            if STAGED in os.environ:
+                _stage(os.environ[STAGED], settings, files)
             with os.fdopen(int(os.environ[SNAPSHOT_FD]), "wb") as out:
                 pickle.dump(settings, out)
             return 0
@@ -42,6 +49,7 @@ def serve(settings: Settings) -> int:
         click.echo(f"error: {error}", err=True)
         return 1
     _banner(settings, credential)
+    _stage_first(settings, files)
     _become_supervisor(settings)
     return 0  # unreachable, unless exec was replaced
 
@@ -96,6 +104,43 @@ def _write_private(path: Path, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as out:
         out.write(text)
+
+
+def _stage_first(settings: Settings, files: Files) -> None:
+    """What the supervisor keeps once its workers are ready."""
+    folder = kept.folder_of(settings.state_dir, settings.source)
+    try:
+        kept.make(folder)
+    except OSError as error:
+        click.echo(f"warning: {folder} cannot be used, so nothing is kept and only SIGHUP reloads", err=True)
+        click.echo(f"warning: {error.filename}: {error.strerror}", err=True)
+        return
+    os.environ[STAGED] = os.path.join(folder, f"{kept.STAGED}{os.getpid()}-{time.monotonic_ns()}")
+    _stage(os.environ[STAGED], settings, files)
+
+
+def _stage(folder: str, settings: Settings, files: Files) -> None:
+    """A configuration that cannot be kept is used all the same."""
+    if settings.source is None or not settings.reload.keep:
+        return
+    from tollhouse.gateway import clear_secrets, corpus  # noqa: PLC0415 - only where there is a file
+    from tollhouse.gateway.scan import BadInput  # noqa: PLC0415
+
+    if clear_secrets.found(settings, files.contents.values()):
+        message = "this configuration is not kept, as secrets stand in it in clear: os.environ/NAME keeps them out"
+        click.echo(f"warning: {message}", err=True)
+        return
+
+    try:
+        entries = {
+            entry.id: entry.expected
+            for path, _ in settings.reload.corpora
+            for entry in corpus.read(path)
+            if entry.expected is not None
+        }
+        kept.stage(folder, settings.source, files, entries)
+    except (OSError, BadInput) as error:
+        click.echo(f"warning: this configuration is not kept: {error}", err=True)
 
 
 def _banner(settings: Settings, credential: str) -> None:

@@ -2,8 +2,9 @@
 
 Workers inherit one socket, so a connection that waits in its queue belongs to all of them: an old worker can go
 without losing any. (With a socket per worker, what waits at the moment of closing is reset.) SIGHUP reads the
-configuration again and replaces the workers once the new ones are ready; an invalid one leaves the old workers alone.
-SIGTERM and SIGINT drain. Imports little on purpose: this process lives as long as the service and does nothing.
+configuration again and replaces the workers once the new ones are ready; one that is not valid, or that the gate
+refuses, leaves the old workers alone (reloads.py). SIGTERM and SIGINT drain. Imports little on purpose: this process
+lives as long as the service and does nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from glob import glob
 from typing import TYPE_CHECKING
+
+from tollhouse.gateway.change import STAGED, Change
+from tollhouse.gateway.reloads import Reloads
+from tollhouse.gateway.reloads import say as _say
+from tollhouse.gateway.workers import Worker
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,38 +32,10 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import Settings
 
 BACKLOG = 4096
-START_S = 30.0
 KILL_MARGIN_S = 15.0
 AT_ONCE = signal.SIGUSR1  # to a worker that is stopping: the deadline is now
 CRASHES = 5  # within CRASH_WINDOW_S: give up, something outside has to look at it
 CRASH_WINDOW_S = 60.0
-
-
-class Worker:
-    """A child process, and the pipe on which it says that it is ready."""
-
-    def __init__(self, settings_fd: int, listen_fd: int, life_fd: int, env: dict[str, str]) -> None:
-        self.ready_fd, told = os.pipe()
-        self.process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "tollhouse.gateway.worker", *map(str, (settings_fd, listen_fd, told, life_fd))],
-            pass_fds=(settings_fd, listen_fd, told, life_fd),
-            stdin=subprocess.DEVNULL,
-            env=env,
-        )
-        os.close(told)
-        self.started_at = time.monotonic()
-        self.is_ready = False
-        self.kill_at: float | None = None  # set when it was asked to stop
-
-    def stop(self, sig: int, kill_at: float) -> None:
-        self.kill_at = kill_at
-        if self.process.poll() is None:
-            self.process.send_signal(sig)
-
-    def close(self) -> None:
-        if self.ready_fd >= 0:
-            os.close(self.ready_fd)
-            self.ready_fd = -1
 
 
 class Supervisor:
@@ -77,9 +54,10 @@ class Supervisor:
         self._crashes: list[float] = []
         self._signals: list[int] = []
         self._exit_code: int | None = None
-        self._wants_restart = False
         self._metrics_dir: str | None = None
         self._env = dict(os.environ)
+        staged = self._env.pop(STAGED, None)
+        self._reloads = Reloads(argv, self._env, self._settings, staged)
         if self._settings.workers > 1:
             self._metrics_dir = self._env["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="tollhouse-metrics-")
 
@@ -94,7 +72,8 @@ class Supervisor:
             self._workers = self._spawn()
             while self._workers or self._replaced:
                 waiting = {w.ready_fd: w for w in self._workers if w.ready_fd >= 0}
-                readable, _, _ = select.select([wake, *waiting], [], [], self._patience())
+                asking = self._reloads.fds()
+                readable, _, _ = select.select([wake, *waiting, *asking], [], [], self._patience())
                 if wake in readable:
                     os.read(wake, 4096)
                 while self._signals:
@@ -102,13 +81,14 @@ class Supervisor:
                 for fd in readable:
                     if fd in waiting:
                         self._hear(waiting[fd])
+                    elif fd in asking:
+                        self._reloads.hear(fd)
                 self._reap()
-                # One restart at a time: a file that changed again meanwhile is read when this one is done.
-                if self._wants_restart and self._exit_code is None and all(w.is_ready for w in self._workers):
-                    self._wants_restart = False
-                    self._replace()
+                if self._exit_code is None:
+                    self._reload()
         finally:
             ignore(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            self._reloads.close()
             if self._metrics_dir is not None:
                 shutil.rmtree(self._metrics_dir, ignore_errors=True)
         return self._exit_code or 0
@@ -125,11 +105,12 @@ class Supervisor:
         if sig in {signal.SIGTERM, signal.SIGINT}:
             if self._exit_code is None:
                 self._exit_code = 0
+                self._reloads.close()
                 self._stop(self._workers + self._replaced, sig)
             else:
                 self._stop(self._workers + self._replaced, AT_ONCE)
         elif sig == signal.SIGHUP:
-            self._wants_restart = True
+            self._reloads.want("reload")
 
     def _stop(self, workers: list[Worker], sig: int = signal.SIGTERM) -> None:
         settings = self._settings
@@ -137,36 +118,26 @@ class Supervisor:
         for worker in workers:
             worker.stop(sig, kill_at)
 
-    def _replace(self) -> None:
-        """Start new workers on a fresh reading of the configuration; the old ones stay until these are ready."""
-        fd = self._snapshot()
-        if fd is None:
-            _say("the configuration is not valid: the running one stays")
-            return
-        settings = _settings(fd)
+    def _reload(self) -> None:
+        # One at a time: a file that changes meanwhile is read when this one is done.
+        is_free = all(worker.is_ready for worker in self._workers)
+        change = self._reloads.advance(self._settings_fd, self._settings, self._life_fd, is_free=is_free)
+        if change is not None:
+            self._replace(change)
+
+    def _replace(self, change: Change) -> None:
+        """Start new workers on other settings; the old ones stay until these are ready."""
+        settings = change.settings
+        assert settings is not None
         if (settings.host, settings.port) != (self._settings.host, self._settings.port):
             _say("host and port cannot change while running: the old ones stay")
         if (settings.workers > 1) != (self._settings.workers > 1):
             _say("the number of workers cannot change between one and several while running: the old one stays")
             settings = _with_workers(settings, self._settings.workers)
         self._previous = (self._settings_fd, self._settings)
-        self._settings_fd, self._settings = fd, settings
+        self._settings_fd, self._settings = change.fd, settings
         self._replaced.extend(self._workers)
         self._workers = self._spawn()
-
-    def _snapshot(self) -> int | None:
-        fd = os.memfd_create("tollhouse-settings", 0)
-        env = self._env | {"TOLLHOUSE_SNAPSHOT_FD": str(fd)}
-        command = [sys.executable, "-m", "tollhouse", *self._argv]
-        try:
-            done = subprocess.run(command, pass_fds=(fd,), env=env, check=False, timeout=START_S)  # noqa: S603 - ourselves
-        except subprocess.TimeoutExpired:
-            _say("the configuration could not be read in time")
-        else:
-            if done.returncode == 0 and os.fstat(fd).st_size:
-                return fd
-        os.close(fd)
-        return None
 
     def _hear(self, worker: Worker) -> None:
         worker.is_ready = bool(os.read(worker.ready_fd, 1))
@@ -176,14 +147,14 @@ class Supervisor:
             if self._previous[0] != self._settings_fd:
                 os.close(self._previous[0])
                 self._previous = (self._settings_fd, self._settings)
+            self._reloads.accepted()
 
     def _reap(self) -> None:
         now = time.monotonic()
         for worker in [*self._workers, *self._replaced]:
             code = worker.process.poll()
             if code is None:
-                limit = worker.kill_at if worker.kill_at is not None else worker.started_at + START_S
-                if now >= limit and (worker.kill_at is not None or not worker.is_ready):
+                if worker.limit is not None and now >= worker.limit:
                     worker.process.kill()
                 continue
             worker.close()
@@ -205,9 +176,8 @@ class Supervisor:
         if not worker.is_ready:
             serving = [old for old in self._replaced if old.kill_at is None]
             if serving:
-                _say("the new workers did not start: the old ones stay")
-                os.close(self._settings_fd)
                 self._settings_fd, self._settings = self._previous
+                self._reloads.failed()
                 self._stop(self._workers)
                 self._replaced = [w for w in [*self._replaced, *self._workers] if w not in serving]
                 self._workers = serving
@@ -227,8 +197,8 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Seconds until something must be done without a signal; None when there is nothing."""
-        everyone = [*self._workers, *self._replaced]
-        limits = [w.kill_at if w.kill_at is not None else w.started_at + START_S for w in everyone if _is_timed(w)]
+        everyone = [*(worker.limit for worker in (*self._workers, *self._replaced)), self._reloads.limit]
+        limits = [limit for limit in everyone if limit is not None]
         return max(0.05, min(limits) - time.monotonic()) if limits else None
 
     def _forget_metrics(self, pid: int) -> None:
@@ -236,10 +206,6 @@ class Supervisor:
         if self._metrics_dir is not None:
             for path in glob(os.path.join(self._metrics_dir, f"gauge_live*_{pid}.db")):
                 os.unlink(path)
-
-
-def _is_timed(worker: Worker) -> bool:
-    return worker.kill_at is not None or not worker.is_ready
 
 
 def _settings(fd: int) -> Settings:
@@ -264,13 +230,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _say(message: str) -> None:
-    sys.stderr.write(
-        f'{{"ts":{time.time():.3f},"level":"warning","logger":"tollhouse.supervisor","msg":"{message}"}}\n'
-    )
-    sys.stderr.flush()
-
-
 def ignore(*signals: int) -> None:
     """For the last moments: Python takes its handlers away before it ends, and a signal after that would be the end."""
     for sig in signals:
@@ -282,6 +241,7 @@ def main(argv: list[str]) -> int:
     try:
         supervisor = Supervisor(int(argv[0]), argv[1:])
     except OSError as error:
+        shutil.rmtree(os.environ.get(STAGED, ""), ignore_errors=True)
         sys.stderr.write(f"error: cannot listen: {error.strerror or error}\n")
         return 1
     return supervisor.run()

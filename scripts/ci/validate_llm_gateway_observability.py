@@ -50,6 +50,8 @@ METRICS: dict[str, Sequence[str]] = {
     "gateway_retries_total": ("model", "cause"),
     "gateway_telemetry_dropped_total": (),
     "gateway_build_info": ("version",),
+    "gateway_config_reloads_total": ("outcome", "reason"),
+    "gateway_config_info": ("version", "fingerprint"),
 }
 VALUES = {
     "gateway_requests_total": {"decision": {"ALLOWED", "TRANSFORMED", "BLOCKED"}},
