@@ -13,7 +13,7 @@ from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings, 
 from tollhouse.config.problems import Problem
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import PolicyTrust
-from tollhouse.config.signing import BadKey, PublicKey, missing
+from tollhouse.config.signing import BadKey, PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,8 +92,6 @@ def policy_trust(
     service = services.find("policy")
     if service is None:
         return PolicyTrust()
-    if section is None and (lacks := missing("policy")):
-        _report(source, "POLICY_SERVICE_URL", ("neighbours", "policy"), lacks, environ)
     text = environ.get("POLICY_SERVICE_KEYS", "")
     keys = tuple(text.replace(",", " ").split()) or tuple((section.keys if section is not None else None) or ())
     for i, key in enumerate(keys):

@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from scripts.reference_services.faults import Control
 from scripts.reference_services.issuer import Issuer
+from tollhouse._native import SigningKey
 from tollhouse.config.signing import POLICY, Signer
 
 SERVICES = ("iam", "policy", "data-governance", "budget", "eris", "alerting")
@@ -84,6 +83,6 @@ class World:
 def _signer(folder: Path | None) -> Signer:
     """Of policies; in a folder it outlives the process."""
     if folder is None:
-        return Signer(Ed25519PrivateKey.generate())
+        return Signer(SigningKey.generate())
     path = folder / "policy.pem"
     return Signer.read(path) if path.exists() else Signer.make(path)

@@ -10,6 +10,7 @@ mod request;
 mod response;
 mod scan;
 mod server;
+mod signing;
 mod tokens;
 
 /// A panic's own message can quote the text that was being read; its place cannot.
@@ -46,6 +47,8 @@ mod _native {
     use super::server::PyRequestReader;
     #[pymodule_export]
     use super::server::encode_headers;
+    #[pymodule_export]
+    use super::signing::{PySigningKey, verify_ed25519};
     #[pymodule_export]
     use super::tokens::count_tokens;
 

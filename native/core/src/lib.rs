@@ -16,6 +16,7 @@ pub mod quota;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod signing;
 pub mod sigv4;
 pub mod sse;
 pub mod tap;

@@ -23,6 +23,7 @@ __all__ = [
     "ScanResult",
     "ScanStream",
     "Scanner",
+    "SigningKey",
     "Tokens",
     "Vault",
     "__version__",
@@ -32,6 +33,7 @@ __all__ = [
     "encode_headers",
     "sign_aws",
     "translate_request",
+    "verify_ed25519",
 ]
 
 _Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
@@ -189,6 +191,31 @@ def sign_aws(
     path: as it is sent, percent-encoded. headers: those to sign, names in lower case, `host` and `x-amz-date` (which is
     `date`, "20150830T123600Z") among them.
     """
+
+@final
+class SigningKey:
+    """A private key of Ed25519 (RFC 8032). Its memory is wiped when it goes, and `repr` does not show it."""
+
+    @staticmethod
+    def generate() -> SigningKey:
+        """Raises OSError if the system has no randomness."""
+
+    @staticmethod
+    def from_pem(pem: bytearray) -> SigningKey:
+        """PKCS#8, not encrypted. Raises ValueError, whose message shows nothing, for anything else."""
+
+    def pem(self) -> bytearray:
+        """PKCS#8; to be wiped by whoever has used it."""
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes, the same for the same message."""
+
+def verify_ed25519(public: bytes, signature: bytes, message: bytes, /) -> bool:
+    """Whether it is a signature of the message by that key; strictly: no keys of small order, no second form."""
 
 def count_tokens(text: str, encoding: str, /) -> int:
     """Tokens of a text as tiktoken counts them; names of special tokens are text. encoding: "cl100k_base", "o200k_base".
