@@ -7,6 +7,7 @@ from functools import lru_cache
 from time import perf_counter_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tollhouse._native import DigestedSend
 from tollhouse.middlewares.errors import Unavailable
 from tollhouse.middlewares.guard import decide
 from tollhouse.middlewares.stage import Stage
@@ -14,6 +15,7 @@ from tollhouse.middlewares.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection
 
+    from tollhouse._native import KeyedDigest
     from tollhouse.middlewares.exchange import Exchange
 
 NO_RECEIPT = "receipts_unavailable"
@@ -30,8 +32,15 @@ class Book(Protocol):
     def has_room(self) -> bool:
         """Whether what is decided now can be written down."""
 
-    def take(self, receipt: dict[str, Any], body: bytes) -> None:
-        """Write it down, soon. `body` is what came, of which the receipt gets a digest. Must not raise or block."""
+    @property
+    def digest(self) -> KeyedDigest | None:
+        """Of answers that go out in pieces; None: they get none."""
+
+    def take(self, receipt: dict[str, Any], body: bytes, answer: bytes | DigestedSend) -> None:
+        """Write it down, soon. Must not raise or block.
+
+        `body` is what came, `answer` what went out, or what that went through; the receipt gets digests of both.
+        """
 
 
 class ReceiptStage(Stage):
@@ -52,14 +61,18 @@ class ReceiptStage(Stage):
         if not self._book.has_room() and not path.startswith(self._exempt):
             msg = "the gateway cannot write receipts at the moment, and decides nothing without"
             raise Unavailable(msg, code=NO_RECEIPT, retry=True, headers=[(b"retry-after", b"1")])
-        exchange.received = b""
+        exchange.received = exchange.answered = b""
+        digest = self._book.digest
+        if digest is not None:
+            exchange.raw_send = digest.passing(exchange.raw_send)
         return None
 
     def leave(self, exchange: Exchange) -> None:
-        body = exchange.received
+        body, answer = exchange.received, exchange.answered
         if body is not None:
-            exchange.received = None
-            self._book.take(receipt(exchange), body)
+            exchange.received = exchange.answered = None
+            send = exchange.raw_send
+            self._book.take(receipt(exchange), body, answer or (send if isinstance(send, DigestedSend) else b""))
 
 
 def receipt(exchange: Exchange) -> dict[str, Any]:

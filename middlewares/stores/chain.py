@@ -213,10 +213,13 @@ class Chain:
         """A new segment, named by its first record."""
         if self._fd >= 0:
             os.fdatasync(self._fd)
-            os.close(self._fd)
         path = self.folder / f"{first:016}.jsonl"
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._fd).st_size
+        # If there is no room for it, the old one stays what is written to.
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
         _sync_folder(self.folder)
 
     def _read_delivered(self) -> Position:

@@ -1,4 +1,4 @@
-"""Signatures beside another implementation (OpenSSL's, through `cryptography`), and what earlier versions have signed."""
+"""Signatures beside another implementation (OpenSSL's, by `cryptography`), and what earlier versions have signed."""
 
 from __future__ import annotations
 
@@ -104,5 +104,5 @@ def test_a_key_shows_nothing_of_itself():
     shown = f"{key!r} {key} {vars(type(key)).keys()}"
     assert "SigningKey(***)" in shown
     assert "PRIVATE" not in shown
-    with pytest.raises(ValueError, match="^no Ed25519 key in PEM$"):
+    with pytest.raises(ValueError, match=r"^no Ed25519 key in PEM$"):
         SigningKey.from_pem(bytearray(b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----"))

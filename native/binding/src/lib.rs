@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod aws;
 mod cost;
+mod digest;
 mod embeddings;
 mod quota;
 mod request;
@@ -31,6 +32,8 @@ mod _native {
     use super::aws::sign_aws;
     #[pymodule_export]
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
+    #[pymodule_export]
+    use super::digest::{PyDigestedSend, PyKeyedDigest};
     #[pymodule_export]
     use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]

@@ -7,6 +7,7 @@ pub mod aws_events;
 mod base64;
 pub mod cost;
 pub mod dialects;
+pub mod digest;
 pub mod embeddings;
 pub mod http1;
 pub mod json;

@@ -1,6 +1,6 @@
 """Types of the native extension: the boundary between Python and the core crate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, final
 
@@ -10,8 +10,10 @@ __all__ = [
     "HEAD",
     "READY",
     "BodyResult",
+    "DigestedSend",
     "EventRedactor",
     "Finding",
+    "KeyedDigest",
     "QuotaPlan",
     "QuotaStore",
     "Price",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Decision = Literal["ALLOWED", "TRANSFORMED", "BLOCKED"]
 
 __version__: Final[str]
@@ -191,6 +194,36 @@ def sign_aws(
     path: as it is sent, percent-encoded. headers: those to sign, names in lower case, `host` and `x-amz-date` (which is
     `date`, "20150830T123600Z") among them.
     """
+
+@final
+class KeyedDigest:
+    """HMAC-SHA-256 (RFC 2104) with one key, which `repr` does not show."""
+
+    def __new__(cls, key: bytes, /) -> KeyedDigest:
+        """Raises ValueError for an empty key."""
+
+    def of(self, content: bytes, /) -> str:
+        """Hexadecimal. Others have the interpreter while a long one is made."""
+
+    def passing(self, send: _Send, /) -> DigestedSend:
+        """An ASGI `send` that hands everything on to this one."""
+
+@final
+class DigestedSend:
+    """Digests the bodies of the messages that pass, without a frame of Python."""
+
+    def __call__(self, message: MutableMapping[str, Any]) -> Awaitable[None]: ...
+    @property
+    def inner(self) -> _Send | None: ...
+    @property
+    def is_eager(self) -> object:
+        """As the one behind it is."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes so far."""
+
+    def hexdigest(self) -> str: ...
 
 @final
 class SigningKey:
