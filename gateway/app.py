@@ -132,6 +132,7 @@ def create_app(
         guard=guard,
         count=guards.found,
         apply_policy=policy_change.applying(settings, policy_stage, make_guard=make_guard, registry=registry),
+        kept_policy=policy_change.kept(settings),
     )
     receipts = book(settings, neighbours.eris if neighbours is not None else None, metrics, registry)
     parts = [

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tollhouse.config.neighbour_settings import JwtSettings
     from tollhouse.config.settings import Settings
+    from tollhouse.gateway.neighbours.policy_kept import KeptPolicy
     from tollhouse.gateway.neighbours.tokens import Tokens
     from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.auth import Principal
@@ -44,6 +45,7 @@ class Neighbours:
         quota: Quota,
         guard: Guard,
         apply_policy: Callable[[bytes], Awaitable[str]] | None,
+        kept_policy: KeptPolicy | None,
     ) -> None:
         wanted = settings.neighbours
         self._is_required = wanted.is_required
@@ -66,7 +68,7 @@ class Neighbours:
         self.policy: PolicyFeed | None = None
         self.gate: PolicyGate | None = None
         if (policy := wanted.find("policy")) is not None and apply_policy is not None:
-            self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy)
+            self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy, kept=kept_policy)
             self.gate = PolicyGate(self.policy, is_closed=policy.is_closed, went_on=self._went_on)
         self.governance: GovernanceStage | None = None
         if (governance := wanted.find("data_governance")) is not None:
