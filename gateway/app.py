@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.server.server import Direct
+    from tollhouse.gateway.spending import Spending
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -134,11 +136,13 @@ def create_app(
         apply_policy=policy_change.applying(settings, policy_stage, make_guard=make_guard, registry=registry),
         kept_policy=policy_change.kept(settings),
     )
+    spending = _spending(settings, neighbours, quota, metrics, registry)
     receipts = book(settings, neighbours.eris if neighbours is not None else None, metrics, registry)
     parts = [
         part
         for part in (
             receipts,
+            spending,
             health,
             _metrics_port(settings, lambda: _scraped(registry, metrics)),
             neighbours,
@@ -267,6 +271,28 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
 
 def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:
     return MetricsPort(settings.metrics_address, scraped) if settings.metrics_address is not None else None
+
+
+def _spending(
+    settings: Settings,
+    neighbours: Neighbours | None,
+    quota: Quota,
+    metrics: MetricsStage,
+    registry: CollectorRegistry,
+) -> Spending | None:
+    client = neighbours.spending if neighbours is not None else None
+    if client is None:
+        return None
+    from tollhouse.gateway.spending import Spending  # noqa: PLC0415 - memory, where it is not used
+
+    return Spending(
+        quota.ledger,
+        client,
+        default_tenant=settings.neighbours.default_tenant,
+        drain=quota.drain,
+        metrics=metrics,
+        registry=registry,
+    )
 
 
 def _cors(settings: Settings) -> list[Middleware]:

@@ -55,7 +55,7 @@ class Delivery:
 
     what: "receipts", for the log. tell: takes a batch and its key, and raises Away until it has arrived. run: does what
     may wait for the disk elsewhere. orphans: sources that other processes left behind, each opened when it is asked
-    for; one that cannot be used is left out.
+    for; one that cannot be used is left out. every_s: how often to look by itself; None: as often as for orphans.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Delivery:
         *,
         run: Callable[..., Awaitable[Any]],
         orphans: Callable[[], Iterator[Source]] = lambda: iter(()),
+        every_s: float | None = None,
     ) -> None:
         self._what = what
         self._tell = tell
@@ -74,6 +75,7 @@ class Delivery:
         self._own = own
         self._run = run
         self._orphans = orphans
+        self._every_s = every_s
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0  # in a row
@@ -123,7 +125,7 @@ class Delivery:
             self._succeeded()  # nothing is left, so nothing is late
             await asyncio.sleep(GATHER_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ORPHANS_S):
+                async with asyncio.timeout(self._every_s or ORPHANS_S):
                     await self._more.wait()
 
     async def _send(self, source: Source) -> bool:

@@ -41,7 +41,7 @@ class KeptPolicy:
         return (document, age_s if age_s >= 0 else float("inf")) if 0 < len(document) <= MOST else None
 
     def keep(self, document: bytes) -> None:
-        """The service has said that it is this one. A newer one, which another worker has got, stays. Raises OSError."""
+        """The service has said that it is this one. One that is newer, by another worker, stays. Raises OSError."""
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

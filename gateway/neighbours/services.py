@@ -86,6 +86,11 @@ class Neighbours:
                 self._made(budget), budget, default_tenant=wanted.default_tenant, went_on=self._went_on
             )
             metrics.count_cache("budget", self.budget.cache.tally)
+        self.spending: Client | None = None
+        if wanted.spending is not None:
+            # The service is watched already.
+            self.spending = Client(wanted.spending, deadlines=self._deadlines, metrics=metrics)
+            self._clients.append(self.spending)
         eris = self._client(wanted.find("eris"))
         self.eris = Eris(eris) if eris is not None and eris.is_set else None
 
