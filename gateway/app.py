@@ -200,7 +200,9 @@ def create_app(
             write_log=write_log,
             route=deployed.route_stage(settings, planner),
             quota=quota.stage,
-            receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN) if receipts is not None else None,
+            receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN, knows=router.knows)
+            if receipts is not None
+            else None,
             policy=policy_stage,
             guard=guard,
             neighbours=neighbours,

@@ -216,7 +216,7 @@ class Attempt:
             )
         )
         outcome.provider = self.target.provider
-        outcome.upstream_model = name
+        outcome.upstream_model = self.target.vouched(name)
         if view.include_usage and price is not None:
             call.reader.tell_cost(price)
         if most is not None and view.stream:
@@ -235,6 +235,8 @@ class Attempt:
 
     def _is_well(self, took_ns: int) -> None:
         target = self.target
+        if not target.knows_model:  # there is a model of that name
+            self.outcome.upstream_model = self.model or self.outcome.upstream_model
         if self.span is not None:
             self.span.answered()
         if not target.breaker.is_quiet:

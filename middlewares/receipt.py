@@ -13,7 +13,7 @@ from tollhouse.middlewares.guard import decide
 from tollhouse.middlewares.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from tollhouse._native import KeyedDigest
     from tollhouse.middlewares.exchange import Exchange
@@ -46,13 +46,22 @@ class Book(Protocol):
 class ReceiptStage(Stage):
     """Outermost of what decides, so that no decision is without a receipt. Requests to `public` paths have none.
 
-    Where the book has no room, nothing is decided at all: 503. `exempt` paths (those of the operator) go on.
+    Where the book has no room, nothing is decided at all: 503. `exempt` paths (those of the operator) go on. knows:
+    whether a model of that name is configured, so that it is no secret.
     """
 
-    def __init__(self, book: Book, *, public: Collection[str] = (), exempt: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        public: Collection[str] = (),
+        exempt: tuple[str, ...] = (),
+        knows: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._book = book
         self._public = frozenset(public)
         self._exempt = exempt
+        self._knows = knows
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         path = exchange.scope["path"]
@@ -72,10 +81,12 @@ class ReceiptStage(Stage):
         if body is not None:
             exchange.received = exchange.answered = None
             send = exchange.raw_send
-            self._book.take(receipt(exchange), body, answer or (send if isinstance(send, DigestedSend) else b""))
+            self._book.take(
+                receipt(exchange, self._knows), body, answer or (send if isinstance(send, DigestedSend) else b"")
+            )
 
 
-def receipt(exchange: Exchange) -> dict[str, Any]:
+def receipt(exchange: Exchange, knows: Callable[[str], bool] = lambda _: False) -> dict[str, Any]:
     """All that is known of an exchange that has ended. `seq` and `prev` are the book's."""
     principal, verdict, outcome = exchange.principal, exchange.verdict, exchange.outcome
     now = perf_counter_ns()
@@ -94,7 +105,7 @@ def receipt(exchange: Exchange) -> dict[str, Any]:
         "user": None,
         "method": exchange.scope["method"],
         "route": exchange.route,
-        "asked": _named(exchange.asked_model),
+        "asked": _asked(exchange, knows),
         "model": exchange.model,
         "provider": exchange.provider,
         "stream": exchange.stream,
@@ -121,6 +132,16 @@ def receipt(exchange: Exchange) -> dict[str, Any]:
         if exchange.shadows is not None:
             found["shadow"] = exchange.shadows
     return found
+
+
+def _asked(exchange: Exchange, knows: Callable[[str], bool]) -> str | None:
+    """What the caller has called the model, where an operator or a provider has one of that name; else it may be
+    anything.
+    """
+    name, outcome = exchange.asked_model, exchange.outcome
+    if name and not (name == exchange.model or knows(name) or (outcome is not None and outcome.answered)):
+        return "?"
+    return _named(name)
 
 
 def _guards(exchange: Exchange) -> list[str]:

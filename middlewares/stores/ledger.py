@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
+from tollhouse.middlewares.errors import word
 from tollhouse.middlewares.stores import sqlite
 from tollhouse.middlewares.stores.ledger_schema import DETAIL, MIGRATIONS, SERIES, TOKENS
 from tollhouse.middlewares.stores.sqlite import BUSY_S
@@ -144,7 +145,7 @@ class LedgerFile:
         groups = list(by)
         for name in groups:
             if name not in GROUPS:
-                raise ValueError(f"usage is summed by {', '.join(GROUPS)}, not by {name}")
+                raise ValueError(f"usage is summed by {', '.join(GROUPS)}, not by {word(name)}")
         names = ["date(at_ms / 1000, 'unixepoch')" if name == "day" else name for name in groups]
         sums = ", ".join(f"sum({name})" for name in TOKENS)
         group = f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}" if names else ""

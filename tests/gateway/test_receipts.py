@@ -118,7 +118,7 @@ async def test_every_decision_has_one_receipt_that_says_what_was_decided(
         ),
         ({"key": "sk-wrong"}, {"decision": "BLOCKED", "status": 401, "key": None, "guards": ["auth"], "policy": None}),
         ({"model": "broken"}, {"status": 500, "error": "http_500"}),
-        ({"model": "nothing"}, {"status": 404, "asked": "nothing"}),
+        ({"model": "nothing"}, {"status": 404, "asked": "?"}),
         ({"model": "say it: " + secret}, {"status": 404, "asked": "?"}),
         ({"key": NARROW_KEY, "model": ECHO}, {"status": 200, "tenant": None, "key": "narrow"}),
         ({"key": NARROW_KEY, "model": ECHO}, {"status": 429, "decision": "BLOCKED", "error": "rate_limit_exceeded"}),
