@@ -36,7 +36,7 @@ PLANTED = canaries(4711)
 # Nobody could say them in a header, an URL or a model's name.
 ON_A_LINE = [one for one in PLANTED if "\n" not in one.text and one.text.isascii()]
 SERVICES = ("iam", "policy", "data_governance", "budget", "eris", "alerting")
-ADMIN = {"x-admin-api-key": MASTER_KEY}
+ADMIN: dict[str, Any] = {"x-admin-api-key": MASTER_KEY}
 
 
 def _of(peer: Peer) -> Canary:
@@ -160,15 +160,16 @@ def planted(gateway: Gateway, canary: Canary, number: int) -> Iterator[Answer]:
         (form(("model", f"up/fails@{number}".encode()), ("file", text.encode(), "a.mp3")), "/v1/audio/transcriptions"),
     ):
         yield ask(body, path, **{"content-type": kind})
-    for body in (
+    wrong: list[Any] = [
         {"model": "tollhouse/echo", "messages": text},
         {"model": "tollhouse/echo", "messages": [said], "max_tokens": line},
         {"model": "tollhouse/echo", "messages": [said], "tools": text},
         {"model": [text], "messages": [said]},
         b'{"model": "tollhouse/echo", "messages": [' + text.encode(),
         b'{"model": "tollhouse/echo", ' + orjson.dumps(line) + b": 1, " + orjson.dumps(line) + b": 2}",
-    ):
-        yield ask(body)
+    ]
+    for one in wrong:
+        yield ask(one)
     # A secret in the place of a name: of no model, and of one that its provider does not know.
     yield ask(chat_body(line, content=text))
     yield ask(chat_body(f"up/refuses@{number}-{line}", content=text))
@@ -228,7 +229,8 @@ def sinks() -> Iterator[Sinks]:
             wait_until(lambda: around.world.spent and around.world.alerts, what="spending and alerts are told")
             found.texts["metrics"] = gateway.get("/metrics")[1]
             found.texts["admin"] = b"".join(
-                gateway.get(path, **ADMIN)[1] for path in ("/admin/keys", "/admin/usage", "/health/ready")
+                gateway.get(path, timeout_s=5.0, **ADMIN)[1]
+                for path in ("/admin/keys", "/admin/usage", "/health/ready")
             )
             found.texts["process list"] = b"".join(
                 Path(f"/proc/{pid}/cmdline").read_bytes() for pid in process_tree(gateway.pid)

@@ -76,6 +76,11 @@ def kept(folder: Path) -> list[dict[str, Any]]:
     return [one for one in found if one["type"] == "decision"]
 
 
+def _broken(*_: object) -> None:
+    """Fails otherwise than a disk does."""
+    raise RuntimeError
+
+
 def verified(folder: Path, *args: str) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["audit", "verify", str(folder / "state" / "receipts"), *args])
     return result.exit_code, result.output
@@ -437,7 +442,7 @@ async def test_a_batch_that_fails_for_whatever_reason_is_written_once_that_is_ov
         book = app.asgi.state.receipts
         await book.flush()
         with monkeypatch.context() as broken:
-            broken.setattr(Chain, "append", lambda *_: {}["nothing"])
+            broken.setattr(Chain, "append", _broken)
             assert (await app.chat(ECHO)).status == 200
             await until(lambda: not book.has_room())
             assert (await app.chat(ECHO)).json["error"]["code"] == "receipts_unavailable"
@@ -453,7 +458,7 @@ async def test_a_head_that_cannot_be_signed_leaves_each_receipt_there_once(
         book = app.asgi.state.receipts
         await book.flush()
         with monkeypatch.context() as broken:
-            broken.setattr(type(book), "_head", lambda *_: {}["nothing"])
+            broken.setattr(type(book), "_head", _broken)
             assert (await app.chat(ECHO)).status == 200
             await until(lambda: not book.has_room())
         await until(book.has_room)

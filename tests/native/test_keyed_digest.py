@@ -45,7 +45,8 @@ def test_what_passes_is_digested_and_handed_on_as_it_is():
         {"type": "http.response.body", "body": memoryview(b"three"), "more_body": True},
         {"type": "http.response.body"},
     ]
-    assert [passing(message) for message in messages] == ["to be awaited"] * 5
+    answers: list[Any] = [passing(message) for message in messages]
+    assert answers == ["to be awaited"] * 5
     assert all(got is given for got, given in zip(send.messages, messages, strict=True))
     assert passing.sent == 13
     assert passing.hexdigest() == hmac.digest(b"key", b"one two three", "sha256").hex()

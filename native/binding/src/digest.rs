@@ -58,13 +58,12 @@ impl PyDigestedSend {
         let inner = {
             let mut this = slf.borrow_mut();
             if let Some(body) = body {
-                match body.cast::<PyBytes>() {
-                    Ok(bytes) => this.digest.update(bytes.as_bytes()),
-                    // A view of somebody's buffer, which ASGI does not forbid clearly enough.
-                    Err(_) => {
-                        this.digest.update(py.get_type::<PyBytes>().call1((body,))?.cast_into::<PyBytes>()?.as_bytes())
-                    }
-                }
+                // A view of somebody's buffer, say: ASGI does not forbid it clearly enough.
+                let bytes = match body.cast_into::<PyBytes>() {
+                    Ok(bytes) => bytes,
+                    Err(other) => py.get_type::<PyBytes>().call1((other.into_inner(),))?.cast_into()?,
+                };
+                this.digest.update(bytes.as_bytes());
             }
             this.inner.as_ref().map(|inner| inner.clone_ref(py))
         };

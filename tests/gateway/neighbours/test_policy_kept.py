@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.neighbours.test_policy_change import becomes, decided, document, sections, stranger
-from tests.support.app import running_app
+from tests.support.app import App, running_app
 from tests.support.net import until
 from tollhouse.gateway.neighbours.policy_kept import MOST, KeptPolicy
 
@@ -79,7 +79,7 @@ async def test_what_nobody_has_confirmed_for_too_long_decides_nothing_and_is_sti
         await becomes(app, (403, "3"))
 
 
-async def _counted(app, outcome: str) -> bool:
+async def _counted(app: App, outcome: str) -> bool:
     return await app.metric("gateway_policy_documents_total", outcome=outcome) > 0
 
 

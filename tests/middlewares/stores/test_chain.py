@@ -261,7 +261,7 @@ def test_a_segment_that_cannot_be_made_leaves_the_one_before_in_use(tmp_path, mo
     own.append([{"seq": 0, "prev": ""}])
     real = os.open
     with monkeypatch.context() as full:
-        full.setattr(chains.os, "open", lambda path, *more: real("/dev/none/such", *more))
+        full.setattr(os, "open", lambda path, *more: real("/dev/none/such", *more))
         with pytest.raises(OSError, match="No such file"):
             own.append([{"seq": 0, "prev": ""}])
     os.fstat(own._fd)
