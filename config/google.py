@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tollhouse.config import signing
 from tollhouse.config.environment import first
 from tollhouse.config.identities import GoogleAccess, GoogleAccount, GoogleMachine, GoogleUser, GoogleWorkload
 from tollhouse.config.secret import Secret
@@ -98,8 +98,9 @@ def _project(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _account(fields: dict[str, Any]) -> GoogleAccount:
-    if lacks := signing.missing("vertex"):
-        raise _Wrong(lacks)
+    if find_spec("cryptography") is None:
+        msg = "needs the package cryptography: pip install 'tollhouse[vertex]'"
+        raise _Wrong(msg)
     email, key = fields.get("client_email"), fields.get("private_key")
     uri = str(fields.get("token_uri") or _TOKENS)
     if not (isinstance(email, str) and isinstance(key, str) and _GOOGLE_URL(uri)):

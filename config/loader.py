@@ -21,7 +21,6 @@ from tollhouse.config import (
     reloading,
     routing,
     shares,
-    signing,
     telemetry,
 )
 from tollhouse.config.defects import has, placed, said
@@ -347,8 +346,6 @@ def _receipts(file: File, services: NeighbourSettings, source: Document) -> Rece
     is_delivered = service is not None and service.url is not None
     if file.receipts is None and not is_delivered:
         return None
-    if lacks := signing.missing("policy"):
-        source.report(("receipts",) if file.receipts is not None else (), f"receipts are signed, which {lacks}")
     section = file.receipts or ReceiptsSection()
     if section.keep_bytes is not None and not is_delivered:
         source.report(("receipts", "keep_bytes"), "has no effect without a service that gets receipts", warning=True)
@@ -367,8 +364,6 @@ def _policy(
 ) -> PolicySettings | None:
     if file.policy is None:
         return None
-    if lacks := signing.missing("policy"):
-        source.report(("policy",), lacks)
     from tollhouse.config import policy  # noqa: PLC0415 - checks signatures
 
     return policy.resolve(

@@ -28,11 +28,16 @@ class ServiceSection(Part):
     health_interval_s: Duration | None = None
 
 
+class BudgetSection(ServiceSection):
+    report: bool = True
+    report_timeout_s: Duration = 5.0
+
+
 class NeighboursSection(Part):
     iam: ServiceSection | None = None
     policy: ServiceSection | None = None
     data_governance: ServiceSection | None = None
-    budget: ServiceSection | None = None
+    budget: BudgetSection | None = None
     eris: ServiceSection | None = None
     alerting: ServiceSection | None = None
     default_tenant: Name = "default"

@@ -49,6 +49,7 @@ class JwtSettings:
 @dataclass(frozen=True, slots=True)
 class NeighbourSettings:
     services: tuple[ServiceSettings, ...] = ()
+    spending: ServiceSettings | None = None  # the budget service, where it is told what was spent
     is_required: bool = False  # not ready before each of them has answered once
     default_tenant: str = "default"  # of callers that have neither tenant nor team
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tollhouse.config import environment
-from tollhouse.config.neighbour_schema import NeighboursSection, ServiceSection
+from tollhouse.config.neighbour_schema import BudgetSection, NeighboursSection, ServiceSection
 from tollhouse.config.neighbour_settings import JwtSettings, NeighbourSettings, ServiceSettings
 from tollhouse.config.problems import Problem
 from tollhouse.config.secret import Secret
 from tollhouse.config.settings import PolicyTrust
-from tollhouse.config.signing import BadKey, PublicKey, missing
+from tollhouse.config.signing import BadKey, PublicKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,11 +73,22 @@ def resolve(
         )
         for name in _SERVICES
     ]
+    services = tuple(service for service in made if service is not None)
     return NeighbourSettings(
-        services=tuple(service for service in made if service is not None),
+        services=services,
+        spending=_spending(services, section.budget if section is not None else None),
         is_required=is_required,
         default_tenant=section.default_tenant if section is not None else "default",
     )
+
+
+def _spending(services: tuple[ServiceSettings, ...], section: BudgetSection | None) -> ServiceSettings | None:
+    """Of its own name, and so of its own breaker: reports that fail must not keep anybody from asking."""
+    section = section or BudgetSection()
+    budget = next((service for service in services if service.name == "budget"), None)
+    if budget is None or budget.url is None or not section.report:
+        return None
+    return replace(budget, name="spending", timeout_s=section.report_timeout_s)
 
 
 def _with_eris(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -92,8 +104,6 @@ def policy_trust(
     service = services.find("policy")
     if service is None:
         return PolicyTrust()
-    if section is None and (lacks := missing("policy")):
-        _report(source, "POLICY_SERVICE_URL", ("neighbours", "policy"), lacks, environ)
     text = environ.get("POLICY_SERVICE_KEYS", "")
     keys = tuple(text.replace(",", " ").split()) or tuple((section.keys if section is not None else None) or ())
     for i, key in enumerate(keys):

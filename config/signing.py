@@ -12,23 +12,18 @@ import base64
 import binascii
 import os
 from hashlib import sha256
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tollhouse._native import SigningKey, verify_ed25519
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from pathlib import Path
 
 POLICY = b"tollhouse policy v1\n"
 HEAD = b"tollhouse receipts head v1\n"
 _PREFIX = "ed25519:"
-
-
-def missing(extra: str) -> str | None:
-    """What to say where nobody can sign or check, because the package for that is not installed."""
-    return None if find_spec("cryptography") else f"needs the package cryptography: pip install 'tollhouse[{extra}]'"
+_MOST = 64 * 1024  # bytes of a file with a key
 
 
 class BadKey(ValueError):
@@ -54,57 +49,45 @@ class PublicKey:
         self.id = sha256(self.raw).hexdigest()[:16]
 
     def verifies(self, signature: bytes, signed: bytes) -> bool:
-        # Not light, and wanted by few processes.
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
-        try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, signed)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+        return verify_ed25519(self.raw, signature, signed)
 
 
 class Signer:
     """Signs with a private key; does not show it."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, key: SigningKey) -> None:
         self._key = key
-        self.public = PublicKey(_PREFIX + _encoded(key.public_key().public_bytes_raw()))
+        self.public = PublicKey(_PREFIX + _encoded(key.public))
 
     @classmethod
     def read(cls, path: Path) -> Signer:
         """Raises OSError, or BadKey for a file that holds no Ed25519 key."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
-
+        pem = bytearray(_MOST)
         try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
-        except (ValueError, TypeError):
-            key = None
-        if not isinstance(key, Ed25519PrivateKey):
+            with path.open("rb", buffering=0) as file:
+                file.readinto(pem)
+            return cls(SigningKey.from_pem(pem))
+        except ValueError:
             msg = f"{path} holds no Ed25519 key in PEM"
-            raise BadKey(msg)
-        return cls(key)
+            raise BadKey(msg) from None
+        finally:
+            _wipe(pem)
 
     @classmethod
     def make(cls, path: Path) -> Signer:
         """A new key, in a file for its owner only. Raises FileExistsError rather than replace one, and OSError."""
-        from cryptography.hazmat.primitives import serialization as wire  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
-
-        key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(wire.Encoding.PEM, wire.PrivateFormat.PKCS8, wire.NoEncryption())
+        key = SigningKey.generate()
+        pem = key.pem()
         # Whole or not at all: others may be about to read it.
         part = path.with_name(f".{path.name}.{os.getpid()}")
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(fd, "wb") as out:
+            with os.fdopen(fd, "wb", buffering=0) as out:
                 out.write(pem)
-                out.flush()
                 os.fsync(out.fileno())
             os.link(part, path)
         finally:
+            _wipe(pem)
             os.unlink(part)
         return cls(key)
 
@@ -131,6 +114,10 @@ def verify(purpose: bytes, content: bytes, line: str, keys: Iterable[PublicKey])
         msg = f"is not what the key {key.id} has signed"
         raise BadSignature(msg)
     return key
+
+
+def _wipe(secret: bytearray) -> None:
+    secret[:] = bytes(len(secret))
 
 
 def _encoded(data: bytes) -> str:

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from tollhouse.gateway import usage
-from tollhouse.middlewares.errors import BadRequest, Forbidden
+from tollhouse.middlewares.errors import BadRequest, Forbidden, word
 from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.stores.keys import AmbiguousName
 
@@ -68,7 +68,7 @@ class UsageAdmin:
         unknown = sorted(set(asked) - {"by", "since", "until"})
         if unknown:
             msg = "unknown parameter; known are by, since, until"
-            raise BadRequest(msg, param=unknown[0][:100], code="unknown_parameter")
+            raise BadRequest(msg, param=word(unknown[0]), code="unknown_parameter")
         try:
             by = [name for name in asked.get("by", "day").split(",") if name]
             rows = await self._quota.usage(by, usage.moment(asked.get("since")), usage.moment(asked.get("until")))
@@ -104,7 +104,7 @@ async def body_of(request: Request, fields: Collection[str]) -> dict[str, Any]:
     unknown = sorted(set(wanted) - set(fields))
     if unknown:
         msg = f"unknown field; known are {', '.join(sorted(fields))}"
-        raise BadRequest(msg, param=unknown[0][:100], code="unknown_parameter")
+        raise BadRequest(msg, param=word(unknown[0]), code="unknown_parameter")
     return wanted
 
 

@@ -77,6 +77,8 @@ class Answer:
         exchange.status = status = self._call.reader.status
         headers.append((b"content-length", b"%d" % len(body)))
         headers.extend(exchange.response_headers)
+        if exchange.answered is not None:
+            exchange.answered = body
         connection.respond(status, headers, body)
 
     async def _whole(self, body: bytes) -> None:

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.server.server import Direct, Fast
+    from tollhouse.gateway.spending import Spending
 
 _REASONS = {
     404: ("there is no such route", "not_found"),
@@ -134,12 +136,15 @@ def create_app(
         guard=guard,
         count=guards.found,
         apply_policy=policy_change.applying(settings, policy_stage, make_guard=make_guard, registry=registry),
+        kept_policy=policy_change.kept(settings),
     )
+    spending = _spending(settings, neighbours, quota, metrics, registry)
     receipts = book(settings, neighbours.eris if neighbours is not None else None, metrics, registry)
     parts = [
         part
         for part in (
             receipts,
+            spending,
             health,
             _metrics_port(settings, lambda: _scraped(registry, metrics)),
             neighbours,
@@ -193,18 +198,6 @@ def create_app(
             metrics.flush()
 
     route = deployed.route_stage(settings, planner)
-    fast = fastpath.made(
-        settings,
-        others=(guard, policy_stage, receipts, neighbours, telemetry.pump, telemetry.hash_key),
-        route=route,
-        keys=keys,
-        metrics=metrics,
-        quota=quota,
-        pricing=pricing,
-        forwarder=handler,
-        spent=quota_metrics,
-        write_log=write_log,
-    )
     lane = Middleware(
         Lane,
         stages=chain.stages(
@@ -216,7 +209,9 @@ def create_app(
             write_log=write_log,
             route=route,
             quota=quota.stage,
-            receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN) if receipts is not None else None,
+            receipt=ReceiptStage(receipts, public=routes.PUBLIC, exempt=routes.ADMIN, knows=router.knows)
+            if receipts is not None
+            else None,
             policy=policy_stage,
             guard=guard,
             neighbours=neighbours,
@@ -228,7 +223,18 @@ def create_app(
         lifecycle=lifecycle,
         paths=frozenset(one.path for one in table if not one.param_convertors),
         templates={one.endpoint: one.path for one in table if one.param_convertors},
-        fast=fast,
+        fast=fastpath.made(
+            settings,
+            others=(guard, policy_stage, receipts, neighbours, telemetry.pump, telemetry.hash_key),
+            route=route,
+            keys=keys,
+            metrics=metrics,
+            quota=quota,
+            pricing=pricing,
+            forwarder=handler,
+            spent=quota_metrics,
+            write_log=write_log,
+        ),
     )
     app = _Gateway(
         routes=table,
@@ -245,7 +251,6 @@ def create_app(
         settings=settings,
         keys=keys,
         metrics=metrics,
-        fast=fast,
         owners=owners,
         neighbours=neighbours,
         receipts=receipts,
@@ -310,6 +315,28 @@ def _add_config(registry: CollectorRegistry) -> None:
 
 def _metrics_port(settings: Settings, scraped: Callable[[], CollectorRegistry]) -> MetricsPort | None:
     return MetricsPort(settings.metrics_address, scraped) if settings.metrics_address is not None else None
+
+
+def _spending(
+    settings: Settings,
+    neighbours: Neighbours | None,
+    quota: Quota,
+    metrics: MetricsStage,
+    registry: CollectorRegistry,
+) -> Spending | None:
+    client = neighbours.spending if neighbours is not None else None
+    if client is None:
+        return None
+    from tollhouse.gateway.spending import Spending  # noqa: PLC0415 - memory, where it is not used
+
+    return Spending(
+        quota.ledger,
+        client,
+        default_tenant=settings.neighbours.default_tenant,
+        drain=quota.drain,
+        metrics=metrics,
+        registry=registry,
+    )
 
 
 def _cors(settings: Settings) -> list[Middleware]:

@@ -235,7 +235,7 @@ class Attempt:
         is_count = self.exchange.kind == "count_tokens"
         outcome.price = self._forwarder.price(*NOTHING, None) if is_count else price
         outcome.provider = self.target.provider
-        outcome.upstream_model = name
+        outcome.upstream_model = self.target.vouched(name)
         return price
 
     def _start(self, ask: Ask) -> Call:
@@ -249,6 +249,8 @@ class Attempt:
 
     def _is_well(self, took_ns: int) -> None:
         target = self.target
+        if not target.knows_model:  # there is a model of that name
+            self.outcome.upstream_model = self.model or self.outcome.upstream_model
         if self.span is not None:
             self.span.answered()
         if not target.breaker.is_quiet:

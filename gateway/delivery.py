@@ -1,8 +1,7 @@
-"""Tells receipts to the service that collects them (ERIS): in order, each at least once, again until it has said yes.
+"""Tells a service what is kept for it: in order, each at least once, again until it has said yes.
 
-A batch ends with the signed head of its chain (docs/contracts/eris.yaml); its key names chain, first and last record.
-Only an answer that says how many were accepted counts as yes. What a process left behind is told by the next one that
-finds its chain free.
+What is kept survives the process, and what was told but not confirmed is told again as it was, byte for byte. How it is
+kept and what counts as yes is the business of a `Source` and of `tell`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,13 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import Any, Protocol
 
 from tollhouse.gateway.neighbours.away import Away, Rejected
-from tollhouse.middlewares.stores import chain as chains
-from tollhouse.middlewares.stores.chain import Chain, ChainBusy, ChainCut
 from tollhouse.middlewares.tasks import ended
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tollhouse.gateway.neighbours.eris import Eris
-    from tollhouse.middlewares.stores.chain import Position
 
 BATCH = 500
 BATCH_BYTES = 512 * 1024
@@ -37,45 +26,62 @@ MOST_WAIT_S = 10.0
 DOWN_AFTER = 3  # failures in a row
 ORPHANS_S = 5.0
 LAST_TRY_S = 1.0
-logger = logging.getLogger("tollhouse.receipts")
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """told: JSON of its records, and of the head of the chain at its end."""
+class Batch:
+    """told: JSON of its records. key: names it, the same at each try. count: how many of them are new."""
 
-    chain: Chain
-    position: Position
-    told: list[bytes]
+    told: Sequence[bytes]
     key: str
+    count: int
+    mark: object  # the source's own: up to where this goes
+
+
+class Source(Protocol):
+    """What is to be told, in order. Its methods run outside the event loop and may raise OSError."""
+
+    def batch(self, most: int, most_bytes: int) -> Batch | None:
+        """What comes next, safe from a loss of power; None: nothing at the moment."""
+
+    def delivered(self, batch: Batch) -> None:
+        """It has arrived."""
+
+    def close(self) -> None: ...
 
 
 class Delivery:
-    """Of one process. run: does what may wait for the disk elsewhere. head: signs where a chain was at a position."""
+    """Of one process.
+
+    what: "receipts", for the log. tell: takes a batch and its key, and raises Away until it has arrived. run: does what
+    may wait for the disk elsewhere. orphans: sources that other processes left behind, each opened when it is asked
+    for; one that cannot be used is left out. every_s: how often to look by itself; None: as often as for orphans.
+    """
 
     def __init__(
         self,
-        eris: Eris,
-        own: Chain,
-        root: Path,
+        what: str,
+        tell: Callable[[Sequence[bytes], str], Awaitable[None]],
+        own: Source,
         *,
         run: Callable[..., Awaitable[Any]],
-        head: Callable[[Chain, Position], dict[str, Any]],
-        keep_bytes: int | None = None,
+        orphans: Callable[[], Iterator[Source]] = lambda: iter(()),
+        every_s: float | None = None,
     ) -> None:
-        self._eris = eris
-        self._open: _Batch | None = None  # told, and nobody has said that it is kept
+        self._what = what
+        self._tell = tell
+        self._open: tuple[Source, Batch] | None = None  # told, and nobody has said that it is kept
         self._is_rejected = False  # the last one
         self._own = own
-        self._root = root
         self._run = run
-        self._head = head
-        self._keep_bytes = keep_bytes
+        self._orphans = orphans
+        self._every_s = every_s
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0  # in a row
         self._failing_since: float | None = None
         self._looked_at = 0.0
+        self._logger = logging.getLogger(f"tollhouse.{what}")
         self.delivered = 0
         self.failed = 0
 
@@ -116,66 +122,54 @@ class Delivery:
                 self._note(error)
                 await asyncio.sleep(self._pause())
                 continue
+            self._succeeded()  # nothing is left, so nothing is late
             await asyncio.sleep(GATHER_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ORPHANS_S):
+                async with asyncio.timeout(self._every_s or ORPHANS_S):
                     await self._more.wait()
 
-    async def _send(self, chain: Chain) -> bool:
+    async def _send(self, source: Source) -> bool:
         """One batch; False: there is none. Raises Away or OSError.
 
         A batch that may have arrived is told again as it was, byte for byte: its key is that of these bytes.
         """
-        batch = self._open
-        if batch is None or batch.chain is not chain:
-            batch = await self._batch(chain, 1 if self._is_rejected else BATCH)
+        batch = self._open[1] if self._open is not None and self._open[0] is source else None
+        if batch is None:
+            most = 1 if self._is_rejected else BATCH
+            batch = await self._run(lambda: source.batch(most, BATCH_BYTES))
         if batch is None:
             return False
-        self._open = batch
+        self._open = source, batch
         try:
-            await self._eris.deliver(batch.told, batch.key)
+            await self._tell(batch.told, batch.key)
         except Rejected:
             # Nothing of it is kept, and the same again would not be: smaller ones may be.
             self._open, self._is_rejected = None, True
             raise
         self._open, self._is_rejected = None, False
-        await self._run(lambda: self._delivered(chain, batch.position))
-        self.delivered += len(batch.told) - 1
+        await self._run(lambda: source.delivered(batch))
+        self.delivered += batch.count
         return True
 
-    async def _batch(self, chain: Chain, most: int) -> _Batch | None:
-        lines, position = await self._run(lambda: _durable(chain, most))
-        if not lines:
-            return None
-        head = await self._run(lambda: self._head(chain, position))
-        first = position.seq - len(lines) + 1
-        told = [*lines, orjson.dumps({"type": "head", **head})]
-        return _Batch(chain, position, told, f"{chain.id}:{first}-{position.seq}")
-
-    def _delivered(self, chain: Chain, position: Position) -> None:
-        chain.mark_delivered(position)
-        if self._keep_bytes is not None:
-            chain.trim(self._keep_bytes, lambda gone: orjson.dumps(self._head(chain, gone)))
-
     async def _adopt(self) -> None:
-        """Tell what is left in chains that no process has."""
+        """Tell what is left in sources that no process has. A bad disk under one of them stops neither the others nor
+        what is decided here.
+        """
         self._looked_at = monotonic()
-        for folder in await self._run(lambda: chains.chains(self._root)):
-            if folder == self._own.folder:
-                continue
-            try:
-                orphan = await self._run(lambda folder=folder: Chain(folder))
-            except (ChainBusy, ChainCut, ValueError):
-                continue
+        orphans = self._orphans()
+        while (orphan := await self._run(lambda: next(orphans, None))) is not None:
             try:
                 while await self._send(orphan):
                     self._succeeded()
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+                self._logger.warning("what another process left of the %s cannot be read: %s", self._what, why)
             finally:
                 await self._run(orphan.close)
 
     def _succeeded(self) -> None:
         if self._failing_since is not None and not self.is_up:
-            logger.info("receipts are delivered again")
+            self._logger.info("%s are delivered again", self._what)
         self._failures, self._failing_since = 0, None
 
     def _note(self, error: Exception) -> None:
@@ -185,16 +179,8 @@ class Delivery:
             self._failing_since = monotonic()
         if self._failures == DOWN_AFTER:
             why = str(error) if isinstance(error, Away) else type(error).__name__
-            logger.error("receipts are not delivered, and wait on disk: %s", why)
+            self._logger.error("%s are not delivered, and wait on disk: %s", self._what, why)
 
     def _pause(self) -> float:
         """Full jitter: processes that failed together do not come back together."""
         return random.uniform(0, min(MOST_WAIT_S, BASE_S * 2 ** min(self._failures, 10)))  # noqa: S311 - no secret
-
-
-def _durable(chain: Chain, most: int) -> tuple[list[bytes], Position]:
-    """Lines that were not delivered. What others are told must not be lost here: its numbers would be used again."""
-    lines, position = chain.read(most, BATCH_BYTES)
-    if lines:
-        chain.sync()
-    return lines, position

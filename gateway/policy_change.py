@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
 from tollhouse.gateway import policy
+from tollhouse.gateway.neighbours.policy_kept import KeptPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +33,28 @@ def applying(
     if stage is None or settings.neighbours.find("policy") is None:
         return None
     return PolicyChange(settings, stage, make_guard=make_guard, registry=registry).apply
+
+
+def kept(settings: Settings) -> KeptPolicy | None:
+    """Where the last good document of the policy service is kept; None: it is not. One that need not be signed could be
+    anybody's by the time it is read again.
+    """
+    trust, scan = settings.policy_trust, settings.scan
+    if settings.neighbours.find("policy") is None or not trust.needs_signature:
+        return None
+    rules = scan.rules if scan is not None else ()
+
+    def precedes(one: bytes, other: bytes) -> bool:
+        from tollhouse.config.policy_fetched import is_older, read  # noqa: PLC0415 - see PolicyChange
+
+        try:
+            return not trust.allows_older and is_older(
+                read(one, trust, rules).version, read(other, trust, rules).version
+            )
+        except ValueError:
+            return False
+
+    return KeptPolicy(Path(settings.state_dir) / "policy", precedes=precedes)
 
 
 class PolicyChange:

@@ -62,7 +62,8 @@ class Quota:
             self._soft = SoftQuota(self._redis)
             if settings.redis.leases:
                 self._leased = LeasedQuota(self._redis)
-        self._keeper = LedgerKeeper(self._folder / LEDGER)
+        self.ledger = self._folder / LEDGER
+        self._keeper = LedgerKeeper(self.ledger)
         self._source: _RedisSource | None = None
         self._starting: asyncio.Task[None] | None = None
         longest = max([settings.timeouts.total_s, *(d.timeouts.total_s for d in settings.deployments)])
@@ -147,6 +148,11 @@ class Quota:
     async def usage(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[UsageRow]:
         """Sums of the ledger. Raises ValueError for a group that it does not know."""
         return await self._keeper.ask(lambda file: file.usage(by, since_ms=since_ms, until_ms=until_ms))
+
+    async def drain(self) -> None:
+        """What has ended so far is in the ledger, if the store can be reached."""
+        await self.stage.settled()
+        await self._drain()
 
     async def _drain(self) -> None:
         try:

@@ -14,17 +14,17 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 
-from tollhouse._native import __version__
+from tollhouse._native import DigestedSend, KeyedDigest, __version__
 from tollhouse.config.signing import HEAD, Signer
 from tollhouse.gateway.delivery import Delivery
+from tollhouse.gateway.receipt_batches import ChainBatches, Orphans
 from tollhouse.gateway.receipt_metrics import ReceiptMetrics
 from tollhouse.middlewares.stores import chain
 from tollhouse.middlewares.stores.chain_check import signed
-from tollhouse.middlewares.stores.keyed_digest import KeyedDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,8 @@ class Receipts:
         self._eris = eris
         self._chain: Chain | None = None
         self._signer: Signer | None = None
-        self._digest: KeyedDigest | None = None
-        self._pending: list[tuple[dict[str, Any], bytes]] = []
+        self.digest: KeyedDigest | None = None
+        self._pending: list[_Taken] = []
         self._pending_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
         self._began: float | None = None  # when a batch was given to the disk that is not there yet
@@ -104,16 +104,17 @@ class Receipts:
         most = self._settings.max_lag_s
         return most is None or self.delivery is None or self.delivery.lag_s <= most
 
-    def take(self, receipt: dict[str, Any], body: bytes) -> None:
+    def take(self, receipt: dict[str, Any], body: bytes = b"", answer: bytes | DigestedSend = b"") -> None:
         if self._is_closed or len(self._pending) >= MOST_PENDING or self.waiting >= 2 * self._settings.buffer_bytes:
             self.lost += 1
             self._unsaid += 1
             return
         if self._pending_bytes >= MOST_PENDING_BYTES:
             body = b""
+            answer = b"" if isinstance(answer, bytes) else answer
         self.taken += 1
-        self._pending.append((receipt, body))
-        self._pending_bytes += len(body)
+        self._pending.append(_Taken(receipt, body, answer))
+        self._pending_bytes += self._pending[-1].size
         if self._timer is None and self._flushing is None and not self._failed:
             self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._flush)
 
@@ -126,24 +127,24 @@ class Receipts:
         await self.run(self._open)
         assert self._chain is not None
         dropped = self._chain.dropped
-        self.take(_event("open", version=__version__, dropped_bytes=dropped), b"")
+        self.take(_event("open", version=__version__, dropped_bytes=dropped))
         if dropped:
             logger.warning("the last %d bytes of the receipts were no whole record, and were dropped", dropped)
         if self._eris is not None:
+            keep_bytes = self._settings.keep_bytes
             self.delivery = Delivery(
-                self._eris,
-                self._chain,
-                self._root,
+                "receipts",
+                self._eris.deliver,
+                ChainBatches(self._chain, self._head, keep_bytes=keep_bytes),
                 run=self.run,
-                head=self._head,
-                keep_bytes=self._settings.keep_bytes,
+                orphans=Orphans(self._root, self._chain, self._head, keep_bytes=keep_bytes),
             )
             self.delivery.open()
 
     async def close(self) -> None:
         """Everything that was taken is written, and delivered if that goes at once."""
         if self._chain is not None:
-            self.take(_event("close"), b"")
+            self.take(_event("close"))
             self._is_closed = True
             await self.flush()
             if self.delivery is not None:
@@ -180,14 +181,14 @@ class Receipts:
         batch, self._pending = self._pending, []
         unsaid = self._unsaid
         self._began = monotonic()
-        fault: OSError | None = None
+        fault: Exception | None = None
         try:
             fault = await self.run(lambda: self._written(batch, unsaid))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing of the batch is there, and none of it is lost
             fault = error
             self._pending[:0] = batch
         else:
-            self._pending_bytes -= sum(len(body) for _, body in batch)
+            self._pending_bytes -= sum(taken.size for taken in batch)
             self._unsaid -= unsaid
             if self.delivery is not None:
                 self.delivery.wake()
@@ -197,9 +198,11 @@ class Receipts:
         self._note(fault)
         self._schedule()
 
-    def _note(self, fault: OSError | None) -> None:
+    def _note(self, fault: Exception | None) -> None:
         if fault is not None and not self._failed:
-            logger.error("receipts cannot be written: %s", fault.strerror or type(fault).__name__)
+            # Other messages may quote what was to be written.
+            why = fault.strerror if isinstance(fault, OSError) else None
+            logger.error("receipts cannot be written: %s", why or type(fault).__name__)
         if fault is None and self._failed:
             logger.info("receipts can be written again")
         self._failed = fault is not None
@@ -218,25 +221,26 @@ class Receipts:
     def _open(self) -> None:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._signer = _signer(self._root)
-        self._digest = KeyedDigest(_digest_key(self._root))
+        self.digest = KeyedDigest(_digest_key(self._root))
         self._chain = chain.claim(self._root)
 
-    def _written(self, batch: list[tuple[dict[str, Any], bytes]], unsaid: int) -> OSError | None:
-        """Raises OSError if the batch is not there; returns one if it is, and could not be vouched for."""
+    def _written(self, batch: list[_Taken], unsaid: int) -> Exception | None:
+        """Raises if nothing of the batch is there; returns what went wrong if it is, and could not be vouched for."""
         assert self._chain is not None
-        digest = self._digest
-        assert digest is not None
-        for receipt, body in batch:
-            if body:
-                receipt["body_bytes"] = len(body)
-                receipt["body_hmac"] = digest.of(body)
+        assert self.digest is not None
+        for taken in batch:
+            taken.tell_digests(self.digest)
         lost = [_event("lost", count=unsaid)] if unsaid else []
         if batch or lost:
-            self._chain.append([*lost, *(receipt for receipt, _ in batch)])
+            records = [*lost, *(taken.receipt for taken in batch)]
+            try:
+                self._chain.append(records)
+            except orjson.JSONEncodeError:  # somebody's name is no text, say; nothing is written yet
+                self._chain.append([_writable(record) for record in records])
             self._is_synced = self._is_headed = False
         try:
             self._vouch(monotonic())
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - to write the batch again would have it there twice
             return error
         return None
 
@@ -278,6 +282,42 @@ class Receipts:
         except OSError as error:
             logger.error("the last head cannot be written: %s", error.strerror)  # noqa: TRY400
         self._chain.close()
+
+
+class _Taken(NamedTuple):
+    """body: what came; answer: what went out, or what that went through."""
+
+    receipt: dict[str, Any]
+    body: bytes
+    answer: bytes | DigestedSend
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held until there are digests of them."""
+        return len(self.body) + (len(self.answer) if isinstance(self.answer, bytes) else 0)
+
+    def tell_digests(self, digest: KeyedDigest) -> None:
+        receipt, answer = self.receipt, self.answer
+        if self.body:
+            receipt["body_bytes"], receipt["body_hmac"] = len(self.body), digest.of(self.body)
+        if not isinstance(answer, bytes):
+            if answer.sent:
+                receipt["answer_bytes"], receipt["answer_hmac"] = answer.sent, answer.hexdigest()
+        elif answer:
+            receipt["answer_bytes"], receipt["answer_hmac"] = len(answer), digest.of(answer)
+
+
+def _writable(record: dict[str, Any]) -> dict[str, Any]:
+    """As it is, but for members that JSON cannot have: half a surrogate pair in a name that a token brought, say."""
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        try:
+            orjson.dumps(value)
+        except orjson.JSONEncodeError:
+            found[name] = "?"
+        else:
+            found[name] = value
+    return found
 
 
 def _event(kind: str, **more: Any) -> dict[str, Any]:

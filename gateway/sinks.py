@@ -7,6 +7,8 @@ from time import monotonic
 from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
 
+from tollhouse._native import DigestedSend
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
@@ -59,13 +61,15 @@ def sink_of(send: Send) -> Sink | None:
     A sink says what has to be awaited before the next chunk, if anything (the client reads slowly).
     """
     take: Any = send
+    # Digested on its way, it is as whatever is behind that.
+    behind = send.inner if isinstance(send, DigestedSend) else send
     if getattr(send, "is_eager", False):
 
         def pour(chunk: bytes) -> Awaitable[object] | None:
             return take({"type": "http.response.body", "body": chunk, "more_body": True}) or None
 
         return pour
-    if isinstance(send, BuiltinMethodType):
+    if isinstance(behind, BuiltinMethodType):
 
         def pour_natively(chunk: bytes) -> Awaitable[object] | None:
             sending = take({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -11,6 +11,8 @@ The body has OpenAI's shape, with all four keys: https://platform.openai.com/doc
 
 from __future__ import annotations
 
+import re
+
 import orjson
 
 from tollhouse.middlewares.types import Headers
@@ -73,6 +75,7 @@ class Unavailable(Refusal):
     code = "service_unavailable"
 
 
+_WORD = re.compile(r"[a-z_]{1,40}").fullmatch
 MESSAGES_KINDS = frozenset({"messages", "count_tokens"})
 # Anthropic's type for each status: https://docs.anthropic.com/en/api/errors
 _MESSAGES_TYPES = {
@@ -85,6 +88,11 @@ _MESSAGES_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+
+
+def word(text: str) -> str:
+    """A word as names of fields are, to be told back; "?" for all else: what stands in its place may be a secret."""
+    return text if _WORD(text) else "?"
 
 
 def dialect_of(path: str) -> str | None:

@@ -75,6 +75,7 @@ class Exchange:
     reasons: tuple[str, ...] = ()  # of the decision; names, never values
     scanned = False  # a guard has looked at it
     received: bytes | None = None  # the body as it came; None: nobody wants it
+    answered: bytes | None = None  # a whole body that went past `raw_send`; None: nobody wants it
     error_code = ""
     gone = False  # the client has disconnected
     connection: Connection | None = None  # where the server lets a request be served without a task
@@ -132,6 +133,8 @@ class Exchange:
         self.status = status
         headers = [*headers, (b"content-length", b"%d" % len(body)), *self.response_headers]
         if self.connection is not None:
+            if self.answered is not None:
+                self.answered = body
             self.connection.respond(status, headers, body)
             return
         send = self.raw_send

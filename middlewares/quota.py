@@ -53,14 +53,16 @@ class Charge:
 
     __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "stage", "store", "who")
 
-    def __init__(self, stage: QuotaStage, who: Who, found: Found, quote: Quote, request_id: str) -> None:
+    def __init__(
+        self, stage: QuotaStage, who: Who, found: Found, quote: Quote, request_id: str, tenant: str | None
+    ) -> None:
         self.stage = stage
         self.who = who
         self.charged, self.plan, self.store = found
         self.quote = quote
         key, user, team, model = who
         # As the detail of a ledger's record begins.
-        self.meta = (request_id, key, team, user, model)
+        self.meta = (request_id, key, team, user, model, tenant)
         self.hold: Any = None
         self.granted = 0
         self.output: int | None = None
@@ -165,12 +167,14 @@ class QuotaStage(Stage):
         principal = exchange.principal
         if principal is None:
             who: Who = (ANONYMOUS, None, None, exchange.model)
+            tenant = None
         else:
             who = (principal.id, principal.user, principal.team, exchange.model)
+            tenant = principal.tenant
         found = self._plans.get(who)
         if found is None:
             found = self._make(exchange, who, int(time() * 1000))
-        charge = Charge(self, who, found, quote, exchange.request_id)
+        charge = Charge(self, who, found, quote, exchange.request_id, tenant)
         answer = exchange.admitted or self._ask(charge)
         if type(answer) is Admitted:
             self._admitted(exchange, charge, answer)

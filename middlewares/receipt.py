@@ -7,13 +7,15 @@ from functools import lru_cache
 from time import perf_counter_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tollhouse._native import DigestedSend
 from tollhouse.middlewares.errors import Unavailable
 from tollhouse.middlewares.guard import decide
 from tollhouse.middlewares.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
+    from tollhouse._native import KeyedDigest
     from tollhouse.middlewares.exchange import Exchange
 
 NO_RECEIPT = "receipts_unavailable"
@@ -30,20 +32,36 @@ class Book(Protocol):
     def has_room(self) -> bool:
         """Whether what is decided now can be written down."""
 
-    def take(self, receipt: dict[str, Any], body: bytes) -> None:
-        """Write it down, soon. `body` is what came, of which the receipt gets a digest. Must not raise or block."""
+    @property
+    def digest(self) -> KeyedDigest | None:
+        """Of answers that go out in pieces; None: they get none."""
+
+    def take(self, receipt: dict[str, Any], body: bytes, answer: bytes | DigestedSend) -> None:
+        """Write it down, soon. Must not raise or block.
+
+        `body` is what came, `answer` what went out, or what that went through; the receipt gets digests of both.
+        """
 
 
 class ReceiptStage(Stage):
     """Outermost of what decides, so that no decision is without a receipt. Requests to `public` paths have none.
 
-    Where the book has no room, nothing is decided at all: 503. `exempt` paths (those of the operator) go on.
+    Where the book has no room, nothing is decided at all: 503. `exempt` paths (those of the operator) go on. knows:
+    whether a model of that name is configured, so that it is no secret.
     """
 
-    def __init__(self, book: Book, *, public: Collection[str] = (), exempt: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        public: Collection[str] = (),
+        exempt: tuple[str, ...] = (),
+        knows: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._book = book
         self._public = frozenset(public)
         self._exempt = exempt
+        self._knows = knows
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         path = exchange.scope["path"]
@@ -52,17 +70,23 @@ class ReceiptStage(Stage):
         if not self._book.has_room() and not path.startswith(self._exempt):
             msg = "the gateway cannot write receipts at the moment, and decides nothing without"
             raise Unavailable(msg, code=NO_RECEIPT, retry=True, headers=[(b"retry-after", b"1")])
-        exchange.received = b""
+        exchange.received = exchange.answered = b""
+        digest = self._book.digest
+        if digest is not None:
+            exchange.raw_send = digest.passing(exchange.raw_send)
         return None
 
     def leave(self, exchange: Exchange) -> None:
-        body = exchange.received
+        body, answer = exchange.received, exchange.answered
         if body is not None:
-            exchange.received = None
-            self._book.take(receipt(exchange), body)
+            exchange.received = exchange.answered = None
+            send = exchange.raw_send
+            self._book.take(
+                receipt(exchange, self._knows), body, answer or (send if isinstance(send, DigestedSend) else b"")
+            )
 
 
-def receipt(exchange: Exchange) -> dict[str, Any]:
+def receipt(exchange: Exchange, knows: Callable[[str], bool] = lambda _: False) -> dict[str, Any]:
     """All that is known of an exchange that has ended. `seq` and `prev` are the book's."""
     principal, verdict, outcome = exchange.principal, exchange.verdict, exchange.outcome
     now = perf_counter_ns()
@@ -81,7 +105,7 @@ def receipt(exchange: Exchange) -> dict[str, Any]:
         "user": None,
         "method": exchange.scope["method"],
         "route": exchange.route,
-        "asked": _named(exchange.asked_model),
+        "asked": _asked(exchange, knows),
         "model": exchange.model,
         "provider": exchange.provider,
         "stream": exchange.stream,
@@ -108,6 +132,16 @@ def receipt(exchange: Exchange) -> dict[str, Any]:
         if exchange.shadows is not None:
             found["shadow"] = exchange.shadows
     return found
+
+
+def _asked(exchange: Exchange, knows: Callable[[str], bool]) -> str | None:
+    """What the caller has called the model, where an operator or a provider has one of that name; else it may be
+    anything.
+    """
+    name, outcome = exchange.asked_model, exchange.outcome
+    if name and not (name == exchange.model or knows(name) or (outcome is not None and outcome.answered)):
+        return "?"
+    return _named(name)
 
 
 def _guards(exchange: Exchange) -> list[str]:

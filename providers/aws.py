@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tollhouse._native import sign_aws
-from tollhouse.providers.credentials import Lease, none_from, seconds_until
+from tollhouse.providers.credentials import Lease, none_from, seconds_until, sendable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,13 +73,7 @@ def lease_of(name: str, status: int, body: bytes) -> Lease[AwsKeys]:
     """Keys as AWS' own machines lend them. Raises UpstreamError where there are none."""
     try:
         told = orjson.loads(body)
-        keys = AwsKeys(_sendable(told["AccessKeyId"]), _sendable(told["SecretAccessKey"]), _sendable(told["Token"]))
+        keys = AwsKeys(sendable(told["AccessKeyId"]), sendable(told["SecretAccessKey"]), sendable(told["Token"]))
         return Lease(keys, seconds_until(told["Expiration"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise none_from(name, status) from None
-
-
-def _sendable(value: str) -> str:
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError
-    return value

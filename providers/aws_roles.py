@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tollhouse.providers.aws import AwsKeys
-from tollhouse.providers.credentials import Lease, none_from, seconds_until
+from tollhouse.providers.credentials import Lease, none_from, seconds_until, sendable
 from tollhouse.providers.exchange import FORM, exchanged
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _lease(name: str, status: int, body: bytes) -> Lease[AwsKeys]:
         code = _CODE(body)
         raise none_from(name, f"{status} {code[1].decode()}" if code else status)
     try:
-        keys = AwsKeys(told["AccessKeyId"], told["SecretAccessKey"], told["SessionToken"])
+        keys = AwsKeys(*(sendable(told[name]) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")))
         return Lease(keys, seconds_until(told["Expiration"]))
     except (KeyError, ValueError):
         raise none_from(name, status) from None

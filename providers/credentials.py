@@ -128,3 +128,10 @@ def none_from(name: str, why: object) -> UpstreamError:
 def seconds_until(moment: str) -> float:
     """From now until "2026-11-21T12:00:00Z". Raises ValueError."""
     return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+
+
+def sendable(value: str) -> str:
+    """As it is, if it can stand in a header: who lends it must not write the rest of the request. Raises ValueError."""
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError
+    return value

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from tollhouse.providers.credentials import Lease, none_from, seconds_until
+from tollhouse.providers.credentials import Lease, none_from, seconds_until, sendable
 from tollhouse.providers.exchange import FORM, exchanged
 
 if TYPE_CHECKING:
@@ -185,9 +185,10 @@ def _lease(name: str, status: int, body: bytes) -> Lease[bytes]:
         if "accessToken" in answer:
             value, seconds = answer["accessToken"], seconds_until(answer["expireTime"])
         else:
-            value, seconds = answer["access_token"], float(answer["expires_in"])
-        return Lease(value.encode("ascii"), seconds)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            # The words "nan" and "inf" are floats as well, and such a token would never end; no int is made of them.
+            value, seconds = answer["access_token"], int(float(answer["expires_in"]))
+        return Lease(sendable(value).encode("ascii"), seconds)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise none_from(name, status) from None
 
 

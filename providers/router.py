@@ -63,6 +63,10 @@ class Target:
         """Whether the operator, not the caller, says what the model is called upstream."""
         return not self.model.endswith("*")
 
+    def vouched(self, model: str) -> str:
+        """What may be written down of a model's name before it has answered: that of a caller may be anything."""
+        return model if self.knows_model else self.model
+
     def admits(self, now: float) -> bool:
         """Whether it may be asked: it is not left alone, and has not used up what it may be asked in a minute."""
         return self.breaker.admits(now) and (self.usage is None or self.usage.has_room(now))
@@ -125,6 +129,7 @@ class Router:
         # A model of that very name is not hidden by an alias.
         self.aliases = {alias: model for alias, model in (aliases or {}).items() if alias not in self._exact}
         self._hidden = frozenset(hidden)
+        self._known = frozenset([*self.aliases, *self.aliases.values()])
 
     @property
     def targets(self) -> list[Target]:
@@ -133,6 +138,10 @@ class Router:
     def named(self, model: str) -> str:
         """The model that is meant: what an alias stands for, or `model` itself."""
         return self.aliases.get(model, model)
+
+    def knows(self, name: str) -> bool:
+        """Whether it is configured as it is, and not only by a pattern."""
+        return name in self._exact or name in self._known
 
     def resolve(self, model: str) -> Group | None:
         """The group that serves `model`, which is no alias; or None."""

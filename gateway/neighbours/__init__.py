@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from tollhouse.config.settings import Settings
+    from tollhouse.gateway.neighbours.policy_kept import KeptPolicy
     from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.guard import Count
@@ -31,10 +32,11 @@ def made(
     guard: Guard | None,
     count: Count,
     apply_policy: Callable[[bytes], Awaitable[str]] | None,
+    kept_policy: KeptPolicy | None,
 ) -> Neighbours | None:
     """None where nothing is configured: then nothing of this exists.
 
-    guard: of the gateway's own section; count: as of Guard. apply_policy: see `PolicyFeed`.
+    guard: of the gateway's own section; count: as of Guard. apply_policy, kept_policy: see `PolicyFeed`.
     """
     if not settings.neighbours.services and settings.jwt is None:
         return None
@@ -42,6 +44,8 @@ def made(
 
     # Where nothing else is to be scanned, tenants are scanned for as their service says.
     base = guard or Guard(request=None, response=None, count=count, headers=[])
-    neighbours = Neighbours(settings, registry=registry, quota=quota, guard=base, apply_policy=apply_policy)
+    neighbours = Neighbours(
+        settings, registry=registry, quota=quota, guard=base, apply_policy=apply_policy, kept_policy=kept_policy
+    )
     metrics.before_flush.append(neighbours.metrics.flush)
     return neighbours

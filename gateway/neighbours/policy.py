@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tollhouse.config.neighbour_settings import ServiceSettings
     from tollhouse.gateway.neighbours.client import Client, Reply
+    from tollhouse.gateway.neighbours.policy_kept import KeptPolicy
     from tollhouse.middlewares.exchange import Exchange
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 5.0
@@ -29,17 +30,25 @@ logger = logging.getLogger("tollhouse.neighbours")
 
 class PolicyFeed:
     """Asks every ttl_s. apply_policy: takes the document as it came, gives the version that it has put into effect, and
-    raises ValueError for one that must not take effect. An empty one never reaches it.
+    raises ValueError for one that must not take effect. An empty one never reaches it. kept: where the last good one
+    outlives the process.
 
     The policy is current once one was applied, and for stale_s after the service has confirmed it last.
     """
 
     def __init__(
-        self, client: Client, settings: ServiceSettings, *, apply_policy: Callable[[bytes], Awaitable[str]]
+        self,
+        client: Client,
+        settings: ServiceSettings,
+        *,
+        apply_policy: Callable[[bytes], Awaitable[str]],
+        kept: KeptPolicy | None = None,
     ) -> None:
         self._client = client
         self._settings = settings
         self._apply_policy = apply_policy
+        self._kept = kept
+        self._is_kept = True  # or why not was said
         self.document = b""  # the last good one
         self.problem = ""  # why a later one was not applied
         self._tag = ""
@@ -51,6 +60,7 @@ class PolicyFeed:
         return monotonic() - self._confirmed_at < self._settings.stale_s
 
     async def open(self) -> None:
+        await self._restore()
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
@@ -67,9 +77,35 @@ class PolicyFeed:
         if found is not None and found[0] != self.document and not await self._apply(*found):
             return False
         self._confirmed_at = asked_at
+        await self._keep_document()
         return True
 
-    async def _apply(self, document: bytes, tag: str) -> bool:
+    async def _restore(self) -> None:
+        """What was good before a restart, for as long as it would have been without."""
+        if self._kept is None:
+            return
+        try:
+            found = await asyncio.to_thread(self._kept.load)
+        except OSError as error:
+            logger.error("the kept policy cannot be read: %s", error.strerror)  # noqa: TRY400
+            return
+        if found is not None and await self._apply(found[0], "", whence="from before the restart"):
+            self._confirmed_at = monotonic() - found[1]
+
+    async def _keep_document(self) -> None:
+        kept, document = self._kept, self.document
+        if kept is None:
+            return
+        try:
+            await asyncio.to_thread(kept.keep, document)
+        except OSError as error:
+            if self._is_kept:
+                logger.error("the policy cannot be kept for a restart: %s", error.strerror)  # noqa: TRY400
+            self._is_kept = False
+        else:
+            self._is_kept = True
+
+    async def _apply(self, document: bytes, tag: str, *, whence: str = "from its service") -> bool:
         try:
             version = await self._apply_policy(document)
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good one stays
@@ -77,10 +113,10 @@ class PolicyFeed:
             reason = getattr(error, "reason", "error")
             if problem != self.problem:
                 self.problem = problem
-                logger.error("the policy service's document is not applied (%s): %s", reason, problem)  # noqa: TRY400
+                logger.error("the policy %s is not applied (%s): %s", whence, reason, problem)  # noqa: TRY400
             return False
         self.document, self._tag, self.problem = document, tag, ""
-        logger.info("version %s of the policy, from its service, decides from now on", version)
+        logger.info("version %s of the policy, %s, decides from now on", version, whence)
         return True
 
     async def _keep(self) -> None:

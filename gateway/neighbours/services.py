@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tollhouse.config.neighbour_settings import JwtSettings
     from tollhouse.config.settings import Settings
+    from tollhouse.gateway.neighbours.policy_kept import KeptPolicy
     from tollhouse.gateway.neighbours.tokens import Tokens
     from tollhouse.gateway.quota import Quota
     from tollhouse.middlewares.auth import Principal
@@ -44,6 +45,7 @@ class Neighbours:
         quota: Quota,
         guard: Guard,
         apply_policy: Callable[[bytes], Awaitable[str]] | None,
+        kept_policy: KeptPolicy | None,
     ) -> None:
         wanted = settings.neighbours
         self._is_required = wanted.is_required
@@ -66,7 +68,7 @@ class Neighbours:
         self.policy: PolicyFeed | None = None
         self.gate: PolicyGate | None = None
         if (policy := wanted.find("policy")) is not None and apply_policy is not None:
-            self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy)
+            self.policy = PolicyFeed(self._made(policy), policy, apply_policy=apply_policy, kept=kept_policy)
             self.gate = PolicyGate(self.policy, is_closed=policy.is_closed, went_on=self._went_on)
         self.governance: GovernanceStage | None = None
         if (governance := wanted.find("data_governance")) is not None:
@@ -84,6 +86,11 @@ class Neighbours:
                 self._made(budget), budget, default_tenant=wanted.default_tenant, went_on=self._went_on
             )
             metrics.count_cache("budget", self.budget.cache.tally)
+        self.spending: Client | None = None
+        if wanted.spending is not None:
+            # The service is watched already.
+            self.spending = Client(wanted.spending, deadlines=self._deadlines, metrics=metrics)
+            self._clients.append(self.spending)
         eris = self._client(wanted.find("eris"))
         self.eris = Eris(eris) if eris is not None and eris.is_set else None
 

@@ -82,7 +82,7 @@ class PassedAttempt(Attempt):
         if self.call is not None:
             forwarder.drop(self.call)
         outcome, provider = self.outcome, self.target.provider
-        outcome.provider, outcome.upstream_model = provider, self.model or passage.name
+        outcome.provider, outcome.upstream_model = provider, self.target.vouched(self.model) or passage.name
         outcome.price = forwarder.price(*((provider, self.model) if passage.costs else NOTHING), None)
         self.call = call = upstream.pass_on(
             passage.method,

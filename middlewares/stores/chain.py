@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from tollhouse.middlewares.stores.files import replace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -154,7 +156,7 @@ class Chain:
 
     def mark_delivered(self, position: Position) -> None:
         """Everything up to there has arrived. Raises OSError."""
-        _replace(self.folder / _DELIVERED, orjson.dumps(position._asdict()))
+        replace(self.folder / _DELIVERED, orjson.dumps(position._asdict()))
         self.delivered = position
         self.waiting = self._waiting()
 
@@ -170,7 +172,7 @@ class Chain:
             if size <= keep_bytes or path.name >= self.delivered.segment:
                 return
             seq, digest = _last_of(path)
-            _replace(self.folder / "anchor.json", anchor(Position(seq, digest, path.name, own)))
+            replace(self.folder / "anchor.json", anchor(Position(seq, digest, path.name, own)))
             path.unlink()
             size -= own
 
@@ -183,7 +185,7 @@ class Chain:
     def _read_id(self) -> str:
         path = self.folder / "id"
         if not path.exists():
-            _replace(path, secrets.token_hex(16).encode())
+            replace(path, secrets.token_hex(16).encode())
         return path.read_text(encoding="ascii")
 
     def _open_last(self) -> None:
@@ -213,10 +215,13 @@ class Chain:
         """A new segment, named by its first record."""
         if self._fd >= 0:
             os.fdatasync(self._fd)
-            os.close(self._fd)
         path = self.folder / f"{first:016}.jsonl"
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._fd).st_size
+        # If there is no room for it, the old one stays what is written to.
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
         _sync_folder(self.folder)
 
     def _read_delivered(self) -> Position:
@@ -258,17 +263,6 @@ def records(folder: Path) -> Iterator[tuple[Path, int, bytes]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield path, number, line
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:

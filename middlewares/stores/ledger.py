@@ -7,11 +7,13 @@ however often it is read.
 from __future__ import annotations
 
 import sqlite3
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
 
+from tollhouse.middlewares.errors import word
 from tollhouse.middlewares.stores import sqlite
 from tollhouse.middlewares.stores.ledger_schema import DETAIL, MIGRATIONS, SERIES, TOKENS
 from tollhouse.middlewares.stores.sqlite import BUSY_S
@@ -32,6 +34,8 @@ _INSERT = f"INSERT INTO ledger ({', '.join(_COLUMNS)}) VALUES {{}} ON CONFLICT D
 _STATUS, _PRICED, _TOKENS = (DETAIL.index(name) for name in ("status", "priced", TOKENS[0]))
 _NO_TOKENS = (0,) * len(TOKENS)
 _UNKNOWN: tuple[Any, ...] = (*(None,) * _STATUS, "complete", True, *_NO_TOKENS)
+_TENANT = DETAIL.index("tenant")
+_ID = "ledger"  # the position that is the file's own name
 _KEPT = 100_000
 # A correction changes what a request has cost, and so does an attempt whose answer did not come; neither is a request.
 _REQUESTS = "sum(status NOT IN ('late', 'attempt'))"
@@ -104,12 +108,44 @@ class LedgerFile:
             self._series.clear()  # some of them have gone with the transaction
             raise
 
+    @property
+    def id(self) -> str:
+        """Of this file, in all the world."""
+        found = self.last(_ID)
+        if found is None:
+            self._db.execute("INSERT INTO positions VALUES (?, ?) ON CONFLICT DO NOTHING", (_ID, token_hex(16)))
+            found = self.last(_ID)
+        assert found is not None
+        return found
+
+    def follow(self, reader: str) -> None:
+        """From the first time on, `reader` is one who is told of the rows that come (`last`, `mark`)."""
+        self._db.execute(
+            "INSERT INTO positions SELECT ?, coalesce(max(id), 0) FROM ledger WHERE true ON CONFLICT DO NOTHING",
+            (reader,),
+        )
+
+    def charged(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Rows behind the one with the id `after` that came to anything, oldest first."""
+        names = ("id", "request", "at_ms", "nano_usd", "status", "key", "team", "user", "tenant", "model", "provider")
+        rows = self._db.execute(
+            "SELECT ledger.id, request, at_ms, amount, status, key, team, user, tenant, model, provider "
+            "FROM ledger JOIN series ON series.id = series WHERE ledger.id > ? AND amount != 0 "
+            "ORDER BY ledger.id LIMIT ?",
+            (after, limit),
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def mark(self, reader: str, last: int) -> None:
+        """`reader` was told of everything up to and with this row."""
+        self._db.execute("UPDATE positions SET last = ? WHERE source = ?", (str(last), reader))
+
     def usage(self, by: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None) -> list[UsageRow]:
         """Sums by some of `GROUPS`, in their order. Days are UTC. Raises ValueError for another group."""
         groups = list(by)
         for name in groups:
             if name not in GROUPS:
-                raise ValueError(f"usage is summed by {', '.join(GROUPS)}, not by {name}")
+                raise ValueError(f"usage is summed by {', '.join(GROUPS)}, not by {word(name)}")
         names = ["date(at_ms / 1000, 'unixepoch')" if name == "day" else name for name in groups]
         sums = ", ".join(f"sum({name})" for name in TOKENS)
         group = f"GROUP BY {', '.join(names)} ORDER BY {', '.join(names)}" if names else ""
@@ -174,6 +210,8 @@ def _completed(detail: list[Any] | dict[str, Any]) -> list[Any]:
     """With everything that is missing. A store that an earlier version wrote has members by name."""
     if isinstance(detail, dict):
         detail = [detail.get(name, _UNKNOWN[i]) for i, name in enumerate(DETAIL)]
+    elif len(detail) == len(DETAIL) - 1:  # of a version without tenants
+        detail = [*detail[:_TENANT], None, *detail[_TENANT:]]
     return [*detail, *_UNKNOWN[len(detail) :]]
 
 

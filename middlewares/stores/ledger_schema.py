@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 TOKENS = ("input", "cached", "cache_write", "output", "reasoning", "audio_input", "audio_output")
-WHO = ("key", "team", "user", "model", "provider", "upstream_model", "prices")
+WHO = ("key", "team", "user", "model", "tenant", "provider", "upstream_model", "prices")
 # The order of a charge's detail, a JSON list; what is missing at its end is not known.
 DETAIL = ("request", *WHO, "status", "priced", *TOKENS)
 # What a great many rows have in common is written once, as a row of `series`.
 SERIES = ("status", "priced", *WHO)
+# Before there was a tenant.
+_WHO_2 = tuple(name for name in WHO if name != "tenant")
+_SERIES_2 = ("status", "priced", *_WHO_2)
 # Each entry takes the schema one version further; never edit one that has been released.
 MIGRATIONS = (
     f"""
@@ -19,7 +22,7 @@ MIGRATIONS = (
         amount INTEGER NOT NULL,
         priced INTEGER NOT NULL,
         expired INTEGER NOT NULL,
-        {", ".join(f"{name} TEXT" for name in ("request", "key", "team", "user", *WHO[3:]))},
+        {", ".join(f"{name} TEXT" for name in ("request", "key", "team", "user", *_WHO_2[3:]))},
         {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
     ) STRICT;
     CREATE INDEX ledger_by_time ON ledger (at_ms);
@@ -34,7 +37,7 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY,
         status TEXT NOT NULL,
         priced INTEGER NOT NULL,
-        {", ".join(f"{name} TEXT" for name in WHO)}
+        {", ".join(f"{name} TEXT" for name in _WHO_2)}
     ) STRICT;
     CREATE TABLE ledger (
         id INTEGER PRIMARY KEY,
@@ -47,12 +50,13 @@ MIGRATIONS = (
         request TEXT,
         {", ".join(f"{name} INTEGER NOT NULL" for name in TOKENS)}
     ) STRICT;
-    INSERT INTO series ({", ".join(SERIES)}) SELECT DISTINCT {", ".join(SERIES)} FROM ledger_1;
+    INSERT INTO series ({", ".join(_SERIES_2)}) SELECT DISTINCT {", ".join(_SERIES_2)} FROM ledger_1;
     INSERT INTO ledger SELECT one.id, series.id, at_ms, hold GLOB '*[^0-9]*', hold, expired, amount, request,
         {", ".join(TOKENS)}
-    FROM ledger_1 one JOIN series ON {" AND ".join(f"series.{name} IS one.{name}" for name in SERIES)};
+    FROM ledger_1 one JOIN series ON {" AND ".join(f"series.{name} IS one.{name}" for name in _SERIES_2)};
     DROP TABLE ledger_1;
     CREATE INDEX ledger_by_time ON ledger (at_ms);
     CREATE UNIQUE INDEX ledger_by_hold ON ledger (hold, expired) WHERE shared
     """,  # noqa: S608 - names from the lists above
+    "ALTER TABLE series ADD COLUMN tenant TEXT",
 )

@@ -33,7 +33,10 @@ def app(world: World) -> Starlette:
         ],
         "policy": [Route("/v1/policy", services.policy)],
         "data-governance": [Route("/v1/tenants/{tenant:path}/classification", services.classification)],
-        "budget": [Route("/v1/tenants/{tenant:path}/budget", services.budget)],
+        "budget": [
+            Route("/v1/tenants/{tenant:path}/budget", services.budget),
+            Route("/v1/spending", services.spending, methods=["POST"]),
+        ],
         "eris": [Route("/v1/receipts", services.receipts, methods=["POST"])],
         "alerting": [Route("/v1/alerts", services.alert, methods=["POST"])],
     }
@@ -91,20 +94,25 @@ class Services:
     async def budget(self, request: Request) -> Response:
         return self._of_tenant(request, self._world.budgets)
 
+    async def spending(self, request: Request) -> Response:
+        """Each charge counts once, by its id, in whichever batches it comes."""
+        found = await self._batch(request, "spending")
+        if isinstance(found, Response):
+            return found
+        _, _, charges = found
+        is_new = self._world.spend(charges)
+        return JSONResponse({"accepted": len(charges)}, status_code=201 if is_new else 200)
+
     async def receipts(self, request: Request) -> Response:
         """Durable before it is answered."""
-        if (refusal := self._refused(request)) is not None:
-            return refusal
-        key, body = request.headers.get("idempotency-key", ""), await request.body()
-        batch = await _json(request)
-        if len(body) > MAX_BATCH:
-            return _error("the batch is too large", 413)
-        if not key or not isinstance(batch, dict) or not isinstance(batch.get("receipts"), list):
-            return _error("that is no batch", 422)
-        is_new = self._world.keep(key, body, batch["receipts"])
+        found = await self._batch(request, "receipts")
+        if isinstance(found, Response):
+            return found
+        key, body, receipts = found
+        is_new = self._world.keep(key, body, receipts)
         if is_new is None:
             return _error("the key was that of another batch", 409)
-        return JSONResponse({"accepted": len(batch["receipts"])}, status_code=201 if is_new else 200)
+        return JSONResponse({"accepted": len(receipts)}, status_code=201 if is_new else 200)
 
     async def alert(self, request: Request) -> Response:
         if (refusal := self._refused(request)) is not None:
@@ -128,8 +136,21 @@ class Services:
                 return _error(f"mode is one of {', '.join(MODES)}", 422)
             _know(world, name, given.pop("set", {}))
             world.controls[name] = dataclasses.replace(control, **given)
-        kept = {"eris": [r for _, batch in world.batches.values() for r in batch], "alerting": world.alerts}
+        kept: dict[str, list[Any]] = {"budget": list(world.spent.values())}
+        kept |= {"eris": [r for _, batch in world.batches.values() for r in batch], "alerting": world.alerts}
         return JSONResponse({**dataclasses.asdict(world.controls[name]), "kept": kept.get(name, [])})
+
+    async def _batch(self, request: Request, what: str) -> tuple[str, bytes, list[Any]] | Response:
+        """Key, bytes and members of a batch; or what is wrong with it."""
+        if (refusal := self._refused(request)) is not None:
+            return refusal
+        key, body = request.headers.get("idempotency-key", ""), await request.body()
+        batch = await _json(request)
+        if len(body) > MAX_BATCH:
+            return _error("the batch is too large", 413)
+        if not key or not isinstance(batch, dict) or not isinstance(batch.get(what), list):
+            return _error("that is no batch", 422)
+        return key, body, batch[what]
 
     def _of_tenant(self, request: Request, known: dict[str, dict[str, Any]]) -> Response:
         if (refusal := self._refused(request)) is not None:

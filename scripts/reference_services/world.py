@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from scripts.reference_services.faults import Control
 from scripts.reference_services.issuer import Issuer
+from tollhouse._native import SigningKey
 from tollhouse.config.signing import POLICY, Signer
 
 SERVICES = ("iam", "policy", "data-governance", "budget", "eris", "alerting")
@@ -48,6 +47,7 @@ class World:
             "default": {"allowed": True, "remaining_nano_usd": None},
         }
         self.policy = self.signed(_POLICY)
+        self.spent: dict[str, dict[str, Any]] = {}  # by id
         self.alerts: list[dict[str, Any]] = []
         self.batches: dict[str, tuple[str, list[Any]]] = {}  # by key: digest, receipts
 
@@ -65,6 +65,19 @@ class World:
         path = None if self.folder is None else self.folder / "policy.json"
         document = path.read_bytes() if path is not None and path.exists() else self.policy
         return document, f'"{hashlib.sha256(document).hexdigest()[:32]}"'
+
+    def spend(self, charges: list[dict[str, Any]]) -> bool:
+        """Take charges off what is left; whether any of them was new."""
+        is_new = False
+        for charge in charges:
+            if charge["id"] in self.spent:
+                continue
+            is_new = True
+            self.spent[charge["id"]] = charge
+            budget = self.budgets.get(charge["tenant"], {})
+            if budget.get("remaining_nano_usd") is not None:
+                budget["remaining_nano_usd"] = max(0, budget["remaining_nano_usd"] - charge["nano_usd"])
+        return is_new
 
     def keep(self, key: str, body: bytes, receipts: list[Any]) -> bool | None:
         """True: kept from now on; False: it was kept already; None: the key is that of another batch."""
@@ -84,6 +97,6 @@ class World:
 def _signer(folder: Path | None) -> Signer:
     """Of policies; in a folder it outlives the process."""
     if folder is None:
-        return Signer(Ed25519PrivateKey.generate())
+        return Signer(SigningKey.generate())
     path = folder / "policy.pem"
     return Signer.read(path) if path.exists() else Signer.make(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
 from tests.support.client import CHAT, chat_body
 from tests.support.eris import Eris
@@ -95,3 +97,23 @@ def test_what_was_answered_before_the_worker_was_killed_has_its_receipt_and_reac
             command = [str(Path(sys.executable).with_name("tollhouse")), "audit", "verify", str(root)]
             checked = subprocess.run(command, capture_output=True, text=True, check=False)
             assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("server", ["builtin", "granian"])
+def test_whole_answers_and_streams_have_digests_of_the_bytes_that_were_sent(server: str) -> None:
+    bodies = [chat_body("tollhouse/echo", content="Hello " * 2000, stream=stream) for stream in (False, True)]
+    sent = []
+    with running_gateway(echo_only(receipts={}), server=server) as gateway:
+        connection = http.client.HTTPConnection(LOOPBACK, gateway.port, timeout=5)
+        for body in [*map(orjson.dumps, bodies), b"{oops"]:
+            connection.request("POST", CHAT, body, {"authorization": f"Bearer {KEY}"})
+            sent.append(connection.getresponse().read())
+        connection.close()
+        gateway.stop()
+        root = gateway.folder / "state" / "receipts"
+        key = (root / "digest.key").read_bytes()
+        told = [orjson.loads(line) for chain in chains(root) for _, _, line in records(chain)]
+    assert len(sent[1]) > len(sent[0]) > 1000
+    assert [(one["answer_bytes"], one["answer_hmac"]) for one in told if one["type"] == "decision"] == [
+        (len(body), hmac.digest(key, body, "sha256").hex()) for body in sent
+    ]

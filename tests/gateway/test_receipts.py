@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import time
 from contextlib import asynccontextmanager
@@ -75,6 +76,11 @@ def kept(folder: Path) -> list[dict[str, Any]]:
     return [one for one in found if one["type"] == "decision"]
 
 
+def _broken(*_: object) -> None:
+    """Fails otherwise than a disk does."""
+    raise RuntimeError
+
+
 def verified(folder: Path, *args: str) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["audit", "verify", str(folder / "state" / "receipts"), *args])
     return result.exit_code, result.output
@@ -117,7 +123,7 @@ async def test_every_decision_has_one_receipt_that_says_what_was_decided(
         ),
         ({"key": "sk-wrong"}, {"decision": "BLOCKED", "status": 401, "key": None, "guards": ["auth"], "policy": None}),
         ({"model": "broken"}, {"status": 500, "error": "http_500"}),
-        ({"model": "nothing"}, {"status": 404, "asked": "nothing"}),
+        ({"model": "nothing"}, {"status": 404, "asked": "?"}),
         ({"model": "say it: " + secret}, {"status": 404, "asked": "?"}),
         ({"key": NARROW_KEY, "model": ECHO}, {"status": 200, "tenant": None, "key": "narrow"}),
         ({"key": NARROW_KEY, "model": ECHO}, {"status": 429, "decision": "BLOCKED", "error": "rate_limit_exceeded"}),
@@ -392,3 +398,111 @@ async def test_a_rule_that_wants_a_receipt_is_met_where_there_are_receipts(tmp_p
         book._failed = True
         refused = await app.chat(ECHO)
         assert (refused.status, refused.json["error"]["code"]) == (503, "receipts_unavailable")
+
+
+async def test_answers_have_a_digest_of_what_went_out_however_it_went(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    entry = model("up/*", upstream.base_url)
+    scan = {"response": {"pii": "redact"}}
+    async with running_app(tmp_path, keys=KEYS, model_list=[entry], scan=scan, receipts={}) as app:
+        sent = [
+            (await app.chat(ECHO)).body,
+            (await app.chat(ECHO, content=EMAIL, stream=True)).body,
+            (await app.chat("up/reset-mid-stream", stream=True)).body,
+            (await app.chat("nothing")).body,
+            (await app.send("/v1/models")).body,
+            (await app.send("/nowhere")).body,
+        ]
+    key = (tmp_path / "state" / "receipts" / "digest.key").read_bytes()
+    found = [(one["answer_bytes"], one["answer_hmac"]) for one in kept(tmp_path)]
+    assert found == [(len(body), hmac.digest(key, body, "sha256").hex()) for body in sent]
+    assert EMAIL.encode() not in sent[1]
+
+
+async def test_a_client_that_goes_has_a_digest_of_what_it_was_sent(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    entry = model("up/*", upstream.base_url)
+    async with running_app(tmp_path, keys=KEYS, model_list=[entry], receipts={}) as app:
+        client = app.client("/v1/chat/completions", body=chat_body("up/ticking@50", stream=True))
+        running = asyncio.ensure_future(client.run())
+        await until(lambda: client.response.body)
+        client.disconnect()
+        await running
+        sent = client.response.body
+    key = (tmp_path / "state" / "receipts" / "digest.key").read_bytes()
+    [one] = kept(tmp_path)
+    assert one["gone"]
+    assert one["answer_hmac"] == hmac.digest(key, sent[: one["answer_bytes"]], "sha256").hex()
+
+
+async def test_a_batch_that_fails_for_whatever_reason_is_written_once_that_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_app(tmp_path, keys=KEYS, receipts={}) as app:
+        book = app.asgi.state.receipts
+        await book.flush()
+        with monkeypatch.context() as broken:
+            broken.setattr(Chain, "append", _broken)
+            assert (await app.chat(ECHO)).status == 200
+            await until(lambda: not book.has_room())
+            assert (await app.chat(ECHO)).json["error"]["code"] == "receipts_unavailable"
+        await until(book.has_room)
+        assert (await app.chat(ECHO)).status == 200
+    assert len(kept(tmp_path)) == 2
+
+
+async def test_a_head_that_cannot_be_signed_leaves_each_receipt_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_app(tmp_path, keys=KEYS, receipts={"head_s": 0}) as app:
+        book = app.asgi.state.receipts
+        await book.flush()
+        with monkeypatch.context() as broken:
+            broken.setattr(type(book), "_head", _broken)
+            assert (await app.chat(ECHO)).status == 200
+            await until(lambda: not book.has_room())
+        await until(book.has_room)
+    assert len(kept(tmp_path)) == 1
+    assert verified(tmp_path)[0] == 0
+
+
+async def test_a_name_that_is_no_text_costs_no_receipt(tmp_path: Path) -> None:
+    async with running_app(tmp_path, keys=KEYS, receipts={}) as app:
+        book = app.asgi.state.receipts
+        book.take({"seq": 0, "prev": "", "type": "decision", "user": "half a pair \ud800", "status": 200})
+        assert (await app.chat(ECHO)).status == 200
+        await book.flush()
+        assert book.has_room()
+    assert [(one["user"], one["status"]) for one in kept(tmp_path)] == [("?", 200), ("kim", 200)]
+    assert verified(tmp_path)[0] == 0
+
+
+async def test_a_bad_disk_under_what_another_process_left_stops_nothing_else(
+    eris: Eris, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "state" / "receipts"
+    for number in (5, 6, 7):
+        left = Chain(root / f"chain-{number:04}")
+        left.append([{"seq": 0, "prev": "", "type": "decision"}])
+        left.close()
+    real_read, real_open = Chain.read, Chain._read_id
+
+    def bad_open(chain: Chain) -> str:
+        if chain.folder.name == "chain-0005":
+            raise PermissionError(13, "Permission denied")
+        return real_open(chain)
+
+    def bad_read(chain: Chain, *most: int) -> Any:
+        if chain.folder.name == "chain-0006":
+            raise OSError(5, "Input/output error")
+        return real_read(chain, *most)
+
+    monkeypatch.setattr(Chain, "_read_id", bad_open)
+    monkeypatch.setattr(Chain, "read", bad_read)
+    async with told(tmp_path, eris, max_lag_s=0.01) as app:
+        await until(lambda: len(eris.decisions()) == 1)  # that of chain-0007
+        await until(lambda: "Input/output error" in caplog.text)
+        assert app_delivery(app).failed == 0
+        assert (await app.chat(ECHO)).status == 200
+        await until(lambda: len(eris.decisions()) == 2)
+    assert caplog.text.count("chain-0005 cannot be delivered: Permission denied") == 1

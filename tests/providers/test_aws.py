@@ -117,6 +117,17 @@ async def test_a_web_identity_is_the_token_of_a_file_that_is_read_anew(bedrock, 
         await asking.close()
 
 
+@pytest.mark.parametrize("ending", ["&#13;&#10;x-amz-target:&#32;theirs", "&#10;", "&#0;", "&#233;"])
+async def test_a_token_that_could_write_headers_of_its_own_is_none(bedrock, ending):
+    with Sts() as sts:
+        sts.ending = ending
+        asking = _Asking(bedrock, AwsAccess(KEYS, REGION, (SESSION,), sts.url))
+        with pytest.raises(UpstreamError, match="the assumed AWS role") as caught:
+            await asking.ask()
+        assert (caught.value.code, ROLE_TOKEN in caught.value.message, sts.lent) == ("upstream_auth", False, 1)
+        await asking.close()
+
+
 @pytest.mark.parametrize("has_file", [False, True])
 async def test_a_container_is_asked_with_its_token(bedrock, tmp_path, has_file):
     path = tmp_path / "token"

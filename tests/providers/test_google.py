@@ -43,6 +43,7 @@ class _Google(Provider):
         super().__init__()
         self._key = key
         self.expires_in: Any = 3600
+        self.token = "ya29."
         self.tokens = 0
         self.used: list[str] = []
 
@@ -62,7 +63,9 @@ class _Google(Provider):
         self.tokens += 1
         if self.expires_in is None:
             return as_json({"error": "invalid_grant"}, 400)
-        return as_json({"access_token": f"ya29.{self.tokens}", "expires_in": self.expires_in, "token_type": "Bearer"})
+        return as_json(
+            {"access_token": f"{self.token}{self.tokens}", "expires_in": self.expires_in, "token_type": "Bearer"}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ async def test_a_token_that_ends_at_once_is_fetched_for_each_request(server, acc
     vertex.close()
 
 
-@pytest.mark.parametrize("expires_in", [None, "soon", [1]])
+@pytest.mark.parametrize("expires_in", [None, "soon", [1], "nan", "inf"])
 async def test_a_refused_account_is_an_error_of_the_gateways_and_asked_again(server, account, expires_in):
     server.expires_in = expires_in
     vertex = _Vertex(server, account)
@@ -152,6 +155,22 @@ async def test_a_refused_account_is_an_error_of_the_gateways_and_asked_again(ser
     server.expires_in = 3600
     await vertex.ask()
     assert server.used == ["Bearer ya29.2"]
+    vertex.close()
+
+
+@pytest.mark.parametrize(
+    "token", ["ya29\r\nx-goog-user-project: theirs\r\nx-a: ", "ya29\n", "ya29 x", "ya29\x00", "ÿa29"]
+)
+async def test_a_token_that_could_write_headers_of_its_own_is_none(server, account, token):
+    server.token, expected = token, server.used.copy()
+    vertex = _Vertex(server, account)
+    with pytest.raises(UpstreamError) as caught:
+        await vertex.ask()
+    assert caught.value.code == "upstream_auth"
+    assert "ya29" not in caught.value.message
+    assert server.used == expected
+    server.token = "ya29."
+    await vertex.ask()
     vertex.close()
 
 

@@ -37,6 +37,8 @@ class Street:
         made: dict[str, Any] = {
             "neighbours": {name: {"url": f"{self.url}/{SERVICES[name]}", **QUICK, **more} for name in names}
         }
+        if "budget" in names:  # reports would be counted among the questions
+            made["neighbours"]["budget"]["report"] = False
         return made | ({"policy": {"keys": [self.world.signer.public.text]}} if "policy" in names else {})
 
     def break_(self, name: str, mode: str) -> None:

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod aws;
 mod cost;
+mod digest;
 mod embeddings;
 mod fastpath;
 mod quota;
@@ -11,6 +12,7 @@ mod request;
 mod response;
 mod scan;
 mod server;
+mod signing;
 mod tokens;
 
 /// A panic's own message can quote the text that was being read; its place cannot.
@@ -32,6 +34,8 @@ mod _native {
     #[pymodule_export]
     use super::cost::{PyPrice, PyPriceTable, PyTokens};
     #[pymodule_export]
+    use super::digest::{PyDigestedSend, PyKeyedDigest};
+    #[pymodule_export]
     use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]
     use super::fastpath::{PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
@@ -49,6 +53,8 @@ mod _native {
     use super::server::PyRequestReader;
     #[pymodule_export]
     use super::server::encode_headers;
+    #[pymodule_export]
+    use super::signing::{PySigningKey, verify_ed25519};
     #[pymodule_export]
     use super::tokens::count_tokens;
 

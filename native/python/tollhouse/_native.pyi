@@ -1,6 +1,6 @@
 """Types of the native extension: the boundary between Python and the core crate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from os import PathLike
 from typing import Any, Final, Literal, final
 
@@ -10,12 +10,14 @@ __all__ = [
     "HEAD",
     "READY",
     "BodyResult",
+    "DigestedSend",
     "EventRedactor",
     "FastPath",
     "FastRequest",
     "FastRoute",
     "FastTally",
     "Finding",
+    "KeyedDigest",
     "QuotaPlan",
     "QuotaStore",
     "Price",
@@ -27,6 +29,7 @@ __all__ = [
     "ScanResult",
     "ScanStream",
     "Scanner",
+    "SigningKey",
     "Tokens",
     "Vault",
     "__version__",
@@ -38,9 +41,11 @@ __all__ = [
     "sign_aws",
     "translate_request",
     "usd",
+    "verify_ed25519",
 ]
 
 _Action = Literal["allow", "flag", "redact", "pseudonymise", "block"]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Decision = Literal["ALLOWED", "TRANSFORMED", "BLOCKED"]
 
 __version__: Final[str]
@@ -203,6 +208,61 @@ def sign_aws(
     path: as it is sent, percent-encoded. headers: those to sign, names in lower case, `host` and `x-amz-date` (which is
     `date`, "20150830T123600Z") among them.
     """
+
+@final
+class KeyedDigest:
+    """HMAC-SHA-256 (RFC 2104) with one key, which `repr` does not show."""
+
+    def __new__(cls, key: bytes, /) -> KeyedDigest:
+        """Raises ValueError for an empty key."""
+
+    def of(self, content: bytes, /) -> str:
+        """Hexadecimal. Others have the interpreter while a long one is made."""
+
+    def passing(self, send: _Send, /) -> DigestedSend:
+        """An ASGI `send` that hands everything on to this one."""
+
+@final
+class DigestedSend:
+    """Digests the bodies of the messages that pass, without a frame of Python."""
+
+    def __call__(self, message: MutableMapping[str, Any]) -> Awaitable[None]: ...
+    @property
+    def inner(self) -> _Send | None: ...
+    @property
+    def is_eager(self) -> object:
+        """As the one behind it is."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes so far."""
+
+    def hexdigest(self) -> str: ...
+
+@final
+class SigningKey:
+    """A private key of Ed25519 (RFC 8032). Its memory is wiped when it goes, and `repr` does not show it."""
+
+    @staticmethod
+    def generate() -> SigningKey:
+        """Raises OSError if the system has no randomness."""
+
+    @staticmethod
+    def from_pem(pem: bytearray) -> SigningKey:
+        """PKCS#8, not encrypted. Raises ValueError, whose message shows nothing, for anything else."""
+
+    def pem(self) -> bytearray:
+        """PKCS#8; to be wiped by whoever has used it."""
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes, the same for the same message."""
+
+def verify_ed25519(public: bytes, signature: bytes, message: bytes, /) -> bool:
+    """Whether it is a signature of the message by that key; strictly: no keys of small order, no second form."""
 
 def count_tokens(text: str, encoding: str, /) -> int:
     """Tokens of a text as tiktoken counts them; names of special tokens are text. encoding: "cl100k_base", "o200k_base".

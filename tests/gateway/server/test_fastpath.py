@@ -429,13 +429,13 @@ async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, m
         await running.ask(chat("fine" + "9" * 300))
         await running.ask(chat("fine" + "9" * 300))
         assert len(taken) == 9
-        assert len(running.app.state.fast._routes) <= 3
+        assert len(running.app.middleware_stack.fast._routes) <= 3
 
 
 async def test_other_prices_and_another_window_are_learned_anew(tmp_path, upstream, taken, monkeypatch):
     keys = [{"name": "k", "key": KEY, "budget": {"usd": "100", "window": "1h"}}]
     async with gateway(tmp_path, keys=keys, prices=PRICES, model_list=[model("fine", upstream.base_url)]) as running:
-        fast = running.app.state.fast
+        fast = running.app.middleware_stack.fast
         await running.learn("fine")
         await running.ask(chat("fine"))
         assert len(taken) == 1

@@ -253,3 +253,18 @@ def test_files_are_their_owners_alone(tmp_path):
     modes = {path.name: path.stat().st_mode & 0o077 for path in chain.folder.iterdir()}
     assert set(modes.values()) == {0}, modes
     chain.close()
+
+
+def test_a_segment_that_cannot_be_made_leaves_the_one_before_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(chains, "SEGMENT_BYTES", 1)
+    own = Chain(tmp_path / "chain")
+    own.append([{"seq": 0, "prev": ""}])
+    real = os.open
+    with monkeypatch.context() as full:
+        full.setattr(os, "open", lambda path, *more: real("/dev/none/such", *more))
+        with pytest.raises(OSError, match="No such file"):
+            own.append([{"seq": 0, "prev": ""}])
+    os.fstat(own._fd)
+    own.append([{"seq": 0, "prev": ""}])
+    assert own.seq == 2
+    own.close()

@@ -177,3 +177,30 @@ def test_a_file_of_the_version_before_is_taken_over_whole(tmp_path):
     assert ledger.total() == 28
     assert ledger.records()[-1]["hold"] == "1"
     ledger.close()
+
+
+def test_a_detail_of_the_version_without_tenants_is_read_as_it_was_meant(ledger):
+    old = ["r1", "alice", "t", "kim", "m", "p", "upstream", "prices", "complete", True, 10, 0, 0, 5, 0, 0, 0]
+    assert len(old) == len(DETAIL) - 1
+    new = [*old[:5], "acme", *old[5:]]
+    ledger.append("s", [Charge(i, "settled", str(i), 5, START, orjson.dumps(one)) for i, one in ((1, old), (2, new))])
+    second, first = ledger.records()
+    assert (first.pop("tenant"), second.pop("tenant")) == (None, "acme")
+    assert (first["provider"], first["prices"], first["output"]) == ("p", "prices", 5)
+    assert {name for name in first if first[name] != second[name]} <= {"hold"}
+
+
+def test_who_follows_the_ledger_is_told_of_what_came_to_something_since(ledger):
+    ledger.append("s", [charge(1, 5)])
+    ledger.follow("reader")
+    assert ledger.last("reader") == "1"
+    ledger.append("s", [charge(2, 0), charge(3, 7), charge(4, -2, status="late")])
+    ledger.follow("reader")
+    assert [(one["id"], one["nano_usd"], one["status"]) for one in ledger.charged(1, 9)] == [
+        (3, 7, "complete"),
+        (4, -2, "late"),
+    ]
+    ledger.mark("reader", 3)
+    assert ledger.last("reader") == "3"
+    assert ledger.id == ledger.id
+    assert len(ledger.id) == 32

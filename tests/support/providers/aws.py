@@ -34,10 +34,12 @@ class Lender(Provider):
         # Keys that may assume a role: those of the tests, or a role's that was lent before.
         self.assumers: set[tuple[str, str, str | None]] = {(ACCESS_KEY, SECRET_KEY, None)}
 
+        self.ending = ""  # of the token, as it is written
+
     @property
     def token(self) -> str:
         """The last one."""
-        return f"{ROLE_TOKEN}{self.lent}"
+        return f"{ROLE_TOKEN}{self.lent}{self.ending}"
 
     def _as_json(self, **more: Any) -> Answer:
         """As an instance and a container are told."""
