@@ -135,7 +135,7 @@ def _attacks(folder: Path) -> Iterator[Record]:
     folder = folder / "injection"
     prompts = set()
     for row in read(folder / "cyberseceval_prompt_injection.jsonl"):
-        # Half of them are ordinary questions, attacks only against what a system prompt forbids (a dish, a word, a name).
+        # Many are ordinary questions, and attacks only against what a system prompt forbids: a dish, a word, a name.
         yield _record(row, "cyberseceval" if row["lang"] == "English" else "cyberseceval_languages", attack=True)
         # The prompts under attack are orders to a model in the languages of the attacks, and harmless.
         if (prompt := row.get("system")) and prompt not in prompts:

@@ -187,9 +187,7 @@ def report(
     columns += [("0.5", scores, 0.0), ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7))]
     print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>10}" for name, _, _ in columns))  # noqa: T201
     rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
-    rows += [
-        (source, sources == source) for source in sorted(set(sources), key=lambda name: (name in ATTACKS, name))
-    ]
+    rows += [(source, sources == source) for source in sorted(set(sources), key=lambda name: (name in ATTACKS, name))]
     for name, chosen in rows:
         shares = "".join(f"{np.mean(values[chosen] > cut):10.3f}" for _, values, cut in columns)
         print(f"{name:24}{chosen.sum():7}{shares}")  # noqa: T201
@@ -212,12 +210,19 @@ def main() -> None:
         odds, from_tools = (log_odds(values) for values in zip(*((p.score, p.tool_score) for p in probed), strict=True))
         kept = held_out != arguments.tuning
         chosen = [record for record, keep in zip(everything, kept, strict=True) if keep]
-        report(f"{'Tuning' if arguments.tuning else 'Held-out'} texts, compiled weights", odds[kept], chosen, from_tools[kept])
+        report(
+            f"{'Tuning' if arguments.tuning else 'Held-out'} texts, compiled weights",
+            odds[kept],
+            chosen,
+            from_tools[kept],
+        )
         return
     data = windows(probed)
     usable = np.array([record.source not in TOOL for record in everything])
     # Attacks of which only the templates are asked would teach that their language is one.
-    usable &= np.array([not record.attack or p.modelled or not p.searched for record, p in zip(everything, probed, strict=True)])
+    usable &= np.array(
+        [not record.attack or p.modelled or not p.searched for record, p in zip(everything, probed, strict=True)]
+    )
     rows = np.flatnonzero(~held_out[data.owner])
     weight = emphasis(everything, probed)
     scores = cross_validated(data, rows, everything, usable, weight)

@@ -6,8 +6,8 @@
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::decode::is_separator;
-use crate::scan::rules::Rules;
 use crate::scan::rules::NEAR as NEAR_LETTER;
+use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
 use crate::scan::simd::{BLOCK, find};
 use crate::scan::views::View;
