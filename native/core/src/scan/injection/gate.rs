@@ -8,7 +8,7 @@ const SHORT: usize = 512;
 /// What the distinct literals in a short text must weigh; longer ones hold more chance hits and need more.
 const SHORT_WEIGHT: u32 = 2;
 /// Letters outside ASCII after which the templates are looked for in a short text without a hit.
-const FOREIGN: usize = 2;
+const FOREIGN: usize = 3;
 /// In longer texts one foreign letter in so many bytes does it.
 const FOREIGN_SHARE: usize = 8;
 /// Brackets, braces, bars and backslashes after which a short text is modelled: generated suffixes are full of them.
@@ -69,13 +69,10 @@ fn ask(length: usize, weight: u32, tally: Tally) -> Ask {
     // 5 for a text just above the limit, 9 for a full segment with its overlap.
     let least = 4 + length / SHORT;
     let short = length <= SHORT;
-    let model = match short {
-        true => weight >= SHORT_WEIGHT || tally.signs >= SIGNS.max(length / 64),
-        false => weight as usize >= least,
-    };
-    let foreign = match short {
-        true => tally.foreign >= FOREIGN,
-        false => tally.foreign * FOREIGN_SHARE >= length,
+    let (model, foreign) = if short {
+        (weight >= SHORT_WEIGHT || tally.signs >= SIGNS.max(length / 64), tally.foreign >= FOREIGN)
+    } else {
+        (weight as usize >= least, tally.foreign * FOREIGN_SHARE >= length)
     };
     match model {
         true => Ask::Model,

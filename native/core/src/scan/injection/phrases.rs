@@ -188,8 +188,8 @@ impl<'phrases> Search<'phrases> {
     fn advance(&mut self, token: Token) {
         let Some(steps) = self.phrases.steps.get(&token.hash) else { return };
         if self.until.is_empty() {
-            self.until.resize(self.phrases.slots, 0);
-            self.starts.resize(self.phrases.slots, 0);
+            self.until = vec![0; self.phrases.slots];
+            self.starts = vec![0; self.phrases.slots];
         }
         for step in steps {
             let slot = usize::from(step.slot);

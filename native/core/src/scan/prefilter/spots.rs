@@ -65,7 +65,7 @@ fn is_alnum(byte: u8) -> bool {
 /// Whether a literal with a letter near its start could begin in a block.
 fn has_letters(text: &[u8], block: usize) -> bool {
     let stop = text.len().min(block + BLOCK + NEAR_LETTER);
-    text.get(block..stop).unwrap_or_default().iter().fold(false, |any, byte| any | byte.is_ascii_alphabetic())
+    text.get(block..stop).unwrap_or_default().iter().any(u8::is_ascii_alphabetic)
 }
 
 impl<'a> Spots<'a> {
