@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import numpy as np
 from corpora import ROOT, is_held_out, read, required
 from numpy.typing import NDArray
 
-PROBE = ROOT / "target" / "release" / "examples" / "injection_probe"
+PROBE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "injection_probe"
+SEARCHED, MODELLED = 1, 2
+"""How far the gate opened, as the probe says it."""
 
 BENIGN = (
     "bipia_contexts",
@@ -30,6 +33,7 @@ BENIGN = (
 TRIGGER_WORDS = ("mitre_frr", "notinject", "xstest_safe")
 DIRECT = (
     "cyberseceval",
+    "cyberseceval_languages",
     "inthewild",
     "sysprompt",
     "bastion",
@@ -40,6 +44,7 @@ DIRECT = (
     "injecguard",
 )
 TOOL = ("bastion_tool", "bipia_embedded", "bipia_attack")
+ATTACKS = (*DIRECT, *TOOL, "languages_attack")
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,16 @@ class Probed:
     score: float
     tool_score: float
     phrase: float
-    is_open: bool
+    searched: bool
+    """Whether the templates are looked for in what a user writes."""
+    modelled: bool
+    """Whether the model is asked, too."""
     words: NDArray[np.uint32]
 
 
 def records() -> list[Record]:
     folder = required()
-    return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder)]
+    return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder), *_languages()]
 
 
 def probe(texts: list[str]) -> list[Probed]:
@@ -78,9 +86,9 @@ def probe(texts: list[str]) -> list[Probed]:
     output = subprocess.run([PROBE], input=payload, capture_output=True, check=True).stdout  # noqa: S603
     probed, at = [], 0
     while at < len(output):
-        score, tool_score, phrase, is_open, count = struct.unpack_from("<fffII", output, at)
+        score, tool_score, phrase, gate, count = struct.unpack_from("<fffII", output, at)
         words = np.frombuffer(output, "<u4", count, at + 20)
-        probed.append(Probed(score, tool_score, phrase, bool(is_open), words))
+        probed.append(Probed(score, tool_score, phrase, gate >= SEARCHED, gate >= MODELLED, words))
         at += 20 + 4 * count
     return probed
 
@@ -127,7 +135,8 @@ def _attacks(folder: Path) -> Iterator[Record]:
     folder = folder / "injection"
     prompts = set()
     for row in read(folder / "cyberseceval_prompt_injection.jsonl"):
-        yield _record(row, "cyberseceval", attack=True)
+        # Many are ordinary questions, and attacks only against what a system prompt forbids: a dish, a word, a name.
+        yield _record(row, "cyberseceval" if row["lang"] == "English" else "cyberseceval_languages", attack=True)
         # The prompts under attack are orders to a model in the languages of the attacks, and harmless.
         if (prompt := row.get("system")) and prompt not in prompts:
             prompts.add(prompt)
@@ -151,6 +160,17 @@ def _attacks(folder: Path) -> Iterator[Record]:
         path = name if name == "bipia_embedded" else "bipia_attack_instructions"
         for row in read(folder / f"{path}.jsonl"):
             yield _record(row, name, attack=True, group=row["subtype"])
+
+
+def _languages() -> Iterator[Record]:
+    """Sentences of our own, in languages that the corpora hardly have but as attacks."""
+    for name, held_out in (("training", False), ("held_out", True)):
+        kind = ""
+        for line in (ROOT / "scripts" / "injection" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                kind = line.strip("[]").split()[0]
+            elif line and not line.startswith("# "):
+                yield Record(line, kind == "attack", f"languages_{kind}", line, held_out)
 
 
 def _beginning(text: str) -> str:

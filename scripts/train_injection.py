@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from corpora import ROOT
-from injection_corpora import BENIGN, DIRECT, TOOL, TRIGGER_WORDS, Probed, Record, probe, records
+from injection_corpora import ATTACKS, BENIGN, TOOL, TRIGGER_WORDS, Probed, Record, probe, records
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
@@ -48,6 +48,7 @@ EMPHASIS = {
     "secrets": 0.5,
     "sgd_multiturn": 0.5,
     "jbb_PAIR": 0.5,
+    "languages_benign": 8.0,
 }
 
 SHUT = 0.3
@@ -138,7 +139,7 @@ def highest(scores: NDArray[np.float64], owner: NDArray[np.int64], count: int) -
 def emphasis(everything: list[Record], probed: list[Probed]) -> NDArray[np.float64]:
     """What each text weighs in training."""
     sources = [EMPHASIS.get(record.source, 1.0) for record in everything]
-    shut = [not (record.attack or item.is_open) for record, item in zip(everything, probed, strict=True)]
+    shut = [not (record.attack or item.modelled) for record, item in zip(everything, probed, strict=True)]
     return np.array(sources) * np.where(shut, SHUT, 1.0)
 
 
@@ -160,8 +161,8 @@ def cross_validated(
 
 def combined(scores: NDArray[np.float64], probed: list[Probed]) -> NDArray[np.float64]:
     """Log-odds of the model and of the templates, as the detector joins them; shut gates give nothing."""
-    phrases = np.array([np.log(item.phrase / (1 - item.phrase)) if item.phrase > 0 else -99.0 for item in probed])
-    return np.where([item.is_open for item in probed], np.maximum(scores, phrases), -99.0)
+    phrases = [np.log(p.phrase / (1 - p.phrase)) if p.searched and p.phrase > 0 else -99.0 for p in probed]
+    return np.maximum(np.where([item.modelled for item in probed], scores, -99.0), phrases)
 
 
 def threshold(scores: NDArray[np.float64], benign: NDArray[np.bool_], rate: float) -> float:
@@ -186,9 +187,7 @@ def report(
     columns += [("0.5", scores, 0.0), ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7))]
     print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>10}" for name, _, _ in columns))  # noqa: T201
     rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
-    rows += [
-        (source, sources == source) for source in sorted(set(sources), key=lambda name: (name in DIRECT + TOOL, name))
-    ]
+    rows += [(source, sources == source) for source in sorted(set(sources), key=lambda name: (name in ATTACKS, name))]
     for name, chosen in rows:
         shares = "".join(f"{np.mean(values[chosen] > cut):10.3f}" for _, values, cut in columns)
         print(f"{name:24}{chosen.sum():7}{shares}")  # noqa: T201
@@ -202,22 +201,33 @@ def quantised(coefficients: NDArray[np.float64], bias: float) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the injection weights.")
     parser.add_argument("--report", action="store_true", help="only print the figures of the compiled weights")
+    parser.add_argument("--tuning", action="store_true", help="those of the texts that may be tuned on")
     arguments = parser.parse_args()
     everything = records()
     probed = probe([record.text for record in everything])
     held_out = np.array([record.held_out for record in everything])
     if arguments.report:
         odds, from_tools = (log_odds(values) for values in zip(*((p.score, p.tool_score) for p in probed), strict=True))
-        chosen = [record for record in everything if record.held_out]
-        report("Held-out texts, compiled weights", odds[held_out], chosen, from_tools[held_out])
+        kept = held_out != arguments.tuning
+        chosen = [record for record, keep in zip(everything, kept, strict=True) if keep]
+        report(
+            f"{'Tuning' if arguments.tuning else 'Held-out'} texts, compiled weights",
+            odds[kept],
+            chosen,
+            from_tools[kept],
+        )
         return
     data = windows(probed)
     usable = np.array([record.source not in TOOL for record in everything])
+    # Attacks of which only the templates are asked would teach that their language is one.
+    usable &= np.array(
+        [not record.attack or p.modelled or not p.searched for record, p in zip(everything, probed, strict=True)]
+    )
     rows = np.flatnonzero(~held_out[data.owner])
     weight = emphasis(everything, probed)
     scores = cross_validated(data, rows, everything, usable, weight)
     benign = np.array([record.source in BENIGN for record in everything]) & ~held_out
-    shift = threshold(np.where([item.is_open for item in probed], scores, -99.0), benign, USER_FALSE_POSITIVES)
+    shift = threshold(np.where([item.modelled for item in probed], scores, -99.0), benign, USER_FALSE_POSITIVES)
     joined = combined(scores - shift, probed)
     report(
         "Development texts, cross-validated",

@@ -1,12 +1,14 @@
 //! Hands texts to the injection detector, for the scripts that train and evaluate it.
 //!
-//! Reads records from the standard input, each a length (u32, little endian) and so many bytes of UTF-8. Writes for
-//! each: scores of the detector for users and for tools and score of the templates alone (f32), whether the gate opens
-//! for users (u32), the number of words and their hashes (u32), all little endian.
+//! Reads records from the standard input, each a length (u32, little endian) and so many bytes of UTF-8, and normalises
+//! them as the scanner does. Writes for each: scores of the detector for users and for tools and score of the templates alone
+//! (f32), how far the gate opens for users (u32; 1: for the templates, 2: for the model too), the number of the model's words
+//! and their hashes (u32), all little endian.
 
 use std::io::{self, Read, Write};
 
 use tollhouse_core::scan::injection::Detector;
+use tollhouse_core::scan::normalise::{Normalised, normalise};
 
 fn main() -> io::Result<()> {
     let mut input = Vec::new();
@@ -18,11 +20,14 @@ fn main() -> io::Result<()> {
         let length = (u32::from_le_bytes(*length) as usize).min(tail.len());
         let (text, tail) = tail.split_at(length);
         rest = tail;
-        let explanation = detector.explain(&String::from_utf8_lossy(text));
+        let text = String::from_utf8_lossy(text);
+        let mut normal = Normalised::new();
+        let text = if normalise(&text, &mut normal) { normal.bytes() } else { text.as_bytes() };
+        let explanation = detector.explain(text);
         output.write_all(&explanation.score.to_le_bytes())?;
         output.write_all(&explanation.tool_score.to_le_bytes())?;
         output.write_all(&explanation.phrase.to_le_bytes())?;
-        output.write_all(&u32::from(explanation.open).to_le_bytes())?;
+        output.write_all(&(u32::from(explanation.searched) + u32::from(explanation.modelled)).to_le_bytes())?;
         output.write_all(&u32::try_from(explanation.words.len()).unwrap_or(u32::MAX).to_le_bytes())?;
         for word in explanation.words {
             output.write_all(&word.to_le_bytes())?;

@@ -28,7 +28,11 @@ fn main() {
         hits = pieces.iter().filter(|piece| detector.score(piece, Channel::User, 0).hit).count();
         best = best.min(started.elapsed().as_secs_f64());
     }
-    let open = pieces.iter().filter(|piece| detector.explain(piece).open).map(|piece| piece.len()).sum::<usize>();
+    let open = pieces
+        .iter()
+        .filter(|piece| detector.explain(piece.as_bytes()).modelled)
+        .map(|piece| piece.len())
+        .sum::<usize>();
     println!(
         "{} calls, {bytes} bytes: {:.3} GB/s, {:.0} ns a call; gate open for {:.1} % of the bytes, {hits} hits; built in {built:?}",
         pieces.len(),

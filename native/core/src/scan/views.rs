@@ -10,6 +10,8 @@ use super::{Scanner, injection};
 
 /// Views of views of views are not made.
 pub(crate) const DEPTH: u8 = 2;
+/// Of a text of this length most does not depend on the last byte, in bytes.
+const SHARED_MIN: usize = 512;
 /// An encoded token is decoded up to this length, in bytes.
 const TOKEN_MAX: usize = 16 << 10;
 
@@ -97,17 +99,22 @@ fn through(scanner: &Scanner, window: &Window<'_>, verdict: decode::Verdict, dep
     };
     let context = window.context(view.start());
     let mut found = Vec::new();
-    let mut add = |view: &decode::View| {
-        found.extend(nested(scanner, context, view.bytes(), depth).into_iter().map(|found| {
+    let mut add = |view: &decode::View, within: Vec<Found>| {
+        found.extend(within.into_iter().map(|found| {
             let span = view.span(found.start..found.end);
             Found { start: span.start, end: span.end, ..found }
         }));
     };
-    add(&view);
     if words {
         // A word of one letter beside spelled-out words reads like a part of them.
-        add(&view.trimmed(1, 0));
-        add(&view.trimmed(0, 1));
+        let [whole, but_last] = with_and_without_last(scanner, context, view.bytes(), depth);
+        add(&view, whole);
+        add(&view, but_last);
+        let rest = view.trimmed(1, 0);
+        let within = nested(scanner, context, rest.bytes(), depth);
+        add(&rest, within);
+    } else {
+        add(&view, nested(scanner, context, view.bytes(), depth));
     }
     Seen::Found { found, end: view.end() }
 }
@@ -115,9 +122,30 @@ fn through(scanner: &Scanner, window: &Window<'_>, verdict: decode::Verdict, dep
 /// What is found in a text that stands for a stretch of another; positions are of the text itself.
 fn nested(scanner: &Scanner, context: &[u8], text: &[u8], depth: u8) -> Vec<Found> {
     let mut settled = Vec::new();
-    let before = context.len();
     let all = [context, text].concat();
     Machine::at_depth(depth + 1).advance(scanner, &Window { text: &all, at_end: true }, 0, &mut settled);
+    within(scanner, settled, context.len(), text)
+}
+
+/// The same for a text and for the text without its last byte. What does not depend on that byte is looked for once, as in
+/// a stream that is still to say whether the byte comes.
+fn with_and_without_last(scanner: &Scanner, context: &[u8], text: &[u8], depth: u8) -> [Vec<Found>; 2] {
+    let Some((_, shorter)) = text.split_last() else { return [Vec::new(), Vec::new()] };
+    if text.len() < SHARED_MIN {
+        return [nested(scanner, context, text, depth), nested(scanner, context, shorter, depth)];
+    }
+    let all = [context, text].concat();
+    let (mut machine, mut settled) = (Machine::at_depth(depth + 1), Vec::new());
+    let known = all.get(..all.len() - 1).unwrap_or_default();
+    machine.advance(scanner, &Window { text: known, at_end: false }, 0, &mut settled);
+    let (mut other, mut settled_without) = (machine.clone(), settled.clone());
+    machine.advance(scanner, &Window { text: &all, at_end: true }, 0, &mut settled);
+    other.advance(scanner, &Window { text: known, at_end: true }, 0, &mut settled_without);
+    [within(scanner, settled, context.len(), text), within(scanner, settled_without, context.len(), shorter)]
+}
+
+/// Of what was found in a context and the text behind it, what begins in the text; and what the text is as a whole.
+fn within(scanner: &Scanner, mut settled: Vec<Found>, before: usize, text: &[u8]) -> Vec<Found> {
     if let Some(found) = scanner.injection(text) {
         settled.push(Found { start: found.start + before, end: found.end + before, ..found });
     }

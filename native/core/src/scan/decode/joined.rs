@@ -93,6 +93,7 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
         return Verdict::No;
     }
     let mut view = View::new(at);
+    view.reserve(characters);
     from = at;
     while from < end {
         let to = from + width(text[from]);

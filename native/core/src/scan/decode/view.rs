@@ -73,6 +73,12 @@ impl View {
         }
     }
 
+    /// Makes room for so many bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+        self.offsets.reserve(bytes);
+    }
+
     /// Adds the bytes of `text` from `from` to `to`.
     pub(super) fn push(&mut self, text: &[u8], from: usize, to: usize) {
         for (byte, at) in text.get(from..to).unwrap_or_default().iter().zip(from..) {

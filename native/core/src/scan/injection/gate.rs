@@ -3,13 +3,13 @@
 use super::{OVERLAP, SEGMENT};
 use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find, share_of};
 
-/// Texts up to this length are modelled when letters or signs alone call for it.
+/// Texts up to this length are modelled when signs alone call for it.
 const SHORT: usize = 512;
 /// What the distinct literals in a short text must weigh; longer ones hold more chance hits and need more.
 const SHORT_WEIGHT: u32 = 2;
-/// Letters outside ASCII after which a short text is modelled without a hit.
-const FOREIGN: usize = 6;
-/// One foreign letter in so many bytes opens the gate of longer texts, too.
+/// Letters outside ASCII after which the templates are looked for in a short text without a hit.
+const FOREIGN: usize = 3;
+/// In longer texts one foreign letter in so many bytes does it.
 const FOREIGN_SHARE: usize = 8;
 /// Brackets, braces, bars and backslashes after which a short text is modelled: generated suffixes are full of them.
 const SIGNS: usize = 3;
@@ -53,10 +53,12 @@ pub(super) fn triggers() -> Vec<Trigger> {
 }
 
 /// What a text gives reason to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ask {
     Nothing,
     /// The templates, if a tool brings it: orders to a model hide there in plain words.
+    Orders,
+    /// The templates, whoever wrote it: it has letters of other languages, whose words the model hardly knows.
     Templates,
     /// The model, and the templates with it.
     Model,
@@ -67,14 +69,15 @@ fn ask(length: usize, weight: u32, tally: Tally) -> Ask {
     // 5 for a text just above the limit, 9 for a full segment with its overlap.
     let least = 4 + length / SHORT;
     let short = length <= SHORT;
-    let model = if short {
-        weight >= SHORT_WEIGHT || tally.foreign >= FOREIGN || tally.signs >= SIGNS.max(length / 64)
+    let (model, foreign) = if short {
+        (weight >= SHORT_WEIGHT || tally.signs >= SIGNS.max(length / 64), tally.foreign >= FOREIGN)
     } else {
-        weight as usize >= least || tally.foreign * FOREIGN_SHARE >= length
+        (weight as usize >= least, tally.foreign * FOREIGN_SHARE >= length)
     };
     match model {
         true => Ask::Model,
-        false if short || weight as usize >= least / 2 => Ask::Templates,
+        false if foreign => Ask::Templates,
+        false if short || weight as usize >= least / 2 => Ask::Orders,
         false => Ask::Nothing,
     }
 }

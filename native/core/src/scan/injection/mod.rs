@@ -20,6 +20,7 @@ pub use accumulator::Accumulator;
 use gate::{Ask, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
+use tokens::Token;
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
 const SEGMENT: usize = 2048;
@@ -97,8 +98,11 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
-            phrases: Phrases::parse(include_str!("../../../../../config/injection/phrases.txt"))
-                .expect("the templates are well formed"),
+            phrases: Phrases::parse(concat!(
+                include_str!("../../../../../config/injection/languages.txt"),
+                include_str!("../../../../../config/injection/phrases.txt"),
+            ))
+            .expect("the templates are well formed"),
             model: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
                 .expect("the weights are well formed"),
         }
@@ -130,28 +134,54 @@ impl Detector {
     fn segment(&self, text: &[u8], offset: usize, verdict: Verdict, channel: Channel) -> Verdict {
         match self.gate.ask(text) {
             Ask::Model => self.model(text, offset, verdict),
-            Ask::Templates if channel == Channel::Tool => {
+            Ask::Orders if channel == Channel::User => verdict,
+            Ask::Orders | Ask::Templates => {
                 let mut search = Search::new(&self.phrases);
                 tokens::each(text, |token| search.push(token));
                 phrased(verdict, search, offset)
             }
-            Ask::Templates | Ask::Nothing => verdict,
+            Ask::Nothing => verdict,
         }
     }
 
     fn model(&self, text: &[u8], offset: usize, mut verdict: Verdict) -> Verdict {
         let mut windows = Windows::new(&self.model);
         let mut search = Search::new(&self.phrases);
+        let mut words = Scripts::default();
         tokens::each(text, |token| {
-            windows.push(token);
+            if words.count(token) {
+                windows.push(token);
+            }
             search.push(token);
         });
         verdict = phrased(verdict, search, offset);
-        if let Some(peak) = windows.finish() {
+        if words.are_latin()
+            && let Some(peak) = windows.finish()
+        {
             let score = 1.0 / (1.0 + (-peak.score).exp());
             verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
         }
         verdict
+    }
+}
+
+/// How many words of a stretch are in which script. The model knows Latin ones: of the others its training has hardly a
+/// harmless sentence. What is mostly in other scripts is left to the templates.
+#[derive(Default)]
+struct Scripts {
+    latin: usize,
+    others: usize,
+}
+
+impl Scripts {
+    /// Whether the model is to see this one.
+    fn count(&mut self, token: Token) -> bool {
+        *(if token.latin { &mut self.latin } else { &mut self.others }) += 1;
+        token.latin
+    }
+
+    fn are_latin(&self) -> bool {
+        self.latin >= self.others
     }
 }
 
@@ -190,33 +220,43 @@ pub struct Explanation {
     pub phrase: f32,
     /// That template.
     pub template: &'static str,
-    /// Whether the gate opens for any segment of what a user writes.
-    pub open: bool,
-    /// The hashed words.
+    /// Whether any segment of what a user writes is searched for templates.
+    pub searched: bool,
+    /// Whether the model is asked about any.
+    pub modelled: bool,
+    /// The hashed words that the model takes; none of a text that is mostly in scripts it does not know.
     pub words: Vec<u32>,
 }
 
 impl Detector {
     /// Runs each stage on its own.
     #[must_use]
-    pub fn explain(&self, text: &str) -> Explanation {
+    pub fn explain(&self, text: &[u8]) -> Explanation {
         let mut words = Vec::new();
+        let mut scripts = Scripts::default();
         let mut search = Search::new(&self.phrases);
-        tokens::each(text.as_bytes(), |token| {
-            words.push(token.hash);
+        tokens::each(text, |token| {
+            if scripts.count(token) {
+                words.push(token.hash);
+            }
             search.push(token);
         });
+        if !scripts.are_latin() {
+            words.clear();
+        }
         let found = search.finish();
-        let open = (0..text.len()).step_by(SEGMENT).any(|done| {
+        let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
-            self.gate.ask(text.as_bytes().get(done.saturating_sub(OVERLAP)..end).unwrap_or_default()) == Ask::Model
+            self.gate.ask(text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default())
         });
+        let most = segments.max().unwrap_or(Ask::Nothing);
         Explanation {
             score: self.score(text, Channel::User, 0).score,
             tool_score: self.score(text, Channel::Tool, 0).score,
             phrase: found.map_or(0.0, |found| found.score),
             template: found.map_or("none", |found| found.id),
-            open,
+            searched: most >= Ask::Templates,
+            modelled: most == Ask::Model,
             words,
         }
     }

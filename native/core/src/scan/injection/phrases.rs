@@ -1,9 +1,10 @@
 //! Phrase templates: sequences of words with small gaps, read from `config/injection/phrases.txt`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::tokens::{self, Token};
+use crate::scan::normalise::{Normalised, normalise};
 
 /// Tokens that may stand between two words of a phrase when the template does not say.
 const ADJACENT: u8 = 1;
@@ -81,8 +82,8 @@ impl Phrases {
             let mut head = head.split_whitespace();
             match (head.next(), head.next(), head.next()) {
                 (Some("set"), Some(name), None) => {
-                    let words: Vec<u32> = body.split_whitespace().flat_map(hashes).collect();
-                    sets.entry(name).or_insert_with(Vec::new).extend(words);
+                    let words = body.split_whitespace().flat_map(spellings).flatten();
+                    sets.entry(name).or_insert_with(BTreeSet::new).extend(words);
                 }
                 (Some("phrase"), Some(id), Some(score)) => {
                     let score: f32 = score.parse().map_err(|_| line)?;
@@ -102,11 +103,11 @@ impl Phrases {
         &mut self,
         phrase: Phrase,
         body: &'static str,
-        sets: &HashMap<&str, Vec<u32>>,
+        sets: &HashMap<&str, BTreeSet<u32>>,
         steps: &mut HashMap<u32, Vec<Step>>,
     ) -> Option<()> {
         let number = u16::try_from(self.templates.len()).ok()?;
-        let mut places: Vec<(u8, Vec<u32>)> = Vec::new();
+        let mut places: Vec<(u8, BTreeSet<u32>)> = Vec::new();
         let mut reach = 0;
         for item in body.split_whitespace() {
             if let Some(gap) = item.strip_prefix('~') {
@@ -115,8 +116,8 @@ impl Phrases {
                 places.push((reach, sets.get(name)?.clone()));
                 reach = ADJACENT;
             } else {
-                for word in hashes(item) {
-                    places.push((reach, vec![word]));
+                for words in spellings(item) {
+                    places.push((reach, words));
                     reach = ADJACENT;
                 }
             }
@@ -139,9 +140,21 @@ impl Phrases {
     }
 }
 
+/// The hashes of each word of an item: in small letters, with a capital and in capitals, as normalisation leaves them. Of
+/// alphabets beside ours it takes some letters for ours, and not the same of both cases.
+fn spellings(item: &str) -> Vec<BTreeSet<u32>> {
+    let mut capital = item.chars();
+    let capital: String = capital.next().iter().flat_map(|first| first.to_uppercase()).chain(capital).collect();
+    let all = [item.to_owned(), capital, item.to_uppercase()].map(|item| hashes(&item));
+    let words = all.iter().map(Vec::len).min().unwrap_or(0);
+    (0..words).map(|word| all.iter().map(|hashes| hashes[word]).collect()).collect()
+}
+
 fn hashes(text: &str) -> Vec<u32> {
+    let mut normal = Normalised::new();
+    let text = if normalise(text, &mut normal) { normal.bytes() } else { text.as_bytes() };
     let mut hashes = Vec::new();
-    tokens::each(text.as_bytes(), |token| hashes.push(token.hash));
+    tokens::each(text, |token| hashes.push(token.hash));
     hashes
 }
 
@@ -175,8 +188,8 @@ impl<'phrases> Search<'phrases> {
     fn advance(&mut self, token: Token) {
         let Some(steps) = self.phrases.steps.get(&token.hash) else { return };
         if self.until.is_empty() {
-            self.until.resize(self.phrases.slots, 0);
-            self.starts.resize(self.phrases.slots, 0);
+            self.until = vec![0; self.phrases.slots];
+            self.starts = vec![0; self.phrases.slots];
         }
         for step in steps {
             let slot = usize::from(step.slot);

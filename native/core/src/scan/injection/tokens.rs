@@ -50,6 +50,8 @@ enum Sign {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) hash: u32,
+    /// Whether it has Latin letters, digits and signs only: the words that the model knows.
+    pub(super) latin: bool,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -62,14 +64,14 @@ pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
         match CLASSES[usize::from(byte)] {
             Class::Gap | Class::Apostrophe => at += 1,
             Class::Punctuation => {
-                emit(Token { hash: single(u32::from(byte)), start: at, end: at + 1 });
+                emit(Token { hash: single(u32::from(byte)), latin: true, start: at, end: at + 1 });
                 at += 1;
             }
             Class::Letter | Class::Digit => at = word(text, at, &mut emit),
             Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
                 (Sign::Letter(_), _) => at = word(text, at, &mut emit),
                 (Sign::Alone(sign), length) => {
-                    emit(Token { hash: single(sign), start: at, end: at + length });
+                    emit(Token { hash: single(sign), latin: false, start: at, end: at + length });
                     at += length;
                 }
                 (Sign::Gap | Sign::Nothing, length) => at += length,
@@ -94,37 +96,46 @@ fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
         }
         hasher.begin(letters, bits);
         if bytes.get(count).is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Gap | Class::Punctuation)) {
-            emit(Token { hash: hasher.finish(), start, end: at });
+            emit(Token { hash: hasher.finish(), latin: true, start, end: at });
             return at;
         }
         break;
     }
-    let at = rest_of_word(text, at, &mut hasher);
-    emit(Token { hash: hasher.finish(), start, end: at });
+    let (at, latin) = rest_of_word(text, at, &mut hasher);
+    emit(Token { hash: hasher.finish(), latin, start, end: at });
     at
 }
 
-/// Reads on through letters of all kinds, digits and apostrophes.
-fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> usize {
+/// Reads on through letters of all kinds, digits and apostrophes; says where the word ends and whether these were Latin.
+fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool) {
+    let mut latin = true;
     while let Some(&byte) = text.get(at) {
         match CLASSES[usize::from(byte)] {
             Class::Letter => hasher.push(byte | 0x20),
             Class::Digit => hasher.push(b'0'),
             Class::Apostrophe => {}
-            Class::Gap | Class::Punctuation => return at,
+            Class::Gap | Class::Punctuation => return (at, latin),
             Class::Lead2 | Class::Lead3 | Class::Lead4 => {
                 let (sign, length) = wide(text, at);
                 match sign {
-                    Sign::Letter(letter) => hasher.push_wide(letter),
+                    Sign::Letter(letter) => {
+                        latin &= is_latin(letter);
+                        hasher.push_wide(letter);
+                    }
                     Sign::Nothing => {}
-                    Sign::Gap | Sign::Alone(_) => return at,
+                    Sign::Gap | Sign::Alone(_) => return (at, latin),
                 }
                 at += length - 1;
             }
         }
         at += 1;
     }
-    at
+    (at, latin)
+}
+
+/// Whether a letter outside ASCII is a Latin one.
+fn is_latin(letter: u32) -> bool {
+    matches!(letter, 0..0x250 | 0x1E00..0x1F00)
 }
 
 /// The ASCII letters that `bytes` begin with, folded, the first in the lowest byte; and how many bits they

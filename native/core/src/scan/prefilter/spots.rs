@@ -6,6 +6,7 @@
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::decode::is_separator;
+use crate::scan::rules::NEAR as NEAR_LETTER;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
 use crate::scan::simd::{BLOCK, find};
@@ -59,6 +60,12 @@ fn is_inner(byte: u8) -> bool {
 
 fn is_alnum(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
+}
+
+/// Whether a literal with a letter near its start could begin in a block.
+fn has_letters(text: &[u8], block: usize) -> bool {
+    let stop = text.len().min(block + BLOCK + NEAR_LETTER);
+    text.get(block..stop).unwrap_or_default().iter().any(u8::is_ascii_alphabetic)
 }
 
 impl<'a> Spots<'a> {
@@ -295,8 +302,12 @@ impl<'a> Spots<'a> {
         for (block, mut bits) in
             places.into_iter().enumerate().take((self.searched - from.min(self.searched)).div_ceil(BLOCK))
         {
+            let start = from + block * BLOCK;
+            if bits != 0 && self.rules.inner_letters && !has_letters(text, start) {
+                continue;
+            }
             while bits != 0 {
-                let at = from + block * BLOCK + bits.trailing_zeros() as usize;
+                let at = start + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 if at < self.searched {
                     self.rules.inner.each(self.window.text, at, &mut |rule| found(Candidate::Literal(at, rule)));

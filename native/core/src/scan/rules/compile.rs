@@ -74,6 +74,8 @@ pub struct Rules {
     pub(crate) prints: Fingerprints<FINGERPRINT>,
     /// Of those that long tokens are searched for.
     pub(crate) inner_prints: Fingerprints<FINGERPRINT>,
+    /// Whether none of these stands where there are no letters.
+    pub(crate) inner_letters: bool,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.
@@ -386,6 +388,7 @@ impl Tables {
         Rules {
             all: rules,
             inner_prints: Fingerprints::new(self.inner.fingerprints()),
+            inner_letters: self.inner.have_letters(),
             inner: self.inner,
             prints: Fingerprints::new(self.outer.fingerprints()),
             outer: self.outer,

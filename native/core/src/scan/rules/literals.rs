@@ -4,6 +4,8 @@ use crate::scan::simd::Place;
 
 /// The shortest literal, in bytes.
 pub(super) const HEAD: usize = 3;
+/// A letter is looked for in so many of its bytes.
+pub(crate) const NEAR: usize = 8;
 /// So many of its bytes are looked at in all text.
 pub(super) const FINGERPRINT: usize = 5;
 
@@ -95,6 +97,11 @@ impl Literals {
         self.entries.iter().map(|entry| {
             std::array::from_fn(|i| entry.text.get(i).map_or(Place::Any, |byte| Place::of(*byte, entry.folded)))
         })
+    }
+
+    /// Whether each literal has a letter among its first [`NEAR`] bytes: then none stands where there are no letters.
+    pub(super) fn have_letters(&self) -> bool {
+        self.entries.iter().all(|entry| entry.text.iter().take(NEAR).any(u8::is_ascii_alphabetic))
     }
 
     /// Calls back for every rule with a literal at a position.

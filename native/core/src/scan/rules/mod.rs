@@ -16,6 +16,7 @@ pub use compile::{Rule, Rules};
 pub use error::RuleError;
 pub(crate) use evidence::{alone, judge};
 pub(crate) use labels::{Labels, zone};
+pub(crate) use literals::NEAR;
 pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 
 /// The packs that every scanner has.

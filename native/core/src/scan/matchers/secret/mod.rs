@@ -118,8 +118,17 @@ fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize,
         return Err(Verdict::No);
     }
     let quote = window.before(start).filter(|byte| naming == Naming::Assigned && matches!(byte, b'"' | b'\''));
-    let accept = |byte: u8| is_value(byte) || (quote.is_some() && is_mark(byte));
+    // `a=b`: the value is what follows, and is asked about by itself.
+    let (mut sign, mut assigns) = (false, false);
+    let accept = |byte: u8| {
+        assigns |= sign && byte.is_ascii_alphanumeric();
+        sign |= byte == b'=';
+        !assigns && (is_value(byte) || (quote.is_some() && is_mark(byte)))
+    };
     let (mut end, open) = window.run(start, VALUE_MAX, accept);
+    if assigns {
+        return Err(Verdict::No);
+    }
     if open {
         return Err(Verdict::More);
     }
@@ -132,11 +141,6 @@ fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize,
     let called = window.get(end).is_some_and(|byte| matches!(byte, b'(' | b'@'));
     let scheme = text[end..].starts_with(b"://") || text[start..end].windows(3).any(|three| three == b"://");
     if called || scheme {
-        return Err(Verdict::No);
-    }
-    // `a=b`: the value is what follows, and is asked about by itself.
-    let sign = text[start..end].iter().position(|byte| *byte == b'=').map_or(end, |sign| start + sign);
-    if text[sign..end].iter().any(u8::is_ascii_alphanumeric) {
         return Err(Verdict::No);
     }
     // Cut short in the text: `ops_eyJ..`.
