@@ -192,7 +192,6 @@ pub(crate) struct PyFastRequest {
     answered: Option<Duration>,
     digest: [u8; 32],
     id: String,
-    #[pyo3(get)]
     route: Py<PyFastRoute>,
     #[pyo3(get)]
     body: Py<PyBytes>,
