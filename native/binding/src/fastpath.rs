@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
 use sha2::{Digest, Sha256};
 use tollhouse_core::fastpath::{Account, Ended, Facts, Known, Reserved, Route, Tally, Upstream, asked};
@@ -68,7 +67,6 @@ impl PyFastRoute {
         meta, entry, lines, returned, log_asked, log_who, tally
     ))]
     #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
-    #[expect(clippy::fn_params_excessive_bools, reason = "named arguments in Python")]
     fn new(
         way: Py<PyAny>,
         plan: Py<PyQuotaPlan>,
@@ -261,12 +259,12 @@ impl PyFastRequest {
         py: Python<'py>,
         store: &PyQuotaStore,
         reader: &mut PyResponseReader,
-        last: PyBackedBytes,
+        last: &[u8],
     ) -> Option<Bound<'py, PyBytes>> {
         let found = self.route.get();
         let reserved = self.reserved.as_ref()?;
         let times = (self.begun.elapsed(), self.sent.elapsed());
-        let (response, ended) = found.route.end(&store.0, &self.id, reserved, &reader.response, times, &last)?;
+        let (response, ended) = found.route.end(&store.0, &self.id, reserved, &reader.response, times, last)?;
         self.ended = Some(ended);
         let size = reader.response.ready().len();
         reader.response.consume(size); // a client that reads slowly has it in its buffer

@@ -35,7 +35,7 @@ pub struct Ended {
 impl Route {
     /// Settle what was reserved, and write the response. None: this is no plain success, and nothing was done.
     ///
-    /// so_far: since the request's head was read; upstream: of that the wait for this answer. last: the lines at the end
+    /// `so_far`: since the request's head was read; upstream: of that the wait for this answer. last: the lines at the end
     /// of the head, with the one that says when, and the blank one.
     #[must_use]
     pub fn end(

@@ -1,5 +1,6 @@
 //! What holds for every plain request of a key to a model, and how one is charged and written for its upstream.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use memchr::memmem;
@@ -159,12 +160,12 @@ impl Route {
             max_tokens: most.map(|most| (most, &*upstream.limit)),
             ..Changes::default()
         };
-        let changed = view.rewrite(body, changes);
-        let length = changed.as_ref().map_or(body.len(), Vec::len);
+        let rewritten = view.rewrite(body, changes);
+        let length = rewritten.as_ref().map_or(body.len(), Vec::len);
         let own = format!("x-request-id: {id}\r\ncontent-length: {length}\r\n\r\n");
         let lines = standing(&account.buckets, &meters);
         let head = [&*upstream.head, own.as_bytes()].concat();
-        Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, body: changed })
+        Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, body: rewritten })
     }
 }
 
@@ -183,7 +184,8 @@ fn standing(buckets: &[Vec<(usize, u64)>; 2], meters: &[(i64, u64)]) -> Vec<u8> 
         let tightest = indexes.iter().filter_map(|(index, limit)| Some((meters.get(*index)?, limit)));
         if let Some(((remaining, reset), limit)) = tightest.min_by_key(|((remaining, _), _)| *remaining) {
             let (remaining, reset) = ((*remaining).max(0), duration(*reset));
-            lines += &format!(
+            let _ = write!(
+                lines,
                 "x-ratelimit-limit-{of}: {limit}\r\nx-ratelimit-remaining-{of}: {remaining}\r\n\
                  x-ratelimit-reset-{of}: {reset}\r\n"
             );
