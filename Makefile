@@ -74,7 +74,7 @@ k6: $(K6)/.installed $(if $(BASE_URL),,$(VENV)/.runtime $(VENV)/.native) ## Perf
 	@$(if $(BASE_URL),,$(RUST)) $(if $(BASE_URL),$(K6),$(VENV))/bin/python -m bench.k6.run
 
 proofs: $(VENV)/.dev $(VENV)/.native system ## Prove limits, budgets and the ledger at length: docs/correctness.md (an hour)
-	@$(RUST) QUOTA_LONG=1 cargo test -q --release --locked -p tollhouse-core --test quota_explorer -- --nocapture
+	@$(RUST) QUOTA_LONG=1 cargo test -q --release --locked -p tollhouse-core --test quota_explorer --test quota_leases -- --nocapture
 	@QUOTA_LONG=1 $(BIN)/python -m pytest tests/proofs
 	@QUOTA_PROCESSES=8 QUOTA_OPERATIONS=1000000 $(BIN)/python -m pytest -o timeout=3600 \
 		tests/middlewares/stores/redis/test_processes.py

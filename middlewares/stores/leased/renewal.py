@@ -67,6 +67,12 @@ class Renewal:
         """There is something to ask for."""
         self._wake.set()
 
+    def keep(self, lease: Lease) -> None:
+        """Of a lease that may be gone from here, for holds that have expired do not keep it, there is more to tell."""
+        if lease is not self.lease and lease not in self.old:
+            self.old.append(lease)
+        self.wake()
+
     async def tell(self) -> None:
         """Report, and ask for what is wanted. Raises StoreUnavailable; then the report is repeated, as it was."""
         async with self._lock:

@@ -145,7 +145,10 @@ class LeasedQuota:
             return self._store.settle(hold, amount=amount, tokens=tokens, entry=entry)  # type: ignore[arg-type]
         if not (0 <= amount < LIMIT and 0 <= tokens < LIMIT):
             check_settlement(amount, tokens)
-        return hold.settle(amount, tokens, entry)
+        outcome = hold.settle(amount, tokens, entry)
+        if outcome == "late":
+            self._renewal.keep(hold.bound.lease)
+        return outcome
 
     def release(self, hold: LocalHold | Hold) -> str | Awaitable[str]:
         """Give everything back: only where the upstream has surely not been asked. As RedisQuota.release."""
