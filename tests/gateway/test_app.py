@@ -34,6 +34,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/messages": chat_body("other") | {"max_tokens": 9},
     "/v1/messages/count_tokens": chat_body("other"),
     "/admin/keys": {"name": "made"},
+    "/admin/reload": {},
 }
 
 # Statuses for: no key, a bad one, a revoked one, one that may use another model only, a good one, the master key, and
@@ -80,6 +81,9 @@ EXPECTED: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/admin/keys"): (401, 401, 401, 403, 403, 200, 200),
     ("POST", "/admin/keys"): (401, 401, 401, 403, 403, 201, 201),
     ("GET", "/admin/usage"): (401, 401, 401, 403, 403, 200, 200),
+    # No supervisor runs the app of the tests.
+    ("GET", "/admin/config"): (401, 401, 401, 403, 403, 501, 501),
+    ("POST", "/admin/reload"): (401, 401, 401, 403, 403, 501, 501),
     ("DELETE", "/admin/keys/{id}"): (401, 401, 401, 403, 403, 200, 200),
 }
 PASSED = ("/v1/files", "/v1/batches")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import zlib
 from typing import TYPE_CHECKING
 
 import orjson
@@ -196,10 +195,8 @@ async def gzipped(peer: Peer) -> None:
 
 @script("gzip-bomb")
 async def gzip_bomb(peer: Peer) -> None:
-    """64 MiB of spaces in 64 KiB."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    packed = b"".join(packer.compress(b" " * MIB) for _ in range(64)) + packer.flush()
-    await peer.answer(packed, "content-encoding: gzip")
+    """64 MiB of spaces in 64 KiB: 64 members of a MiB, of which packing one takes no time."""
+    await peer.answer(gzip.compress(b" " * MIB) * 64, "content-encoding: gzip")
 
 
 @script("invalid-utf8")
