@@ -1,0 +1,73 @@
+"""`python -m bench.hot.counted LIBRARY GROUP [ONLY]`: a group of pieces, run such that callgrind counts each alone.
+
+Starting, setting up and warming up are not counted. Of each piece some blocks are, each in a dump of its name. Prints
+how many units a block of each has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from bench.hot.catalogue import GROUPS
+from bench.hot.piece import piece, ran, repeated
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from bench.hot.piece import Piece
+
+NEVER_S = 1e6
+WARM = 40  # units at least: the interpreter adapts to what it has run some times
+
+
+class StillLoop(uvloop.Loop):
+    """No timer comes due: on a machine that is busy, or under callgrind, they would fall into every block."""
+
+    def call_later(self, delay: float, *rest: Any, **context: Any) -> TimerHandle:  # type: ignore[override]
+        return super().call_later(NEVER_S + delay, *rest, **context)
+
+    def call_at(self, when: float, *rest: Any, **context: Any) -> TimerHandle:  # type: ignore[override]
+        return super().call_at(NEVER_S + when, *rest, **context)
+
+
+def _nothing() -> None:
+    """So much is done in no piece."""
+
+
+# What lies between two requests to callgrind even so; taken off from all others.
+NOTHING = piece("nothing", lambda: repeated(_nothing), units=0)
+
+
+async def count(callgrind: ctypes.CDLL, one: Piece) -> None:
+    async with one.open() as prepare:
+        for _ in range(2 + WARM // max(one.units, 1)):
+            await ran(prepare(one.units))
+        blocks = [prepare(one.units) for _ in range(one.blocks)]
+        name = one.name.encode()
+        gc.collect()
+        gc.disable()
+        callgrind.start()
+        for block in blocks:
+            callgrind.zero()
+            await ran(block)
+            callgrind.dump(name)
+        callgrind.stop()
+        gc.enable()
+    print(one.units, one.name)
+
+
+async def main(library: str, group: str, only: str = "") -> None:
+    callgrind = ctypes.CDLL(library)
+    for one in (NOTHING, *(one for one in GROUPS[group] if only in one.name)):
+        await count(callgrind, one)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        runner.run(main(*sys.argv[1:]))
