@@ -36,7 +36,7 @@ def _chunks(upstream: str, client: str | None = None) -> Prepare:
         reader = ResponseReader(upstream, client=client, request_id="req_0", model="m", strip_usage=True)
         reader.feed(texts.STREAM_HEAD)
         if upstream == "messages":
-            reader.feed(b"".join(texts.framed([texts.MESSAGES_START])))
+            reader.feed(b"".join(texts.framed([texts.DELTAS_START])))
             reader.take()
         pieces = texts.framed(events(units))
 

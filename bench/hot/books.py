@@ -27,7 +27,7 @@ TOKENS = (100, 0, 0, 64, 0, 0, 0)
 
 def charge(number: int) -> Charge:
     """Of one key and one model, as most that follow one another are."""
-    who = ("production", "team", None, "gpt-4o-mini", "openai", "gpt-4o-mini", "2026-11-20")
+    who = ("production", "team", None, "gpt-4o-mini", None, "openai", "gpt-4o-mini", "2026-11-20")
     detail = orjson.dumps((f"req_{number:032x}", *who, "complete", True, *TOKENS))
     return Charge(number, "settled", str(number), 1234, NOW_MS + number, detail)
 

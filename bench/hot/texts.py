@@ -23,7 +23,38 @@ STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ndate: Sun, 22 Nov 2026 12:00:00 GMT\r\ncontent-type: text/event-stream\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
-WORDS = (" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ".", " And", " again")
+# Streams as OpenAI and Anthropic send them, with a place for the word of an event.
+CHUNK_START = (
+    b'data: {"id":"chatcmpl-BXn8XqXJ6a9yO0gXc3m7bKc1","object":"chat.completion.chunk","created":1747641977,'
+    b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_0392822090",'
+)
+CHUNK = CHUNK_START + b'"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}]}\n\n'
+CHUNK_END = CHUNK_START + b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+DELTAS_START = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant",'
+    b'"model":"claude","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}\n\n'
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+    b'"content_block":{"type":"text","text":""}}\n\n'
+)
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":"%b"}}\n\n'
+)
+WORDS = (
+    b" the",
+    b" quick",
+    b" brown",
+    b" fox",
+    b" jumps",
+    b" over",
+    b" a",
+    b" lazy",
+    b" dog",
+    b".",
+    b" And",
+    b" again",
+)
 
 
 @cache
@@ -65,11 +96,8 @@ def whole_answer() -> bytes:
 
 
 def chunks(count: int) -> list[bytes]:
-    """Events of a streamed chat, as OpenAI sends them."""
-    start = b'data: {"id":"chatcmpl-BXn8XqXJ6a9yO0gXc3m7bKc1","object":"chat.completion.chunk","created":1747641977,'
-    start += b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_0392822090",'
-    piece = start + b'"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}]}\n\n'
-    return [piece % WORDS[i % len(WORDS)].encode() for i in range(count)]
+    """Events of a streamed chat."""
+    return [CHUNK % WORDS[i % len(WORDS)] for i in range(count)]
 
 
 def framed(events: list[bytes]) -> list[bytes]:
@@ -79,21 +107,10 @@ def framed(events: list[bytes]) -> list[bytes]:
 
 def whole_stream(count: int) -> bytes:
     """A stream on the wire, its end included."""
-    end = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     usage = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":200,"completion_tokens":60,"total_tokens":260}}\n\n'
-    return STREAM_HEAD + b"".join(framed([*chunks(count), end, usage, b"data: [DONE]\n\n"])) + b"0\r\n\r\n"
+    return STREAM_HEAD + b"".join(framed([*chunks(count), CHUNK_END, usage, DONE])) + b"0\r\n\r\n"
 
 
 def deltas(count: int) -> list[bytes]:
-    """Events of a streamed answer, as Anthropic sends them."""
-    piece = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-    piece += b'"delta":{"type":"text_delta","text":"%b"}}\n\n'
-    return [piece % WORDS[i % len(WORDS)].encode() for i in range(count)]
-
-
-MESSAGES_START = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_01","type":"message","role":"assistant",'
-    b'"model":"claude","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}\n\n'
-    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-    b'"content_block":{"type":"text","text":""}}\n\n'
-)
+    """Events of a streamed answer in Anthropic's dialect."""
+    return [DELTA % WORDS[i % len(WORDS)] for i in range(count)]
