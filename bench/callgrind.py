@@ -29,7 +29,13 @@ def run(
 
     Raises SystemExit with what it said if it fails.
     """
-    callgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}/out", *options]
+    callgrind = [
+        "valgrind",
+        "--tool=callgrind",
+        "--separate-threads=yes",
+        f"--callgrind-out-file={out}/out.%p",
+        *options,
+    ]
     done = subprocess.run(
         [*callgrind, *command], capture_output=True, text=True, check=False, timeout=timeout_s, env=env, cwd=cwd
     )
@@ -40,13 +46,13 @@ def run(
 
 def threads(out: Path) -> list[int]:
     """Instructions of each thread of a program that has ended."""
-    return [_total(path.read_text(), path) for path in sorted(out.glob("out-*"))]
+    return [_total(path.read_text(), path) for path in sorted(out.glob("out.*-*"))]
 
 
 def asked(out: Path) -> dict[str, list[int]]:
     """Instructions of the first thread in each part that the program itself had counted, by the names that it gave."""
     found: dict[str, list[int]] = {}
-    for path in sorted(out.glob("out.*-01"), key=lambda path: int(path.name.split(".")[1].partition("-")[0])):
+    for path in sorted(out.glob("out.*.*-01")):
         text = path.read_text()
         name = _ASKED.search(text)
         if name is not None:

@@ -1,7 +1,8 @@
-"""`python -m bench.hot.counted LIBRARY GROUP [ONLY]`: a group of pieces, run such that callgrind counts each alone.
+"""`python -m bench.hot.counted LIBRARY AT_ONCE [ONLY]`: runs the pieces such that callgrind counts each alone.
 
-Starting, setting up and warming up are not counted. Of each piece some blocks are, each in a dump of its name. Prints
-how many units a block of each has.
+Every piece has a process of its own, forked when all is imported, so that none depends on what ran before: an
+interpreter learns which attributes the instances of a class have, say. Starting, setting up and warming up are not
+counted. Of each piece some blocks are, each in a dump of its name. Prints how many units a block of each has.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from bench.hot.catalogue import GROUPS
+from bench.hot.catalogue import PIECES
 from bench.hot.piece import piece, ran, repeated
 
 if TYPE_CHECKING:
@@ -58,16 +61,35 @@ async def count(callgrind: ctypes.CDLL, one: Piece) -> None:
             await ran(block)
             callgrind.dump(name)
         callgrind.stop()
-        gc.enable()
-    print(one.units, one.name)
 
 
-async def main(library: str, group: str, only: str = "") -> None:
+def fork(callgrind: ctypes.CDLL, one: Piece) -> None:
+    """Count a piece in a child."""
+    if os.fork():
+        return
+    code = 1
+    try:
+        with asyncio.Runner(loop_factory=StillLoop) as runner:
+            runner.run(count(callgrind, one))
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it is, the child ends here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main(library: str, at_once: int, only: str = "") -> int:
     callgrind = ctypes.CDLL(library)
-    for one in (NOTHING, *(one for one in GROUPS[group] if only in one.name)):
-        await count(callgrind, one)
+    failed = running = 0
+    for one in (NOTHING, *(one for one in PIECES if only in one.name)):
+        if running == at_once:
+            failed += os.wait()[1] != 0
+            running -= 1
+        print(one.units, one.name, flush=True)
+        fork(callgrind, one)
+        running += 1
+    return failed + sum(os.wait()[1] != 0 for _ in range(running))
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=StillLoop) as runner:
-        runner.run(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

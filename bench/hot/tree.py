@@ -8,14 +8,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench import callgrind
 from bench.callgrind import said
 from bench.gateways.entry import ROOT
-from bench.hot.catalogue import GROUPS
 
 SOURCE = "bench/hot/client_requests.c"
 EXTENSION = "native/python/tollhouse/_native.abi3.so"
@@ -26,21 +24,23 @@ OPTIONS = ("--instr-atstart=no", "--dump-line=no")
 
 
 def count(tree: Path, *, only: str = "") -> dict[str, float]:
-    """Instructions of a unit of each piece; `only` those whose name has this in it.
-
-    The groups run at the same time, as many as there are processors. Each in an environment of its own, because the
-    addresses of a process, and with them the order of what is hashed by address, depend on the size of its environment.
-    """
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        library = Path(scratch) / "client_requests.so"
+    """Instructions of a unit of each piece; `only` those whose name has this in it."""
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as folder:
+        library, out = Path(scratch) / "client_requests.so", Path(folder)
         _compile(tree / SOURCE, library)
-        groups = [group for group, pieces in GROUPS.items() if any(only in one.name for one in pieces)]
-        counted = pool.map(lambda group: _count(tree, library, group, only), groups)
-        return {name: count for group in counted for name, count in group.items()}
+        command = [sys.executable, "-m", "bench.hot.counted", str(library), str(os.cpu_count() or 1), only]
+        told = callgrind.run(command, out, *OPTIONS, timeout_s=TIMEOUT_S, env=environment(tree), cwd=tree)
+        blocks = callgrind.asked(out)
+    units = {name: int(number) for number, _, name in (line.partition(" ") for line in told.splitlines())}
+    # The smallest block is what a piece takes: what happens now and then (a table grows) is in some of them.
+    nothing = min(blocks.pop("nothing"))
+    return {name: round((min(counts) - nothing) / units[name], 1) for name, counts in blocks.items()}
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """In which a tree's own package is imported."""
+    """In which a tree's own package is imported. The same everywhere, because the addresses of a process, and with them
+    the order of what is hashed by address, depend on the size of its environment.
+    """
     return {
         "PATH": os.environ["PATH"],
         "PYTHONHASHSEED": "0",
@@ -59,18 +59,6 @@ def _compile(source: Path, library: Path) -> None:
     )
     if done.returncode:
         raise SystemExit(f"counting needs a C compiler and valgrind's headers (package valgrind):\n{done.stderr}")
-
-
-def _count(tree: Path, library: Path, group: str, only: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.hot.counted", str(library), group, *([only] if only else [])]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        told = callgrind.run(command, out, *OPTIONS, timeout_s=TIMEOUT_S, env=environment(tree), cwd=tree)
-        blocks = callgrind.asked(out)
-    units = {name: int(number) for number, _, name in (line.partition(" ") for line in told.splitlines())}
-    # The smallest block is what a piece takes: what a process does now and then (a tick, say) is in some of them.
-    nothing = min(blocks.pop("nothing"))
-    return {name: round((min(counts) - nothing) / units[name], 1) for name, counts in blocks.items()}
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import pytest
 
 from bench.callgrind import Counts, asked, judge
 from bench.gateways.entry import ROOT
-from bench.hot.catalogue import GROUPS
+from bench.hot.catalogue import PIECES
 from bench.hot.instructions import COUNTS, SLACK
 from bench.hot.piece import each, ran, repeated
 from bench.hot.seeded import MORE, SEEDS, _first_statement
 
-NAMES = [piece.name for pieces in GROUPS.values() for piece in pieces]
+NAMES = [piece.name for piece in PIECES]
 
 
 def test_every_piece_has_a_name_of_its_own_and_a_committed_count():
@@ -35,10 +35,10 @@ def test_what_became_cheaper_is_to_be_written_down():
 
 
 def test_blocks_are_told_apart_by_the_name_that_the_program_gave_and_other_threads_are_left_out(tmp_path):
-    for number, thread, name, total in ((2, 1, "b c", 30), (1, 1, "a", 20), (10, 1, "a", 10), (1, 2, "a", 99)):
+    for number, thread, name, total in ((1, 1, "a", 20), (2, 1, "a", 10), (3, 1, "b c", 30), (1, 2, "a", 99)):
         text = f"desc: Trigger: Client Request: {name}\nfn=(1)\n0 5\n\ntotals: {total}\n"
-        (tmp_path / f"out.{number}-{thread:02}").write_text(text)
-    (tmp_path / "out-01").write_text("desc: Trigger: Program termination\ntotals: 7\n")
+        (tmp_path / f"out.4711.{number}-{thread:02}").write_text(text)
+    (tmp_path / "out.4711-01").write_text("desc: Trigger: Program termination\ntotals: 7\n")
     assert asked(tmp_path) == {"a": [20, 10], "b c": [30]}
 
 
