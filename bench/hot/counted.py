@@ -1,4 +1,4 @@
-"""`python -m bench.hot.counted LIBRARY AT_ONCE [ONLY]`: runs the pieces such that callgrind counts each alone.
+"""`python -m bench.hot.counted LIBRARY AT_ONCE [ONLY ...]`: runs the pieces such that callgrind counts each alone.
 
 Every piece has a process of its own, forked when all is imported, so that none depends on what ran before: an
 interpreter learns which attributes the instances of a class have, say. Starting, setting up and warming up are not
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from bench.hot.catalogue import PIECES
-from bench.hot.piece import piece, ran, repeated
+from bench.hot.piece import matches, piece, ran, repeated
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -78,10 +78,10 @@ def fork(callgrind: ctypes.CDLL, one: Piece) -> None:
         os._exit(code)
 
 
-def main(library: str, at_once: int, only: str = "") -> int:
+def main(library: str, at_once: int, *only: str) -> int:
     callgrind = ctypes.CDLL(library)
     failed = running = 0
-    for one in (NOTHING, *(one for one in PIECES if only in one.name)):
+    for one in (NOTHING, *(one for one in PIECES if matches(one.name, only))):
         if running == at_once:
             failed += os.wait()[1] != 0
             running -= 1

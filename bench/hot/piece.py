@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -62,6 +62,11 @@ def each(make: Callable[[], T], call: Callable[[T], object]) -> Prepare:
         return run
 
     return prepare
+
+
+def matches(name: str, only: Collection[str]) -> bool:
+    """Whether it has one of these in it; all have where there are none."""
+    return not only or any(text in name for text in only)
 
 
 async def ran(block: Block) -> None:

@@ -19,7 +19,7 @@ from tollhouse.providers.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from bench.hot.piece import Piece, Prepare
-    from tollhouse.gateway.server.protocol import HttpExchange
+    from tollhouse.gateway.server.exchange import HttpExchange
     from tollhouse.middlewares.types import Scope
 
 BOUND = (400, "max_tokens")

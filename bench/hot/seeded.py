@@ -53,7 +53,7 @@ SEEDS = (
     Seed("receipt", "middlewares/receipt.py", "ReceiptStage.leave"),
     Seed("receipt: in the chain", "middlewares/stores/chain.py", "Chain.append", 64),
     Seed("ledger: row", "middlewares/stores/ledger.py", "LedgerFile.append", 64),
-    Seed("server: request and answer", "gateway/server/protocol.py", "HttpExchange.respond"),
+    Seed("server: request and answer", "gateway/server/exchange.py", "HttpExchange.respond"),
     Seed("upstream: ask and answer", "providers/openai.py", "OpenAIUpstream.start"),
     Seed("app: pass-through, whole", "gateway/lane.py", "Lane._begun"),
     Seed("app: everything, stream", "gateway/request.py", "Request.run"),
@@ -99,7 +99,7 @@ def _first_statement(module: ast.Module, function: str) -> ast.stmt:
 
 def gate(copy: Path, only: str = "") -> tuple[bool, str]:
     """Whether the gate passes in the copy, and what it says."""
-    command = [sys.executable, "-m", "bench.hot.instructions", *(["--only", only] if only else [])]
+    command = [sys.executable, "-m", "bench.hot.instructions", *(["--only", only, "--once"] if only else [])]
     done = subprocess.run(command, cwd=copy, env=tree.environment(copy), capture_output=True, text=True, check=False)
     return done.returncode == 0, done.stdout + done.stderr
 
@@ -108,7 +108,7 @@ def assignment_takes(copy: Path, held: Counts) -> float:
     """Instructions."""
     seed = SEEDS[1]
     with slowed(copy, seed, TRIED):
-        return (tree.count(copy, only=seed.piece)[seed.piece] - held.instructions[seed.piece]) / TRIED
+        return (tree.count(copy, only=[seed.piece])[seed.piece] - held.instructions[seed.piece]) / TRIED
 
 
 def main() -> int:
