@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.hot import exchanges
 from tollhouse._native import KeyedDigest, SigningKey, verify_ed25519

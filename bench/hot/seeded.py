@@ -57,7 +57,9 @@ SEEDS = (
     Seed("upstream: ask and answer", "providers/openai.py", "OpenAIUpstream.start"),
     Seed("app: pass-through, whole", "gateway/lane.py", "Lane._begun"),
     Seed("app: everything, stream", "gateway/request.py", "Request.run"),
-    Seed("sockets: pass-through, whole", "gateway/request.py", "Request.start"),
+    Seed("sockets: pass-through, whole", "gateway/fastpath.py", "FastPath.begin"),
+    Seed("sockets: limits, whole", "gateway/fastpath.py", "FastPath.end"),
+    Seed("sockets: everything, whole", "gateway/request.py", "Request.start"),
     Seed("sockets: everything, stream", "gateway/request.py", "Request.run"),
 )
 

@@ -16,7 +16,7 @@ from bench.gateways.entry import KEY, LIMITS, MODEL, Setup
 from bench.gateways.tollhouse import SCAN, config
 from bench.hot import exchanges, texts
 from bench.hot.piece import Piece, each, piece
-from tollhouse._native import Tokens
+from tollhouse._native import KeyedDigest, Tokens
 from tollhouse.config import encodings, price_table
 from tollhouse.config.loader import load_mapping
 from tollhouse.gateway import deployed
@@ -38,6 +38,7 @@ from tollhouse.providers.factory import UpstreamFactory
 
 if TYPE_CHECKING:
     from bench.hot.piece import Prepare
+    from tollhouse._native import DigestedSend
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.stage import Stage
 
@@ -97,10 +98,16 @@ def _scan() -> Stage:
 class _Book:
     """Has always room, and keeps nothing."""
 
+    digest = KeyedDigest(bytes(32))
+
     def has_room(self) -> bool:
         return True
 
-    def take(self, receipt: dict[str, Any], body: bytes) -> None: ...
+    def take(self, receipt: dict[str, Any], body: bytes, answer: bytes | DigestedSend) -> None: ...
+
+
+def _receipt() -> Stage:
+    return ReceiptStage(_Book(), knows=frozenset({MODEL}).__contains__)
 
 
 def _access_log() -> Stage:
@@ -172,5 +179,5 @@ PIECES: list[Piece] = [
     Piece("quota: with the journal", partial(_quota, durable=True)),
     piece("access log", partial(_left, _access_log, exchanges.ended), units=100),
     piece("metrics", partial(_left, lambda: MetricsStage(registry=CollectorRegistry()), exchanges.ended), units=200),
-    piece("receipt", partial(_left, lambda: ReceiptStage(_Book()), exchanges.ended), units=100),
+    piece("receipt", partial(_left, _receipt, exchanges.ended), units=100),
 ]

@@ -178,7 +178,7 @@ PIECES: list[Piece] = [
     ),
     *(
         Piece(f"sockets: {mode}, {kind}", partial(_over_sockets, mode, stream=kind == "stream"), 2, blocks=8)
-        for mode in (PASS, EVERYTHING)
+        for mode in MODES
         for kind in KINDS
     ),
 ]
