@@ -55,7 +55,7 @@ SEEDS = (
     Seed("ledger: row", "middlewares/stores/ledger.py", "LedgerFile.append", 64),
     Seed("server: request and answer", "gateway/server/exchange.py", "HttpExchange.respond"),
     Seed("upstream: ask and answer", "providers/openai.py", "OpenAIUpstream.start"),
-    Seed("app: pass-through, whole", "gateway/lane.py", "Lane._begun"),
+    Seed("app: pass-through, whole", "gateway/lane.py", "Lane.__call__"),
     Seed("app: everything, stream", "gateway/request.py", "Request.run"),
     Seed("sockets: pass-through, whole", "gateway/fastpath.py", "FastPath.begin"),
     Seed("sockets: limits, whole", "gateway/fastpath.py", "FastPath.end"),
