@@ -19,10 +19,11 @@ NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node
 K6 := build/k6
 HARNESS := bench/harness/target/debug/mock
 
-.PHONY: help serve services test test-quick lint fmt bench bench-peers k6 proofs fuzz wheel lock clean system FORCE
+.PHONY: help serve services test test-quick lint fmt bench bench-hot bench-peers bench-scan compare instructions \
+	instructions-hot instructions-proof k6 proofs fuzz wheel lock clean system FORCE
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.runtime $(VENV)/.native ## Set up what is missing and run the gateway on 127.0.0.1:8080 (PORT=)
 	@export LLM_GATEWAY_STATE_DIR="$${LLM_GATEWAY_STATE_DIR:-$(CURDIR)/.tollhouse}"; \
@@ -37,6 +38,8 @@ test: $(VENV)/.dev $(VENV)/.native $(VENV)/peers/.installed $(NODE) $(HARNESS) s
 	@$(RUST) cargo test -q --locked --workspace --exclude tollhouse-native
 	@echo "== instructions of detection"
 	@$(RUST) $(BIN)/python -m bench.detection.instructions
+	@echo "== instructions of the hot path"
+	@$(RUST) $(BIN)/python -m bench.hot.instructions
 	@echo "== Python tests"
 	@rm -f .coverage .coverage.*
 	@# They wait more than they work, so more of them run than there are processors.
@@ -86,6 +89,9 @@ fuzz: ## Look for splits of a text or stream that change what comes out (FUZZ=se
 		$(RUST) cargo +nightly fuzz run --fuzz-dir native/fuzz $$target -- -max_total_time=$(or $(FUZZ),60) -max_len=2048; \
 	done
 
+bench-hot: $(VENV)/.dev $(VENV)/.native ## Time every piece of the hot path as Python calls it (BENCH=options of pytest)
+	@$(BIN)/python -m pytest bench/suites --benchmark-disable-gc --benchmark-columns=min,median,iqr,rounds -s $(BENCH)
+
 bench-scan: $(VENV)/.dev $(VENV)/.native ## Time the kernels of detection, adversarial inputs, and the calls from Python
 	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench scan $(BENCH)
 	@$(RUST) cargo bench -q --locked -p tollhouse-core --bench adversarial
@@ -97,6 +103,14 @@ compare: $(VENV)/.dev $(VENV)/.native ## Detection beside other scanners: speed 
 instructions: $(VENV)/.created ## Count the instructions of detection against their ceilings (INSTRUCTIONS=--update)
 	@scripts/system-packages.sh valgrind:valgrind
 	@$(RUST) $(BIN)/python -m bench.detection.instructions $(INSTRUCTIONS)
+
+instructions-hot: $(VENV)/.dev $(VENV)/.native ## The same for every piece of the hot path (INSTRUCTIONS=--update, '--base main')
+	@scripts/system-packages.sh valgrind:valgrind
+	@$(RUST) $(BIN)/python -m bench.hot.instructions $(INSTRUCTIONS)
+
+instructions-proof: $(VENV)/.dev $(VENV)/.native ## Prove that a tenth more of any of them is seen, and nothing else (half an hour)
+	@scripts/system-packages.sh valgrind:valgrind
+	@$(RUST) $(BIN)/python -m bench.hot.seeded $(PROOF)
 
 wheel: $(VENV)/.runtime ## Build dist/*.whl
 	@$(RUST) $(BIN)/maturin build --release --locked --out dist

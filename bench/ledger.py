@@ -10,20 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import orjson
-
-from tollhouse.middlewares.stores.ledger import Charge, LedgerFile
+from bench.hot.books import charge
+from tollhouse.middlewares.stores.ledger import LedgerFile
 
 BATCH = 500  # as many as the keeper of the embedded store takes at a time
-NOW_MS = 1_795_000_000_000
-TOKENS = (100, 0, 0, 64, 0, 0, 0)
-
-
-def charge(number: int) -> Charge:
-    """Of one key and one model, as most that follow one another are."""
-    who = ("production", "team", None, "gpt-4o-mini", None, "openai", "gpt-4o-mini", "2026-11-20")
-    detail = orjson.dumps((f"req_{number:032x}", *who, "complete", True, *TOKENS))
-    return Charge(number, "settled", str(number), 1234, NOW_MS + number, detail)
 
 
 def measure(records: int) -> tuple[float, float]:

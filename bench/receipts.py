@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.hot import exchanges
 from tollhouse._native import KeyedDigest, SigningKey, verify_ed25519
-from tollhouse.middlewares.auth import Principal
-from tollhouse.middlewares.exchange import Exchange
 from tollhouse.middlewares.receipt import receipt
-from tollhouse.middlewares.rulebook import Policy, Rule
 from tollhouse.middlewares.stores.chain import Chain
 
 BATCH = 50  # in 20 ms, at 2,500 requests a second
@@ -24,33 +22,15 @@ BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "' + 
 DIGEST = KeyedDigest(bytes(32))
 SOME = DIGEST.of(b"")
 SYNCED = 12 * BATCH  # as many in 240 ms
-POLICY = Policy([Rule(id="everybody")], version="2026-11-21.1", digest="0" * 64)
-CALLER = Principal(id="prod_customer", team="acme", user="kim")
-
-
-def _exchange(number: int) -> Exchange:
-    async def nothing(*_: Any) -> Any: ...
-
-    exchange = Exchange({"type": "http", "path": "/", "method": "POST", "headers": []}, nothing, nothing)
-    exchange.request_id = f"req_{number:032x}"
-    exchange.route = "/v1/chat/completions"
-    exchange.model = exchange.asked_model = "gpt-4o-mini"
-    exchange.provider = "openai"
-    exchange.principal = CALLER
-    exchange.verdict = POLICY.verdict(CALLER, exchange.route, exchange.model)
-    exchange.because(exchange.verdict.why)
-    exchange.usage, exchange.cost, exchange.status = (120, 40, 0, 0), 42_000, 200
-    exchange.scanned = True
-    return exchange
 
 
 def measure(receipts: int) -> tuple[float, float, float]:
     """Microseconds of CPU per receipt: in the loop, in the thread, and there for the digest of the body."""
-    exchanges = [_exchange(number) for number in range(receipts)]
+    made_of = [exchanges.ended(BODY) for _ in range(receipts)]
     with tempfile.TemporaryDirectory() as folder:
         chain = Chain(Path(folder) / "chain")
         began = time.process_time()
-        made = [receipt(exchange) for exchange in exchanges]
+        made = [receipt(exchange) for exchange in made_of]
         in_loop = time.process_time() - began
         began = time.process_time()
         for first in range(0, receipts, BATCH):

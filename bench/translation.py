@@ -9,20 +9,17 @@ import sys
 from statistics import median
 from time import process_time
 
+from bench.hot import texts
 from tollhouse._native import END, ResponseReader
 
 ROUNDS = 9
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-WORD = " token"
+WORD = b" token"
 
 
 def chat(chunks: int) -> list[bytes]:
     """A stream as OpenAI sends it."""
-    start = b'data: {"id":"chatcmpl-BXn8XqXJ6a9yO0gXc3m7bKc1","object":"chat.completion.chunk","created":1747641977,'
-    start += b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_0392822090",'
-    piece = start + b'"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}]}\n\n'
-    end = start + b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}\n\n'
-    return [piece % WORD.encode()] * chunks + [end, b"data: [DONE]\n\n"]
+    return [texts.CHUNK % WORD] * chunks + [texts.CHUNK_END, texts.DONE]
 
 
 def messages(chunks: int) -> list[bytes]:
@@ -31,13 +28,9 @@ def messages(chunks: int) -> list[bytes]:
     def event(name: bytes, rest: bytes) -> bytes:
         return b'event: %b\ndata: {"type":"%b"%b}\n\n' % (name, name, rest)
 
-    usage = b'"usage":{"input_tokens":9,"output_tokens":1}'
-    start = b',"message":{"id":"msg_01","type":"message","role":"assistant","model":"claude","content":[],%b}' % usage
-    piece = b',"index":0,"delta":{"type":"text_delta","text":"%b"}' % WORD.encode()
     return [
-        event(b"message_start", start),
-        event(b"content_block_start", b',"index":0,"content_block":{"type":"text","text":""}'),
-        *[event(b"content_block_delta", piece)] * chunks,
+        texts.DELTAS_START,
+        *[texts.DELTA % WORD] * chunks,
         event(b"content_block_stop", b',"index":0'),
         event(b"message_delta", b',"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":99}'),
         event(b"message_stop", b""),

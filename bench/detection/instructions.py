@@ -1,8 +1,7 @@
 """`python -m bench.detection.instructions`: how many instructions detection takes, against ceilings.
 
-On one toolchain instructions repeat within a fraction of a per cent where times do not, so this is the part of the
-benchmarks that can fail a build. The ceilings lie in instructions.json: a tenth above what was measured. With another
-compiler than the one they were measured with, a quarter more is let through. `--update` measures the ceilings anew.
+The ceilings lie in instructions.json: a tenth above what was measured. With another compiler than the one they were
+measured with, a quarter more is let through. `--update` measures the ceilings anew.
 """
 
 from __future__ import annotations
@@ -10,11 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from bench import callgrind
+from bench.callgrind import Counts
 
 CEILINGS = pathlib.Path(__file__).with_suffix(".json")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -35,12 +37,6 @@ class Case:
     doubling: float | None = None
 
 
-def toolchain() -> str:
-    """Name and version of the compiler."""
-    done = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
-    return " ".join(done.stdout.split()[:2])
-
-
 def measure() -> list[Case] | None:
     """Run all cases under callgrind. None: this processor has not what the ceilings are for."""
     build = ["cargo", "build", "-q", "--release", "--locked", "-p", "tollhouse-core", "--example", EXAMPLE]
@@ -49,26 +45,17 @@ def measure() -> list[Case] | None:
     folder = json.loads(subprocess.run(metadata, cwd=ROOT, capture_output=True, check=True).stdout)["target_directory"]
     binary = str(pathlib.Path(folder, "release", "examples", EXAMPLE))
     with tempfile.TemporaryDirectory() as out:
-        command = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={out}/out", binary]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
-        if done.returncode or "failed" in done.stdout:
-            raise SystemExit(f"{EXAMPLE} failed:\n{done.stdout}{done.stderr}")
-        if SKIPPED in done.stdout:
+        said = callgrind.run([binary], pathlib.Path(out), timeout_s=TIMEOUT_S)
+        if "failed" in said:
+            raise SystemExit(f"{EXAMPLE} failed:\n{said}")
+        if SKIPPED in said:
             return None
         # The first thread is the one that starts the others.
-        counts = [total(path) for path in sorted(pathlib.Path(out).glob("out-*"))][1:]
-    names = [line.partition("\t") for line in done.stdout.splitlines()]
+        counts = callgrind.threads(pathlib.Path(out))[1:]
+    names = [line.partition("\t") for line in said.splitlines()]
     if len(names) != len(counts):
         raise SystemExit(f"{len(names)} cases, but {len(counts)} threads")
     return pair([(name, int(units), count) for (units, _, name), count in zip(names, counts, strict=True)])
-
-
-def total(path: pathlib.Path) -> int:
-    """Return the instructions of one thread."""
-    found = re.search(r"^(?:totals|summary): (\d+)$", path.read_text(), re.MULTILINE)
-    if found is None:
-        raise SystemExit(f"callgrind wrote no total into {path.name}")
-    return int(found[1])
 
 
 def pair(rows: list[tuple[str, int, int]]) -> list[Case]:
@@ -84,18 +71,12 @@ def pair(rows: list[tuple[str, int, int]]) -> list[Case]:
     return cases
 
 
-def judge(cases: list[Case], ceilings: dict[str, float], *, allowance: float = 1.0) -> list[str]:
+def judge(cases: list[Case], ceilings: Mapping[str, float], *, allowance: float = 1.0) -> list[str]:
     """Say what is wrong, in a line for each case."""
-    problems = []
+    problems = callgrind.judge({case.name: case.per_unit for case in cases}, ceilings, most=allowance)
     for case in cases:
-        ceiling = ceilings.get(case.name)
-        if ceiling is None:
-            problems.append(f"{case.name}: has no ceiling; --update gives it one")
-        elif case.per_unit > ceiling * allowance:
-            problems.append(f"{case.name}: {case.per_unit:.2f} instructions, at most {ceiling * allowance:.2f}")
         if case.doubling is not None and case.doubling > DOUBLING:
             problems.append(f"{case.name}: twice the input takes {case.doubling:.2f} times the instructions")
-    problems += [f"{name}: is not measured any more" for name in ceilings.keys() - {case.name for case in cases}]
     return problems
 
 
@@ -108,19 +89,19 @@ def main() -> int:
     if cases is None:
         print("instructions: skipped, the ceilings are for processors with AVX2")
         return 0
-    compiler = toolchain()
+    compiler = callgrind.rustc()
     for case in cases:
         doubled = "" if case.doubling is None else f"   x2: {case.doubling:.2f}"
         print(f"{case.name:30} {case.per_unit:14.2f}{doubled}")
     if options.update:
         ceilings = {case.name: round(case.per_unit * MARGIN, 2) for case in cases}
-        CEILINGS.write_text(json.dumps({"toolchain": compiler, "instructions": ceilings}, indent=2) + "\n")
+        Counts(compiler, ceilings).write(CEILINGS)
         return 0
-    committed = json.loads(CEILINGS.read_text())
-    same = committed["toolchain"] == compiler
+    committed = Counts.read(CEILINGS)
+    same = committed.toolchain == compiler
     if not same:
-        print(f"the ceilings are from {committed['toolchain']}, this is {compiler}: a quarter more is let through")
-    problems = judge(cases, committed["instructions"], allowance=1.0 if same else OTHER_TOOLCHAIN)
+        print(f"the ceilings are from {committed.toolchain}, this is {compiler}: a quarter more is let through")
+    problems = judge(cases, committed.instructions, allowance=1.0 if same else OTHER_TOOLCHAIN)
     print(*problems, sep="\n", file=sys.stderr)
     print(f"instructions: {len(cases)} cases, {len(problems)} problems")
     if problems:
