@@ -20,11 +20,13 @@ COPY providers providers
 # The extension uses the stable ABI, so building it takes no Python.
 RUN maturin build --release --locked --out /dist
 
+# Types, and sources of what is compiled, are for developers.
 FROM python AS packages
 COPY requirements/runtime.txt /requirements/
 RUN python -m pip install --no-cache-dir --no-compile --require-hashes --prefix /opt/tollhouse -r /requirements/runtime.txt
 COPY --from=wheel /dist /dist
 RUN python -m pip install --no-cache-dir --no-compile --no-deps --no-index --prefix /opt/tollhouse /dist/*.whl \
+    && find /opt/tollhouse/lib -regex '.*\.\(pyi\|pyx\|pxd\|pxi\)' -delete \
     && python -m compileall -q -s /opt/tollhouse -p /usr/local /opt/tollhouse/lib \
     && install -d -o 10001 -g 10001 -m 0700 /state
 
