@@ -17,7 +17,8 @@ from tests.support.app import settings
 from tests.support.chunks import DONE, completion, delta, finish
 from tests.support.gateway import KEY, model
 from tests.support.upstream import Peer, ScriptedUpstream
-from tollhouse.gateway import create_app, fastpath
+from tollhouse.gateway import create_app, fast_routes, fastpath
+from tollhouse.gateway.errand import Errand
 from tollhouse.gateway.server.server import HttpServer
 from tollhouse.middlewares.stores.ledger import LedgerFile
 
@@ -155,13 +156,13 @@ def chat(name: str, **more: Any) -> dict[str, Any]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the requests that went the fast way, or began to."""
     ids: list[str] = []
-    init = fastpath.Errand.__init__
+    init = Errand.__init__
 
-    def noted(self: fastpath.Errand, *given: Any) -> None:
+    def noted(self: Errand, *given: Any) -> None:
         init(self, *given)
         ids.append(self.found.id)
 
-    monkeypatch.setattr(fastpath.Errand, "__init__", noted)
+    monkeypatch.setattr(Errand, "__init__", noted)
     return ids
 
 
@@ -420,7 +421,7 @@ async def test_what_is_counted_is_handed_on_when_nothing_more_comes(tmp_path, up
 
 
 async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, monkeypatch):
-    monkeypatch.setattr(fastpath, "_KEPT", 3)
+    monkeypatch.setattr(fast_routes, "_KEPT", 3)
     async with gateway(tmp_path, model_list=[model("fine*", upstream.base_url, upstream="openai/fine")]) as running:
         await running.learn("fine1")
         for number in range(1, 9):
@@ -429,7 +430,7 @@ async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, m
         await running.ask(chat("fine" + "9" * 300))
         await running.ask(chat("fine" + "9" * 300))
         assert len(taken) == 9
-        assert len(running.app.middleware_stack.fast._routes) <= 3
+        assert len(running.app.middleware_stack.fast._routes._routes) <= 3
 
 
 async def test_other_prices_and_another_window_are_learned_anew(tmp_path, upstream, taken, monkeypatch):
@@ -440,13 +441,13 @@ async def test_other_prices_and_another_window_are_learned_anew(tmp_path, upstre
         await running.ask(chat("fine"))
         assert len(taken) == 1
         fast._quota._plans.clear()  # as when a window has turned
-        fast._table.clear()
+        fast._routes.table.clear()
         for _ in range(2):
             await running.ask(chat("fine"))
         assert len(taken) == 2
-        fast._pricing._begin_day()
-        monkeypatch.setattr(fast._pricing, "_day", fast._pricing._day + 86400)
-        fast._table.clear()  # as `holds` says of each when the day is over
+        fast._routes._pricing._begin_day()
+        monkeypatch.setattr(fast._routes._pricing, "_day", fast._routes._pricing._day + 86400)
+        fast._routes.table.clear()  # as `holds` says of each when the day is over
         for _ in range(2):
             await running.ask(chat("fine"))
         assert len(taken) == 3
@@ -457,7 +458,7 @@ async def test_a_defect_in_learning_harms_nobody(tmp_path, upstream, taken, monk
     def fails(*_: object, **__: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr(fastpath, fails_in, fails)
+    monkeypatch.setattr(fast_routes, fails_in, fails)
     async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
         for _ in range(3):
             assert (await running.ask(chat("fine"))).status == 200
