@@ -257,7 +257,7 @@ async def test_whatever_the_upstream_does_is_told_and_charged_as_the_ordinary_wa
             sections = {
                 "keys": [{"name": "k", "key": KEY, "budget": {"usd": "1000"}}],
                 "model_list": [model(name, upstream.base_url) for name in names],
-                "upstream": {"first_event_s": 0.2, "idle_s": 0.2, "total_s": 1},
+                "upstream": {"first_event_s": 0.5, "idle_s": 0.5, "total_s": 3},
                 "router_settings": {"num_retries": 1, "retry_after": 0},
                 "prices": PRICES,
             }
