@@ -58,6 +58,7 @@ async def test_services_that_are_killed_shut_what_fails_closed_and_open_it_again
     port, folder = free_port(), tmp_path / "services"
     batches = {f"batch-{i}": [{"receipt": f"{i}-{j}"} for j in range(5)] for i in range(20)}
     kept: dict[str, list[dict[str, Any]]] = {}
+    found: list[dict[str, Any]] = []
     with running(port, folder) as process:
         given = environment(process)
         settings = load_mapping(
@@ -110,7 +111,13 @@ async def test_services_that_are_killed_shut_what_fails_closed_and_open_it_again
                     await until(arrives, what=key)
                 await until(is_ready, what="readiness")
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                    found = (await client.get("/control/eris")).json()["kept"]
+
+                    async def has_own() -> bool:
+                        nonlocal found
+                        found = (await client.get("/control/eris")).json()["kept"]
+                        return any("seq" in one and one["type"] != "head" for one in found)
+
+                    await until(has_own, what="the gateway's own receipts", timeout_s=30)
     assert kept == batches
     # The gateway's own are there as well, each once.
     assert [one for one in found if "receipt" in one] == [one for batch in batches.values() for one in batch]

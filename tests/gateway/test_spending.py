@@ -74,7 +74,11 @@ async def test_what_requests_came_to_is_told_with_tenant_and_request(tmp_path: P
     async with running_app(tmp_path, **sections(services)) as app:
         asked = [(await chat(app))[1] for _ in range(3)]
         await told(services, 3)
-        assert await app.metric("gateway_spending_delivered_total") == 3
+
+        async def is_counted() -> bool:  # once the service's answer is here
+            return await app.metric("gateway_spending_delivered_total") == 3
+
+        await until(is_counted, what="the delivery is counted")
         assert await app.metric("gateway_spending_up") == 1
     charges = list(services.world.spent.values())
     assert [one["request"] for one in charges] == asked
