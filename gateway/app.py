@@ -324,14 +324,14 @@ def _spending(
     metrics: MetricsStage,
     registry: CollectorRegistry,
 ) -> Spending | None:
-    client = neighbours.spending if neighbours is not None else None
-    if client is None:
+    collector = neighbours.spending if neighbours is not None else None
+    if collector is None:
         return None
     from tollhouse.gateway.spending import Spending  # noqa: PLC0415 - memory, where it is not used
 
     return Spending(
         quota.ledger,
-        client,
+        collector,
         default_tenant=settings.neighbours.default_tenant,
         drain=quota.drain,
         metrics=metrics,

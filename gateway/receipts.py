@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from tollhouse.config.settings import ReceiptSettings, Settings
-    from tollhouse.gateway.neighbours.eris import Eris
+    from tollhouse.gateway.neighbours.collector import Collector
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.stores.chain import Chain, Position
 
@@ -47,7 +47,9 @@ MOST_PENDING_BYTES = 64 * 1024 * 1024  # of bodies, which wait for their digests
 logger = logging.getLogger("tollhouse.receipts")
 
 
-def book(settings: Settings, eris: Eris | None, metrics: MetricsStage, registry: CollectorRegistry) -> Receipts | None:
+def book(
+    settings: Settings, eris: Collector | None, metrics: MetricsStage, registry: CollectorRegistry
+) -> Receipts | None:
     """Where receipts of this configuration go, if there are any."""
     given = settings.receipts
     if given is None:
@@ -60,7 +62,7 @@ def book(settings: Settings, eris: Eris | None, metrics: MetricsStage, registry:
 class Receipts:
     """The book of the receipt stage. eris: where receipts are delivered; None: they stay here."""
 
-    def __init__(self, settings: ReceiptSettings, state_dir: Path, eris: Eris | None) -> None:
+    def __init__(self, settings: ReceiptSettings, state_dir: Path, eris: Collector | None) -> None:
         self._settings = settings
         self._root = state_dir / FOLDER
         self._eris = eris

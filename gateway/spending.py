@@ -21,12 +21,12 @@ from tollhouse.gateway.delivery_metrics import DeliveryMetrics
 from tollhouse.middlewares.stores.ledger import LedgerFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
-    from tollhouse.gateway.neighbours.client import Client, Reply
+    from tollhouse.gateway.neighbours.collector import Collector
     from tollhouse.middlewares.metrics import MetricsStage
 
 T = TypeVar("T")
@@ -35,23 +35,22 @@ _READER = "told:budget"
 
 
 class Spending:
-    """client: of the budget service. drain: brings what has been settled into the ledger."""
+    """collector: the budget service. drain: brings what has been settled into the ledger."""
 
     def __init__(
         self,
         ledger: Path,
-        client: Client,
+        collector: Collector,
         *,
         default_tenant: str,
         drain: Callable[[], Awaitable[None]],
         metrics: MetricsStage,
         registry: CollectorRegistry,
     ) -> None:
-        self._client = client
         self._drain = drain
         self._rows = _Rows(ledger, default_tenant)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spending")
-        self.delivery = Delivery("spending", self._tell, self._rows, run=self._run, every_s=EVERY_S)
+        self.delivery = Delivery("spending", collector.deliver, self._rows, run=self._run, every_s=EVERY_S)
         told = DeliveryMetrics("gateway_spending", "Charges", self.delivery, registry=registry)
         metrics.before_flush.append(told.flush)
 
@@ -66,23 +65,6 @@ class Spending:
         await self.delivery.close()
         await self._run(self._rows.close)
         self._thread.shutdown(wait=False)
-
-    async def _tell(self, batch: Sequence[bytes], key: str) -> None:
-        count = len(batch)
-
-        def taken(reply: Reply) -> None:
-            answer = reply.json
-            if not isinstance(answer, dict) or answer.get("accepted") != count:
-                raise ValueError
-
-        await self._client.ask(
-            "POST",
-            "/v1/spending",
-            taken,
-            body=b'{"spending":[' + b",".join(batch) + b"]}",
-            headers=[("idempotency-key", key)],
-            expected=(200, 201, 202),
-        )
 
     async def _run(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)

@@ -11,7 +11,7 @@ from tollhouse.config.neighbour_settings import ServiceSettings
 from tollhouse.gateway.neighbours.alerts import BREAKER_OPENED, FAIL_OPEN, OVERSPEND, STORE_AWAY, Alerts, Rising
 from tollhouse.gateway.neighbours.budget import BudgetCheckStage
 from tollhouse.gateway.neighbours.client import Client
-from tollhouse.gateway.neighbours.eris import Eris
+from tollhouse.gateway.neighbours.collector import Collector
 from tollhouse.gateway.neighbours.governance import GovernanceStage
 from tollhouse.gateway.neighbours.iam import Iam
 from tollhouse.gateway.neighbours.metrics import NeighbourMetrics
@@ -86,13 +86,14 @@ class Neighbours:
                 self._made(budget), budget, default_tenant=wanted.default_tenant, went_on=self._went_on
             )
             metrics.count_cache("budget", self.budget.cache.tally)
-        self.spending: Client | None = None
+        self.spending: Collector | None = None
         if wanted.spending is not None:
             # The service is watched already.
-            self.spending = Client(wanted.spending, deadlines=self._deadlines, metrics=metrics)
-            self._clients.append(self.spending)
+            client = Client(wanted.spending, deadlines=self._deadlines, metrics=metrics)
+            self._clients.append(client)
+            self.spending = Collector(client, "spending")
         eris = self._client(wanted.find("eris"))
-        self.eris = Eris(eris) if eris is not None and eris.is_set else None
+        self.eris = Collector(eris, "receipts") if eris is not None and eris.is_set else None
 
     @property
     def knows_callers(self) -> bool:

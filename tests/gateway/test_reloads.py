@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,15 @@ def decision(gateway):
 
 def folder(gateway):
     return Path(kept.folder_of(str(gateway.folder / "state"), str(gateway.folder / "config.yaml")))
+
+
+def judged(gateway, ask):
+    """Ask for a change beside the test: the gate process that judges it, and a call that waits for the answer."""
+    asker = ThreadPoolExecutor(1)
+    asked = asker.submit(ask)
+    asker.shutdown(wait=False)
+    judge = wait_until(lambda: running_child(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    return judge, lambda: asked.result(60)
 
 
 def left_over(gateway):
@@ -162,14 +171,10 @@ def test_a_rollback_after_a_refusal_puts_the_files_back_and_leaves_the_workers(g
 
 def test_a_gate_that_is_killed_refuses_and_leaves_nothing(gateway, corpus):
     write(gateway, config(corpus, "block"))
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(reload(gateway).json))
-    asking.start()
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    judge, answer = judged(gateway, lambda: reload(gateway).json)
     sandboxed = wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs", timeout_s=30)
     os.kill(judge, signal.SIGKILL)
-    asking.join(60)
-    assert answers[0]["reason"] == "gate"
+    assert answer()["reason"] == "gate"
     wait_until(lambda: not any(map(_is_alive, sandboxed)), what="the sandboxes end")
     assert decision(gateway) == "TRANSFORMED"
     assert "sandbox" not in " ".join(left_over(gateway))
@@ -177,14 +182,10 @@ def test_a_gate_that_is_killed_refuses_and_leaves_nothing(gateway, corpus):
 
 def test_a_rollback_does_not_wait_for_a_gate(gateway, corpus):
     write(gateway, config(corpus, "block"))
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(reload(gateway).json))
-    asking.start()
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    judge, answer = judged(gateway, lambda: reload(gateway).json)
     (path,) = control.found(str(folder(gateway)))
     told = control.ask(path, {"do": "rollback", "version": status(gateway)["version"]}, timeout_s=60)
-    asking.join(60)
-    assert (told["outcome"], told["message"], answers[0]["reason"]) == ("accepted", "it runs already", "superseded")
+    assert (told["outcome"], told["message"], answer()["reason"]) == ("accepted", "it runs already", "superseded")
     assert not _is_alive(judge)
     assert decision(gateway) == "TRANSFORMED"
 
@@ -196,7 +197,7 @@ def test_admin_routes_need_the_admin_key(gateway):
     assert (bad.status, bad.json["error"]["param"]) == (400, "check")
 
 
-def _running(pid, name):
+def running_child(pid, name):
     """A child's process id, by what it was started as."""
     for child in process_tree(pid)[1:]:
         with contextlib.suppress(OSError):
@@ -215,13 +216,9 @@ def _is_alive(pid):
 def test_stopping_ends_a_gate_that_runs_and_tells_who_waits(corpus):
     with running_gateway(config(corpus), env=ENV) as gateway:
         (path,) = control.found(str(folder(gateway)))
-        answers = []
-        asking = threading.Thread(target=lambda: answers.append(control.ask(path, {"do": "reload"}, timeout_s=60)))
-        asking.start()
-        judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+        judge, answer = judged(gateway, lambda: control.ask(path, {"do": "reload"}, timeout_s=60))
         gateway.signal(signal.SIGTERM)
-        asking.join(60)
-        assert answers[0]["reason"] == "stopping"
+        assert answer()["reason"] == "stopping"
         assert gateway.wait() == 0
         assert not _is_alive(judge)
         assert not left_over(gateway)
@@ -233,7 +230,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus
     wait_until(gateway.is_ready, what="it serves", timeout_s=20, every_s=0.02)
     wait_until((folder(gateway) / "current").exists, what="what it runs is kept")
     gateway.signal(signal.SIGHUP)
-    judge = wait_until(lambda: _running(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
+    judge = wait_until(lambda: running_child(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
     wait_until(lambda: process_tree(judge)[1:], what="a sandbox runs", timeout_s=30)
     everyone = process_tree(gateway.pid)
     os.kill(judge, signal.SIGSTOP)  # it would clear up at the sight of the supervisor's end
