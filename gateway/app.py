@@ -225,7 +225,7 @@ def create_app(
         templates={one.endpoint: one.path for one in table if one.param_convertors},
         fast=fastpath.made(
             settings,
-            others=(guard, policy_stage, receipts, neighbours, telemetry.pump, telemetry.hash_key),
+            others=(policy_stage, receipts, neighbours, telemetry.pump, telemetry.hash_key),
             route=route,
             keys=keys,
             metrics=metrics,
@@ -233,6 +233,8 @@ def create_app(
             pricing=pricing,
             forwarder=handler,
             spent=quota_metrics,
+            guard=guard,
+            guards=guards,
             write_log=write_log,
         ),
     )

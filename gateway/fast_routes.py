@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from tollhouse._native import FastPath, FastRoute, FastTally, Price
+from tollhouse._native import FastGuard, FastPath, FastRoute, FastTally, Price
 from tollhouse.gateway.answer import RETURNED, who_answers
+from tollhouse.gateway.state_metrics import NS
 from tollhouse.middlewares.auth import bearer
 from tollhouse.middlewares.metrics import LATENCY_NS, OVERHEAD_NS
 from tollhouse.providers.openai import OpenAIUpstream
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.allowances import Charged
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.exchange import Exchange
+    from tollhouse.middlewares.guard import Guard
     from tollhouse.middlewares.quota import Charge, QuotaStage
     from tollhouse.middlewares.stores.embedded import EmbeddedQuota
-    from tollhouse.middlewares.types import Headers
     from tollhouse.providers.plan import Plan
     from tollhouse.providers.router import Target
     from tollhouse.providers.timeouts import Timeouts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _KEPT = 10_000
 _LONGEST_NAME = 200
 _KINDS = frozenset({"chat", "completions"})
+_DECISIONS = (b"ALLOWED", b"TRANSFORMED")
 logger = logging.getLogger("tollhouse.gateway")
 Key = tuple[bytes, str, str]  # digest of the caller's key, path, what it calls the model
 Labels = tuple[str, int, str, str, bytes]  # of metrics: route, status, model, provider, decision
@@ -56,16 +58,27 @@ class Way(NamedTuple):
 
 
 class FastRoutes:
-    """`table` finds them. `tallies`: what was counted on them, by the labels of its metrics."""
+    """`table` finds them. `tallies`: what was counted on them, by the labels of its metrics. `guard` looks at what they
+    say, if anybody does.
+    """
 
     def __init__(
-        self, *, body: BodyLimits, store: EmbeddedQuota, quota: QuotaStage, pricing: Pricing, forwarder: Forwarder
+        self,
+        *,
+        body: BodyLimits,
+        store: EmbeddedQuota,
+        quota: QuotaStage,
+        pricing: Pricing,
+        forwarder: Forwarder,
+        guard: Guard | None,
     ) -> None:
         self._body = body
         self._store = store
         self._quota = quota
         self._pricing = pricing
         self._forwarder = forwarder
+        self._guard = guard
+        self.guard: FastGuard | None = None if guard is None else guard.for_plain_requests(durations=list(NS))
         self.table = FastPath()
         self.tallies: dict[Labels, FastTally] = {}  # as many as there are configured models
         self._routes: dict[Key, FastRoute | None] = {}  # None: not for these
@@ -87,7 +100,10 @@ class FastRoutes:
         key = sha256(token).digest(), exchange.route, model
         if key in self._routes:
             route = self._routes[key]
-            if route is None or self._is_fresh(route.way, charge):
+            if route is None:
+                return
+            if self._is_fresh(route.way, charge):
+                route.reopen()
                 return
             # Prices of another day, or a budget's next window.
             self.forget(key)
@@ -107,8 +123,9 @@ class FastRoutes:
         if self._routes.pop(key, None) is not None:
             self.table.forget(*key)
 
-    def _headers(self, plan: Plan, target: Target) -> Headers:
-        return [*self._forwarder.headers, (b"x-gateway-decision", b"ALLOWED"), *who_answers(plan.first, target)]
+    def _lines(self, plan: Plan, target: Target, decision: bytes) -> bytes:
+        said = [*self._forwarder.headers, (b"x-gateway-decision", decision), *who_answers(plan.first, target)]
+        return b"".join(b"%b: %b\r\n" % pair for pair in said)
 
     def _made(self, exchange: Exchange, view: RequestView, principal: Principal) -> FastRoute | None:
         plan: Plan = exchange.plan
@@ -171,11 +188,13 @@ class FastRoutes:
             tokens=[(index, about.labels[index].limit) for index in about.tokens],
             meta=b"," + detail[1:],
             entry=b"," + detail[1:-1] + b"," + ending[1:-1],
-            lines=b"".join(b"%b: %b\r\n" % pair for pair in self._headers(plan, target)),
+            lines=[self._lines(plan, target, decision) for decision in _DECISIONS],
             returned=list(RETURNED),
             log_asked=_members(asked),
             log_who=_members(who),
-            tally=self._tally((exchange.route, 200, label, target.provider, b"ALLOWED")),
+            tallies=[self._tally((exchange.route, 200, label, target.provider, one)) for one in _DECISIONS],
+            guard=self.guard,
+            pseudonym_key=None if self._guard is None else self._guard.pseudonym_key(principal.id),
         )
 
     def _tally(self, labels: Labels) -> FastTally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import perf_counter_ns, time
 from typing import TYPE_CHECKING
 
-from tollhouse._native import END, RequestView
+from tollhouse._native import END
 from tollhouse.gateway.errand import Errand
 from tollhouse.gateway.fast_routes import FastRoutes
 from tollhouse.gateway.request import Request
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tollhouse.gateway.quota_metrics import QuotaMetrics
     from tollhouse.gateway.routing import RouteStage
     from tollhouse.gateway.server.protocol import HttpConnection
+    from tollhouse.gateway.state_metrics import GuardMetrics
+    from tollhouse.middlewares.guard import Guard
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.quota import QuotaStage
     from tollhouse.middlewares.stores.embedded import EmbeddedQuota
@@ -48,9 +50,14 @@ def made(
     pricing: Pricing,
     forwarder: Forwarder,
     spent: QuotaMetrics,
+    guard: Guard | None,
+    guards: GuardMetrics,
     write_log: Callable[[bytes], None] | None,
 ) -> FastPath | None:
-    """None where requests need more than a key and a model. others: parts of the chain that would have to be asked."""
+    """None where requests need more than a key, a model and the usual guard.
+
+    others: parts of the chain that would have to be asked.
+    """
     is_plain = route.is_plain and forwarder.is_plain and settings.log_format == "json"
     if not is_plain or quota.embedded is None or any(part is not None for part in others):
         return None
@@ -63,6 +70,8 @@ def made(
         pricing=pricing,
         forwarder=forwarder,
         spent=spent,
+        guard=guard,
+        guards=guards,
         write_log=write_log,
     )
 
@@ -83,9 +92,10 @@ class FastPath:
         pricing: Pricing,
         forwarder: Forwarder,
         spent: QuotaMetrics,
+        guard: Guard | None,
+        guards: GuardMetrics,
         write_log: Callable[[bytes], None] | None,
     ) -> None:
-        self._body = body
         self._keys = keys
         self._metrics = metrics
         self._quota = quota
@@ -93,17 +103,21 @@ class FastPath:
         self._forwarder = forwarder
         self._lifecycle = forwarder.lifecycle
         self._spent = spent
+        self._guard = guard
+        self._guards = guards
         self._write_log = write_log
-        self._routes = FastRoutes(body=body, store=store, quota=quota, pricing=pricing, forwarder=forwarder)
+        self._routes = FastRoutes(
+            body=body, store=store, quota=quota, pricing=pricing, forwarder=forwarder, guard=guard
+        )
         self._find = self._routes.table.find
         self.learn = self._routes.learn
-        metrics.before_flush.append(self.hand_on)
+        metrics.before_flush.insert(0, self.hand_on)  # before those that hand on what is handed to them
 
     def begin(self, connection: HttpConnection, reader: RequestReader) -> Errand | None:
         """Serve a request that has come whole, if it is plain and waits for nothing; None: nothing was done."""
         if self._lifecycle.draining:
             return None
-        found = self._find(reader, new_id())
+        found = self._find(reader, new_id)
         if found is None:
             return None
         way: Way = found.way
@@ -174,7 +188,7 @@ class FastPath:
         """The same as an ordinary request that has been sent, with its place on the connection."""
         way, found, connection = errand.way, errand.found, errand.connection
         since_begun, since_sent = found.elapsed
-        view = self._parsed(found.body, way.kind)
+        view = found.take_view()
         admitted = found.admitted
         assert admitted is not None
         self.left(errand)
@@ -187,22 +201,20 @@ class FastPath:
         exchange.request_id = found.id
         exchange.response_headers.insert(0, (b"x-request-id", found.id.encode()))
         exchange.principal = way.principal
-        exchange.body = found.body
+        exchange.body = view.body
         exchange.view = view
         exchange.plan = way.plan
         exchange.model = way.plan.first.group.label
         exchange.asked_model = way.plan.first.model
         self._metrics.enter(exchange)
+        if self._guard is not None:
+            self._guard.take_over(exchange, found.decision, found.counts, found.vault)
         exchange.admitted = Admitted(*admitted)
         pending = self._quota.enter(exchange)
         assert pending is None
         request = Request(self._forwarder, exchange)
         request.take_over(errand, now - since_sent, self.lane.ended)
         return request
-
-    def _parsed(self, body: bytes, kind: str) -> RequestView:
-        limits = self._body
-        return RequestView.parse(body, kind, max_depth=limits.max_depth, max_nodes=limits.max_nodes)
 
     def hand_on(self) -> None:
         """What was counted goes to the stages that count. May be called in any thread."""
@@ -212,3 +224,10 @@ class FastPath:
                 requests, durations, duration_ns, overheads, overhead_ns, tokens, cost, unpriced = counted
                 self._metrics.add(labels, requests, durations, duration_ns, overheads, overhead_ns, tokens)
                 self._spent.add(labels[2:4], cost=cost, unpriced=unpriced)
+        if self._routes.guard is not None:
+            for direction, (allowed, transformed), by_duration, total_ns, findings in self._routes.guard.counted():
+                if allowed or transformed:
+                    outcomes = {"allowed": allowed, "transformed": transformed}
+                    self._guards.add("scan", direction, outcomes, by_duration, total_ns)
+                for kind, action, number in findings:
+                    self._guards.found(kind, direction, action, number)

@@ -12,14 +12,14 @@ from tollhouse._native import __version__
 from tollhouse.middlewares.metrics import observe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client import CollectorRegistry
 
     from tollhouse.providers.transport import Origin
 
 _SECONDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
-_NS = tuple(round(bound * 1e9) for bound in _SECONDS)
+NS = tuple(round(bound * 1e9) for bound in _SECONDS)
 
 
 class GuardMetrics:
@@ -61,9 +61,22 @@ class GuardMetrics:
             key = guard, direction, outcome
             self._counts[key] = self._counts.get(key, 0) + 1
             if took_ns:
-                buckets, total = self._times.get(key[:2]) or ([0] * (len(_NS) + 1), 0)
-                buckets[bisect_left(_NS, took_ns)] += 1
+                buckets, total = self._times.get(key[:2]) or ([0] * (len(NS) + 1), 0)
+                buckets[bisect_left(NS, took_ns)] += 1
                 self._times[key[:2]] = buckets, total + took_ns
+
+    def add(
+        self, guard: str, direction: str, outcomes: dict[str, int], by_duration: Sequence[int], total_ns: int
+    ) -> None:
+        """Runs that somebody else has counted, by outcome and by `NS`."""
+        with self._lock:
+            for outcome, number in outcomes.items():
+                if number:
+                    key = guard, direction, outcome
+                    self._counts[key] = self._counts.get(key, 0) + number
+            buckets, total = self._times.get((guard, direction)) or ([0] * (len(NS) + 1), 0)
+            buckets = [a + b for a, b in zip(buckets, by_duration, strict=True)]
+            self._times[guard, direction] = buckets, total + total_ns
 
     def flush(self) -> None:
         """May be called in any thread."""

@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tollhouse._native import Scanner
+from tollhouse._native import FastGuard, Scanner
 from tollhouse.middlewares.errors import BadRequest, Refusal, Unavailable
 from tollhouse.middlewares.stricter import stricter
 
@@ -105,6 +105,16 @@ class Guard:
     def reads_requests(self) -> bool:
         return self._request is not None
 
+    def for_plain_requests(self, *, durations: list[int]) -> FastGuard:
+        """What looks at plain requests and their answers as this one does, and counts by itself; refuses nothing.
+
+        durations: bounds of a histogram, in nanoseconds.
+        """
+        restorer = None if self._key is None else self._restorer
+        return FastGuard(
+            request=self._request, response=self._response, restorer=restorer, longest=LONG, durations=durations
+        )
+
     def check_view(self, exchange: Exchange, view: RequestView) -> RequestView:
         """The view that may go on: the same, or that of the body with everything replaced that has to be."""
         if self._request is None:
@@ -113,7 +123,7 @@ class Guard:
         began = perf_counter_ns()
         exchange.scanned = True
         try:
-            result = self._request.scan_request(view, self._key_for(exchange))
+            result = self._request.scan_request(view, self._key_of(exchange))
             passing = view if result.body is None else view.replaced(result.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing passes unscanned
             self.saw("request", "failed", began)
@@ -130,7 +140,7 @@ class Guard:
         began = perf_counter_ns()
         exchange.scanned = True
         try:
-            result = self._request.scan_json(body, self._key_for(exchange))
+            result = self._request.scan_json(body, self._key_of(exchange))
         except ValueError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -144,6 +154,16 @@ class Guard:
         """For requests without a body: the answer is looked at all the same."""
         self._arm(exchange, None)
 
+    def take_over(
+        self, exchange: Exchange, decision: str, counts: Sequence[tuple[str, str, int]], vault: Vault | None
+    ) -> None:
+        """A request that `for_plain_requests` has looked at and counted; its answer is for this one."""
+        exchange.scanned = self._request is not None
+        decide(exchange, decision.encode())
+        for kind, _, number in counts:
+            _add(exchange, kind, number)
+        self._arm(exchange, vault)
+
     def note(self, exchange: Exchange, result: BodyResult, direction: str) -> None:
         """Take down what was found, by type, and what was decided."""
         decide(exchange, result.decision.encode())
@@ -153,9 +173,7 @@ class Guard:
                 exchange.because(f"{kind}={action}")
 
     def count(self, exchange: Exchange, kind: str, direction: str, action: str, number: int) -> None:
-        if exchange.findings is None:
-            exchange.findings = {}
-        exchange.findings[kind] = exchange.findings.get(kind, 0) + number
+        _add(exchange, kind, number)
         if self._count is not None:
             self._count(kind, direction, action, number)
 
@@ -163,12 +181,12 @@ class Guard:
         """began_ns: on `perf_counter_ns`; 0 for what was looked at in pieces."""
         self._saw(direction, outcome, perf_counter_ns() - began_ns if began_ns else 0)
 
-    def _key_for(self, exchange: Exchange) -> bytes | None:
+    def pseudonym_key(self, owner: str) -> bytes | None:
         """Tenants get pseudonyms of their own, which nobody can link with those of others."""
-        if self._key is None:
-            return None
-        owner = exchange.principal.id if exchange.principal is not None else ""
-        return hmac.digest(self._key, owner.encode(), "sha256")
+        return None if self._key is None else hmac.digest(self._key, owner.encode(), "sha256")
+
+    def _key_of(self, exchange: Exchange) -> bytes | None:
+        return self.pseudonym_key(exchange.principal.id if exchange.principal is not None else "")
 
     def _settle(self, exchange: Exchange, result: BodyResult) -> None:
         if result.counts:
@@ -286,6 +304,12 @@ def _outcome(result: BodyResult) -> str:
 
 def _nobody(direction: str, outcome: str, took_ns: int) -> None:
     """Is told."""
+
+
+def _add(exchange: Exchange, kind: str, number: int) -> None:
+    if exchange.findings is None:
+        exchange.findings = {}
+    exchange.findings[kind] = exchange.findings.get(kind, 0) + number
 
 
 def decide(exchange: Exchange, decision: bytes) -> None:

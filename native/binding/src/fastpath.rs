@@ -1,20 +1,28 @@
 //! `FastPath`, `FastRoute` and `FastRequest`.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use sha2::{Digest, Sha256};
-use tollhouse_core::fastpath::{Account, Ended, Facts, Known, Reserved, Route, Tally, Upstream, asked};
+use tollhouse_core::fastpath::{
+    Account, Answer, Checked, Direction, Ended, Facts, Guard, Known, Reserved, Route, Tally, Upstream, asked, models,
+    whole,
+};
 use tollhouse_core::json::Limits;
 use tollhouse_core::request::{Kind, Model, View};
+use tollhouse_core::scan::Vault;
 
 use crate::cost::PyPrice;
 use crate::quota::{PyQuotaPlan, PyQuotaStore};
+use crate::request::PyRequestView;
 use crate::response::PyResponseReader;
+use crate::scan::{PyScanner, PyVault};
 use crate::server::PyRequestReader;
 
 /// From this size on the body is not copied behind its head.
@@ -50,6 +58,38 @@ impl PyFastTally {
     }
 }
 
+#[pyclass(frozen, name = "FastGuard", module = "tollhouse._native")]
+pub(crate) struct PyFastGuard {
+    guard: Arc<Guard>,
+}
+
+#[pymethods]
+impl PyFastGuard {
+    #[new]
+    #[pyo3(signature = (*, request, response, restorer, longest, durations))]
+    fn new(
+        request: Option<&PyScanner>,
+        response: Option<&PyScanner>,
+        restorer: Option<&PyScanner>,
+        longest: usize,
+        durations: Vec<u64>,
+    ) -> Self {
+        let [request, response, restorer] =
+            [request, response, restorer].map(|given| given.map(|given| given.scanner.clone()));
+        Self { guard: Arc::new(Guard::new(request, response, restorer, longest, durations)) }
+    }
+
+    /// Of each direction: name, allowed, transformed, by duration, their sum, findings.
+    #[expect(clippy::type_complexity, reason = "a tuple in Python")]
+    fn counted(&self) -> Vec<(&'static str, [u64; 2], Vec<u64>, u64, Vec<(String, &'static str, usize)>)> {
+        let of = |(direction, runs): (Direction, tollhouse_core::fastpath::Runs)| {
+            let findings = runs.findings.into_iter().map(|((kind, action), count)| (kind, action, count)).collect();
+            (direction.name(), runs.outcomes, runs.durations, runs.duration_ns, findings)
+        };
+        self.guard.take().map(of).into()
+    }
+}
+
 #[pyclass(frozen, name = "FastRoute", module = "tollhouse._native")]
 pub(crate) struct PyFastRoute {
     route: Route,
@@ -64,9 +104,9 @@ impl PyFastRoute {
     #[pyo3(signature = (
         *, way, plan, path, kind, model, max_bytes, max_depth, max_nodes, until_ms, upstream_model, head, limit,
         price, actual, max_output, context, tokens_per_image, has_budget, has_hard, expires_in_ms, requests, tokens,
-        meta, entry, lines, returned, log_asked, log_who, tally
+        meta, entry, lines, returned, log_asked, log_who, tallies, guard, pseudonym_key
     ))]
-    #[expect(clippy::too_many_arguments, reason = "named arguments in Python")]
+    #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "named arguments in Python")]
     fn new(
         way: Py<PyAny>,
         plan: Py<PyQuotaPlan>,
@@ -92,11 +132,13 @@ impl PyFastRoute {
         tokens: Vec<(usize, u64)>,
         meta: Vec<u8>,
         entry: Vec<u8>,
-        lines: Vec<u8>,
+        lines: [Vec<u8>; 2],
         returned: Vec<Vec<u8>>,
         log_asked: String,
         log_who: String,
-        tally: &PyFastTally,
+        tallies: [PyRef<'_, PyFastTally>; 2],
+        guard: Option<&PyFastGuard>,
+        pseudonym_key: Option<Vec<u8>>,
     ) -> PyResult<Self> {
         let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
         let limits = Limits { max_depth, max_nodes };
@@ -116,9 +158,17 @@ impl PyFastRoute {
                 entry,
             },
             facts: Facts { lines, returned, log_asked, log_who },
-            tally: Arc::clone(&tally.tally),
+            tallies: tallies.each_ref().map(|tally| Arc::clone(&tally.tally)),
+            guard: guard.map(|guard| Arc::clone(&guard.guard)),
+            pseudonym_key,
+            refuses: AtomicBool::new(false),
         };
         Ok(Self { route, plan, way })
+    }
+
+    /// Something could be reserved again.
+    fn reopen(&self) {
+        self.route.refuses.store(false, Ordering::Relaxed);
     }
 }
 
@@ -155,8 +205,25 @@ impl PyFastPath {
         self.routes.clear();
     }
 
-    #[pyo3(signature = (reader, id, /))]
-    fn find(&self, py: Python<'_>, reader: &PyRequestReader, id: &str) -> Option<PyFastRequest> {
+    #[pyo3(signature = (reader, new_id, /))]
+    fn find(
+        &self,
+        py: Python<'_>,
+        reader: &PyRequestReader,
+        new_id: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<PyFastRequest>> {
+        let Some((mut found, id)) = self.found(py, reader) else { return Ok(None) };
+        found.id = match id {
+            Some(id) => id,
+            None => new_id.call0()?.extract()?,
+        };
+        Ok(Some(found))
+    }
+}
+
+impl PyFastPath {
+    /// Without its id, if it brings none.
+    fn found(&self, py: Python<'_>, reader: &PyRequestReader) -> Option<(PyFastRequest, Option<String>)> {
         let begun = Instant::now();
         let requests = &reader.requests;
         let asked = asked(requests)?;
@@ -165,29 +232,47 @@ impl PyFastPath {
         let body = requests.ready();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-        let view = routes.values().next()?.get().route.read(body)?;
-        let route = routes.get(view.model.as_deref()?).filter(|route| route.get().route.holds(wall_ms))?;
-        Some(PyFastRequest {
+        let known = models(body).find_map(|model| routes.get(model))?;
+        let route = Some(&known.get().route).filter(|route| route.holds(wall_ms))?;
+        let mut view = route.read(body)?;
+        let (mut checked, mut vault) = (Checked::default(), None);
+        if let Some(guard) = &route.guard {
+            (checked, vault) = caught(|| guard.request(body, &view, route.pseudonym_key.as_deref()))?;
+        }
+        let replaced = checked.body.take();
+        if let Some(body) = &replaced {
+            view = View::parse(body, route.known.kind, route.known.limits).ok()?;
+        }
+        let request = PyFastRequest {
             begun,
             sent: begun,
-            answered: None,
+            took: None,
             digest,
-            id: asked.request_id.unwrap_or(id).to_owned(),
-            route: route.clone_ref(py),
-            body: PyBytes::new(py, body).unbind(),
+            id: String::new(),
+            route: known.clone_ref(py),
+            body: PyBytes::new(py, replaced.as_deref().unwrap_or(body)).unbind(),
             closes: !requests.keep_alive(),
             view,
+            checked,
+            vault,
             reserved: None,
+            answered: Checked::default(),
             ended: None,
-        })
+        };
+        Some((request, asked.request_id.map(str::to_owned)))
     }
+}
+
+/// What a scanner says, which must not end the request that it fails for.
+fn caught<T>(look: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(look)).ok().flatten()
 }
 
 #[pyclass(name = "FastRequest", module = "tollhouse._native")]
 pub(crate) struct PyFastRequest {
     begun: Instant,
     sent: Instant,
-    answered: Option<Duration>,
+    took: Option<Duration>,
     digest: [u8; 32],
     id: String,
     route: Py<PyFastRoute>,
@@ -196,7 +281,11 @@ pub(crate) struct PyFastRequest {
     #[pyo3(get)]
     closes: bool,
     view: View,
+    checked: Checked,
+    vault: Option<Arc<Vault>>,
     reserved: Option<Reserved>,
+    /// Of the answer.
+    answered: Checked,
     ended: Option<Ended>,
 }
 
@@ -232,6 +321,9 @@ impl PyFastRequest {
             return Ok(None);
         };
         reader.requests.consume();
+        if let Some(guard) = &found.route.guard {
+            guard.count(Direction::Request, &self.checked);
+        }
         let head = std::mem::take(&mut reserved.head);
         let changed = reserved.body.take();
         self.reserved = Some(reserved);
@@ -261,10 +353,20 @@ impl PyFastRequest {
         reader: &mut PyResponseReader,
         last: &[u8],
     ) -> Option<Bound<'py, PyBytes>> {
-        let found = self.route.get();
+        let route = &self.route.get().route;
         let reserved = self.reserved.as_ref()?;
-        let times = (self.begun.elapsed(), self.sent.elapsed());
-        let (response, ended) = found.route.end(&store.0, &self.id, reserved, &reader.response, times, last)?;
+        let upstream = self.sent.elapsed();
+        let body = whole(&reader.response)?;
+        if let Some(guard) = &route.guard {
+            self.answered = caught(|| guard.response(body, self.vault.as_deref()))?;
+        }
+        let decision = self.checked.decision.max(self.answered.decision);
+        let answer = Answer { body: self.answered.body.as_deref().unwrap_or(body), decision };
+        let times = (self.begun.elapsed(), upstream);
+        let (response, ended) = route.end(&store.0, &self.id, reserved, &reader.response, answer, times, last)?;
+        if let Some(guard) = &route.guard {
+            guard.count(Direction::Response, &self.answered);
+        }
         self.ended = Some(ended);
         let size = reader.response.ready().len();
         reader.response.consume(size); // a client that reads slowly has it in its buffer
@@ -276,15 +378,44 @@ impl PyFastRequest {
         if let Some(ended) = &self.ended {
             let took = self.begun.elapsed();
             self.route.get().route.count(ended, took);
-            self.answered = Some(took);
+            self.took = Some(took);
         }
     }
 
     /// Its line in the access log, once it was counted.
     fn line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let line = self.route.get().route.line(&self.id, self.ended.as_ref()?, self.answered?, at);
+        let mut findings: Vec<(String, usize)> = Vec::new();
+        for (kind, _, count) in self.checked.counts.iter().chain(&self.answered.counts) {
+            match findings.iter_mut().find(|(known, _)| known == kind) {
+                Some((_, sum)) => *sum += count,
+                None => findings.push((kind.clone(), *count)),
+            }
+        }
+        let line = self.route.get().route.line(&self.id, self.ended.as_ref()?, &findings, self.took?, at);
         Some(PyBytes::new(py, &line))
+    }
+
+    /// The body's, which is taken with it.
+    fn take_view(&mut self, py: Python<'_>) -> PyRequestView {
+        let known = &self.route.get().route.known;
+        PyRequestView::new(self.body.clone_ref(py), std::mem::take(&mut self.view), known.kind, known.limits)
+    }
+
+    /// What was decided about the request, and what was found in it, by type and action.
+    #[getter]
+    fn decision(&self) -> &'static str {
+        self.checked.decision.name()
+    }
+
+    #[getter]
+    fn counts(&self) -> Vec<(String, &'static str, usize)> {
+        self.checked.counts.clone()
+    }
+
+    #[getter]
+    fn vault(&self) -> Option<PyVault> {
+        self.vault.as_ref().map(|vault| PyVault { vault: Arc::clone(vault) })
     }
 
     /// Nanoseconds since it began, and since it was sent.

@@ -38,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]
-    use super::fastpath::{PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
+    use super::fastpath::{PyFastGuard, PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
     #[pymodule_export]
     use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]

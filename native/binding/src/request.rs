@@ -33,6 +33,12 @@ pub(crate) struct PyRequestView {
     limits: Limits,
 }
 
+impl PyRequestView {
+    pub(crate) fn new(body: Py<PyBytes>, view: View, kind: Kind, limits: Limits) -> Self {
+        Self { body, view, kind, limits }
+    }
+}
+
 #[pymethods]
 impl PyRequestView {
     #[staticmethod]

@@ -12,6 +12,7 @@ __all__ = [
     "BodyResult",
     "DigestedSend",
     "EventRedactor",
+    "FastGuard",
     "FastPath",
     "FastRequest",
     "FastRoute",
@@ -721,6 +722,27 @@ class FastTally:
         """
 
 @final
+class FastGuard:
+    """Looks at plain requests and whole answers to them."""
+
+    def __new__(
+        cls,
+        *,
+        request: Scanner | None,
+        response: Scanner | None,
+        restorer: Scanner | None,
+        longest: int,
+        durations: list[int],
+    ) -> FastGuard:
+        """The scanners of both directions (None: not looked at), and the one for answers in which pseudonyms are to be
+        restored. longest: bytes; what is longer is not looked at, so it does not pass. durations: the bounds of a histogram, in nanoseconds.
+        """
+    def counted(self) -> list[tuple[str, list[int], list[int], int, list[tuple[str, str, int]]]]:
+        """Since the last time, of each direction (request, response): allowed and transformed, by duration, all durations,
+        findings by type and action. In any thread.
+        """
+
+@final
 class FastRoute:
     """What is the same for all plain requests of one key to one model: `gateway/fastpath.py` says where it is from.
 
@@ -754,19 +776,23 @@ class FastRoute:
         tokens: list[tuple[int, int]],
         meta: bytes,
         entry: bytes,
-        lines: bytes,
+        lines: Sequence[bytes],
         returned: list[bytes],
         log_asked: str,
         log_who: str,
-        tally: FastTally,
+        tallies: Sequence[FastTally],
+        guard: FastGuard | None,
+        pseudonym_key: bytes | None,
     ) -> FastRoute:
         """until_ms: since the epoch, when prices may change. head: of the upstream's request, up to its id. price bounds
         what may be reserved, `actual` is charged. requests, tokens: (index, limit) of the plan's meters that count those.
-        meta, entry: of the ledger, behind the id. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind.
+        meta, entry: of the ledger, behind the id. lines, tallies: of what is allowed, and of what is transformed. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind.
         """
     @property
     def way(self) -> Any:
         """The very object that was given."""
+    def reopen(self) -> None:
+        """Something could be reserved again, after a request for which nothing could: until now it was found for none."""
 
 @final
 class FastPath:
@@ -777,10 +803,11 @@ class FastPath:
         """In the place of the one for the same path and model, if there is one."""
     def forget(self, digest: bytes, path: str, model: str, /) -> None: ...
     def clear(self) -> None: ...
-    def find(self, reader: RequestReader, id: str, /) -> FastRequest | None:
-        """A whole request whose head and body are plain and that a route is for. Nothing is taken from the reader.
+    def find(self, reader: RequestReader, new_id: Callable[[], str], /) -> FastRequest | None:
+        """A whole request whose head and body are plain, that passes its guard, and that a route is for. Nothing is taken
+        from the reader.
 
-        id: for one that brings none.
+        new_id: for one that brings none.
         """
 
 @final
@@ -797,7 +824,19 @@ class FastRequest:
     def digest(self) -> bytes:
         """SHA-256 of its key."""
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """As it passes."""
+    def take_view(self) -> RequestView:
+        """Of that body. Once."""
+    @property
+    def decision(self) -> str:
+        """About the request."""
+    @property
+    def counts(self) -> list[tuple[str, str, int]]:
+        """What was found in it: type, action, how many."""
+    @property
+    def vault(self) -> Vault | None:
+        """Its pseudonyms."""
     @property
     def closes(self) -> bool:
         """Whether the client wants the connection to end with the answer."""

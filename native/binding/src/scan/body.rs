@@ -1,14 +1,13 @@
 //! Whole bodies: `BodyResult` and `Vault`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use tollhouse_core::scan::body::{self, BodyOutcome};
+use tollhouse_core::scan::Decision;
+use tollhouse_core::scan::body::{self, BodyOutcome, Counts, counted};
 use tollhouse_core::scan::pseudonym::Vault;
-use tollhouse_core::scan::{Decision, Finding, Scanner};
 
 use super::{PyScanner, decision_name, run};
 use crate::request::PyRequestView;
@@ -28,18 +27,6 @@ impl PyVault {
     fn __repr__(&self) -> String {
         format!("<Vault of {}>", self.vault.len())
     }
-}
-
-/// How often each type was found, and what was done.
-pub(super) type Counts = Vec<(String, &'static str, usize)>;
-
-pub(super) fn counted<'f>(scanner: &Scanner, findings: impl Iterator<Item = &'f Finding>) -> Counts {
-    let mut counts: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
-    for finding in findings {
-        let kind = scanner.rules().get(finding.rule).map_or("", |rule| rule.kind.as_str());
-        *counts.entry((kind, finding.action.name())).or_default() += 1;
-    }
-    counts.into_iter().map(|((kind, action), count)| (kind.to_owned(), action, count)).collect()
 }
 
 #[pyclass(frozen, name = "BodyResult", module = "tollhouse._native")]

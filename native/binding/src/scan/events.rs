@@ -6,10 +6,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use tollhouse_core::scan::Scanner;
+use tollhouse_core::scan::body::{Counts, counted};
 use tollhouse_core::scan::events::{EventRedactor, Stop};
 use tollhouse_core::tap::Dialect;
 
-use super::body::{Counts, PyVault, counted};
+use super::body::PyVault;
 use super::{decision_name, run};
 
 #[pyclass(name = "EventRedactor", module = "tollhouse._native")]

@@ -9,14 +9,16 @@ use super::tally::One;
 use crate::cost::Kind;
 use crate::http1::encode::{Said, header_line};
 use crate::quota::Store;
+use crate::request::push_escaped;
 use crate::response::Response;
+use crate::scan::Decision;
 use crate::usage::Tokens;
 
 /// What goes to the caller and the log, and is the same each time.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Header lines.
-    pub lines: Vec<u8>,
+    /// Header lines of what is allowed, and of what was transformed.
+    pub lines: [Vec<u8>; 2],
     /// Names of the upstream's headers that are passed on.
     pub returned: Vec<Vec<u8>>,
     /// Members of the log's line from the method to the status.
@@ -25,33 +27,49 @@ pub struct Facts {
     pub log_who: String,
 }
 
+/// What goes out.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// What [`Route::whole`] has found, or what passes in its place.
+    pub body: &'a [u8],
+    /// About request and answer.
+    pub decision: Decision,
+}
+
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
+    decision: Decision,
     tokens: Tokens,
     overhead: Duration,
+}
+
+/// The body of a plain success.
+#[must_use]
+pub fn whole(response: &Response) -> Option<&[u8]> {
+    let body = response.ready();
+    let is_plain = response.status() == 200 && !response.is_event_stream() && !response.is_translated();
+    (is_plain && body.trim_ascii_start().first() == Some(&b'{')).then_some(body)
 }
 
 impl Route {
     /// Settle what was reserved, and write the response. None: this is no plain success, and nothing was done.
     ///
-    /// `so_far`: since the request's head was read; upstream: of that the wait for this answer. last: the lines at the end
-    /// of the head, with the one that says when, and the blank one.
+    /// answer: what goes out of what came. `so_far`: since the request's head was read; upstream: of that the wait for this
+    /// answer. last: the lines at the end of the head, with the one that says when, and the blank one.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what one request consists of")]
     pub fn end(
         &self,
         store: &Store,
         id: &str,
         reserved: &Reserved,
         response: &Response,
+        answer: Answer<'_>,
         (so_far, upstream): (Duration, Duration),
         last: &[u8],
     ) -> Option<(Vec<u8>, Ended)> {
-        let body = response.ready();
-        let is_object = body.trim_ascii_start().first() == Some(&b'{');
-        if response.status() != 200 || response.is_event_stream() || response.is_translated() || !is_object {
-            return None;
-        }
+        let Answer { body, decision } = answer;
         let tokens = response.tokens()?;
         let cost = self.account.actual.as_ref().map(|price| price.cost(&tokens));
         let amount = cost.unwrap_or(0);
@@ -59,7 +77,7 @@ impl Route {
             return None;
         }
         let overhead = so_far.saturating_sub(upstream);
-        let head = self.head(id, reserved, response, overhead, cost, body.len())?;
+        let head = self.head(id, reserved, response, answer, overhead, cost)?;
         let mut entry = [b"[\"", id.as_bytes(), b"\"", &self.account.entry].concat();
         for count in tokens.summary() {
             entry.extend_from_slice(format!(",{count}").as_bytes());
@@ -67,7 +85,7 @@ impl Route {
         entry.push(b']');
         let total = tokens.prompt() + tokens.completion();
         store.settle(reserved.hold, amount, total, &entry, store.times()).ok()?;
-        Some(([&*head, last, body].concat(), Ended { tokens, overhead }))
+        Some(([&*head, last, body].concat(), Ended { decision, tokens, overhead }))
     }
 
     fn head(
@@ -75,9 +93,9 @@ impl Route {
         id: &str,
         reserved: &Reserved,
         response: &Response,
+        Answer { body, decision }: Answer<'_>,
         overhead: Duration,
         cost: Option<u64>,
-        size: usize,
     ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -87,12 +105,12 @@ impl Route {
                 header_line(&mut out, name, value, &mut said).ok()?;
             }
         }
-        out.extend_from_slice(&self.facts.lines);
+        out.extend_from_slice(&self.facts.lines[usize::from(decision != Decision::Allowed)]);
         let mut own = format!("x-gateway-overhead-us: {}\r\n", overhead.as_micros());
         if let Some(cost) = cost {
             let _ = write!(own, "x-gateway-cost-usd: {}\r\n", usd(i64::try_from(cost).ok()?));
         }
-        let _ = write!(own, "content-length: {size}\r\nx-request-id: {id}\r\n");
+        let _ = write!(own, "content-length: {}\r\nx-request-id: {id}\r\n", body.len());
         out.extend_from_slice(own.as_bytes());
         out.extend_from_slice(&reserved.lines);
         Some(out)
@@ -100,9 +118,9 @@ impl Route {
 
     /// Count it. duration: since the head was read.
     pub fn count(&self, ended: &Ended, duration: Duration) {
-        let Ended { tokens, overhead } = ended;
+        let Ended { decision, tokens, overhead } = ended;
         let cost = self.account.actual.as_ref().map(|price| price.cost(tokens));
-        self.tally.add(One {
+        self.tallies[usize::from(*decision != Decision::Allowed)].add(One {
             duration_ns: nanos(duration),
             overhead_ns: nanos(*overhead),
             tokens: [tokens.prompt(), tokens.completion(), tokens.cached(), tokens.get(Kind::Reasoning)],
@@ -110,22 +128,33 @@ impl Route {
         });
     }
 
-    /// Its line in the access log. at: seconds since the epoch.
+    /// Its line in the access log. found: how often each type. at: seconds since the epoch.
     #[must_use]
-    pub fn line(&self, id: &str, ended: &Ended, duration: Duration, at: f64) -> Vec<u8> {
-        let Ended { tokens, overhead } = ended;
+    pub fn line(&self, id: &str, ended: &Ended, found: &[(String, usize)], duration: Duration, at: f64) -> Vec<u8> {
+        let Ended { decision, tokens, overhead } = ended;
         let took = (duration.as_secs_f64() * 1e6).round() / 1e3;
-        format!(
+        let mut line = format!(
             "{{\"ts\":{at:?},\"level\":\"info\",\"logger\":\"tollhouse.access\",\"msg\":\"request\",\
              \"request_id\":\"{id}\",{},\"duration_ms\":{took:?},{},\"overhead_us\":{},\
-             \"prompt_tokens\":{},\"completion_tokens\":{}}}\n",
+             \"prompt_tokens\":{},\"completion_tokens\":{}",
             self.facts.log_asked,
             self.facts.log_who,
             overhead.as_micros(),
             tokens.prompt(),
             tokens.completion(),
         )
-        .into_bytes()
+        .into_bytes();
+        if !found.is_empty() {
+            line.extend_from_slice(format!(",\"decision\":\"{}\",\"findings\":{{", decision.name()).as_bytes());
+            for (index, (kind, count)) in found.iter().enumerate() {
+                line.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+                push_escaped(&mut line, kind);
+                line.extend_from_slice(format!("\":{count}").as_bytes());
+            }
+            line.push(b'}');
+        }
+        line.extend_from_slice(b"}\n");
+        line
     }
 }
 

@@ -5,15 +5,17 @@
 //! that is no success) is left to those stages, with nothing taken and nothing told.
 
 mod answer;
+mod guard;
 mod head;
 mod line;
 mod route;
 mod tally;
 
-pub use answer::{Ended, Facts};
+pub use answer::{Answer, Ended, Facts, whole};
+pub use guard::{Checked, Direction, Guard, Runs};
 pub use head::{Asked, asked};
 pub use line::{duration, usd};
-pub use route::{Account, Known, Reserved, Route, Upstream};
+pub use route::{Account, Known, Reserved, Route, Upstream, models};
 pub use tally::{Counts, Tally};
 
 #[cfg(test)]

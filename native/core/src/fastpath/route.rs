@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memchr::memmem;
 
 use super::answer::Facts;
+use super::guard::Guard;
 use super::line::duration;
 use super::tally::Tally;
 use crate::cost::Price;
@@ -94,12 +96,18 @@ pub struct Route {
     pub account: Account,
     /// What their callers and the log are told.
     pub facts: Facts,
-    /// What was counted.
-    pub tally: Arc<Tally>,
+    /// What was counted of those that were allowed, and of those that were transformed.
+    pub tallies: [Arc<Tally>; 2],
+    /// Who looks at what they say, if anybody.
+    pub guard: Option<Arc<Guard>>,
+    /// For their pseudonyms; None: there are none.
+    pub pseudonym_key: Option<Vec<u8>>,
+    /// Nothing could be reserved the last time: the next is not read twice.
+    pub refuses: AtomicBool,
 }
 
 impl Route {
-    /// The view of a plain body; of all routes of its path, it is for the one of its model.
+    /// The view of a plain body that is for this model.
     #[must_use]
     pub fn read(&self, body: &[u8]) -> Option<View> {
         let known = &self.known;
@@ -108,13 +116,13 @@ impl Route {
         }
         let view = View::parse(body, known.kind, known.limits).ok()?;
         let is_plain = !view.stream && !view.include_usage && view.service_tier.is_none();
-        is_plain.then_some(view)
+        (is_plain && view.model.as_ref() == Some(&known.model)).then_some(view)
     }
 
     /// Whether it can be gone by at this time, in milliseconds since the epoch.
     #[must_use]
     pub fn holds(&self, wall_ms: u64) -> bool {
-        wall_ms < self.known.until_ms
+        wall_ms < self.known.until_ms && !self.refuses.load(Ordering::Relaxed)
     }
 
     /// Reserve what it may come to, on everything or nothing, and write it for the upstream. None: it cannot be, and
@@ -144,7 +152,10 @@ impl Route {
                 meta: &meta,
             },
         );
-        let Ok(Admission::Admitted(hold, granted)) = admission else { return None };
+        let Ok(Admission::Admitted(hold, granted)) = admission else {
+            self.refuses.store(true, Ordering::Relaxed);
+            return None;
+        };
         let mut meters = Vec::with_capacity(plan.len());
         store.standings(plan, times, |standing| meters.push((standing.remaining, standing.reset)));
         let most = match &account.price {
@@ -169,7 +180,15 @@ impl Route {
     }
 }
 
-/// Whether it looks like it, before anything is parsed that would have to be parsed again.
+/// What may be the models that a body names, before anything is parsed that would have to be parsed again.
+pub fn models(body: &[u8]) -> impl Iterator<Item = &str> {
+    memmem::find_iter(body, b"\"model\"").filter_map(|at| {
+        let value = body[at + 7..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+        std::str::from_utf8(&value[..memchr::memchr(b'"', value)?]).ok()
+    })
+}
+
+/// Whether it looks like it, likewise.
 pub(super) fn wants_stream(body: &[u8]) -> bool {
     memmem::find_iter(body, b"\"stream\"").any(|at| {
         let value = body[at + 8..].trim_ascii_start();

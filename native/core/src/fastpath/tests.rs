@@ -81,3 +81,82 @@ fn a_stream_is_seen_before_it_is_parsed() {
         assert_eq!(route::wants_stream(body), wants);
     }
 }
+
+#[test]
+fn models_are_seen_before_a_body_is_parsed() {
+    for (body, found) in [
+        (&br#"{"model":"a"}"#[..], vec!["a"]),
+        (b"{\"messages\":[{\"model\" : \n\"b\"}], \"model\":\"a\"}", vec!["b", "a"]),
+        (br#"{"content":"\"model\":\"x\"","model":"a"}"#, vec!["a"]),
+        (br#"{"a":"model","b":1}"#, vec![]),
+        (br#"{"model":1}"#, vec![]),
+        (br#"{"model":"a"#, vec![]),
+        (b"{\"model\":\"\xff\"}", vec![]),
+    ] {
+        assert_eq!(models(body).collect::<Vec<_>>(), found);
+    }
+}
+
+mod guards {
+    use super::*;
+    use crate::json;
+    use crate::request::{Kind, View};
+    use crate::scan::{Action, Decision, Policy, Rules, Scanner};
+
+    const HIS: &str = "kim.doe@example.com";
+
+    fn scanner(pii: Action) -> Scanner {
+        Scanner::new(Rules::builtin(), &Policy { pii, ..Policy::default() })
+    }
+
+    fn body(text: &str) -> (Vec<u8>, View) {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#).into_bytes();
+        let view = View::parse(&body, Kind::Chat, json::Limits { max_depth: 64, max_nodes: 1000 }).unwrap();
+        (body, view)
+    }
+
+    fn guard(longest: usize) -> Guard {
+        let restorer = Some(scanner(Action::Redact));
+        Guard::new(Some(scanner(Action::Pseudonymise)), Some(scanner(Action::Block)), restorer, longest, vec![u64::MAX])
+    }
+
+    #[test]
+    fn what_is_replaced_on_the_way_out_is_restored_on_the_way_back() {
+        let guard = guard(1000);
+        let (body, view) = body(&format!("write to {HIS}"));
+        let (checked, vault) = guard.request(&body, &view, Some(b"key")).unwrap();
+        let passed = String::from_utf8(checked.body.clone().unwrap()).unwrap();
+        assert_eq!(checked.decision, Decision::Transformed);
+        assert_eq!(checked.counts, [("EMAIL_ADDRESS".to_owned(), "pseudonymise", 1)]);
+        assert!(!passed.contains(HIS));
+        let answer = guard.response(passed.as_bytes(), vault.as_deref()).unwrap();
+        assert_eq!(answer.body.as_deref(), Some(&*body));
+        guard.count(Direction::Request, &checked);
+        let [(_, asked), (_, answered)] = guard.take();
+        assert_eq!((asked.outcomes, asked.durations), ([0, 1], vec![1, 0]));
+        assert_eq!(asked.findings[&("EMAIL_ADDRESS".to_owned(), "pseudonymise")], 1);
+        assert_eq!(answered.outcomes, [0, 0]);
+        assert_eq!(guard.take()[0].1.outcomes, [0, 0]);
+    }
+
+    #[test]
+    fn what_does_not_pass_or_is_too_long_is_left_to_the_stages() {
+        let guard = guard(100);
+        let (long, view) = body(&"a".repeat(100));
+        assert!(guard.request(&long, &view, None).is_none());
+        assert!(guard.response(&long, None).is_none());
+        assert!(guard.response(HIS.as_bytes(), None).is_none());
+        assert!(guard.response(b"{}", None).is_some());
+    }
+
+    #[test]
+    fn a_direction_that_nobody_looks_at_passes_and_is_not_counted() {
+        let guard = Guard::new(None, None, None, 0, vec![]);
+        let (body, view) = body(HIS);
+        let (checked, vault) = guard.request(&body, &view, Some(b"key")).unwrap();
+        assert!(vault.is_none() && checked.body.is_none());
+        guard.count(Direction::Request, &checked);
+        guard.count(Direction::Response, &guard.response(&body, None).unwrap());
+        assert!(guard.take().iter().all(|(_, runs)| runs.outcomes == [0, 0] && runs.duration_ns == 0));
+    }
+}

@@ -6,6 +6,8 @@ mod answer;
 mod leaves;
 mod redactor;
 
+use std::collections::BTreeMap;
+
 use super::mask::{Hit, Way};
 use super::pseudonym::Vault;
 use super::{Decision, Finding, Scanner};
@@ -35,6 +37,20 @@ pub struct BodyOutcome {
     pub body: Option<Vec<u8>>,
     /// What was found, in the order of the body.
     pub findings: Vec<BodyFinding>,
+}
+
+/// Types and actions, and how often there was each.
+pub type Counts = Vec<(String, &'static str, usize)>;
+
+/// How often each type was found, and what was done.
+#[must_use]
+pub fn counted<'f>(scanner: &Scanner, findings: impl Iterator<Item = &'f Finding>) -> Counts {
+    let mut counts: BTreeMap<(&str, &'static str), usize> = BTreeMap::new();
+    for finding in findings {
+        let kind = scanner.rules().get(finding.rule).map_or("", |rule| rule.kind.as_str());
+        *counts.entry((kind, finding.action.name())).or_default() += 1;
+    }
+    counts.into_iter().map(|((kind, action), count)| (kind.to_owned(), action, count)).collect()
 }
 
 /// Looks at every text of a request and redacts what the policy says.
