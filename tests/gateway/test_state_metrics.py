@@ -70,7 +70,7 @@ async def test_a_guard_that_fails_is_counted_as_failed(tmp_path, monkeypatch):
         def fail(*_):
             raise RuntimeError
 
-        monkeypatch.setattr("tollhouse.middlewares.guard.Guard._key_for", fail)
+        monkeypatch.setattr("tollhouse.middlewares.guard.Guard.pseudonym_key", fail)
         assert (await app.chat("tollhouse/echo")).status == 503
         assert await app.metric("gateway_guard_runs_total", guard="scan", outcome="failed") == 1
 
