@@ -33,7 +33,15 @@ class Errand(Call):
         self.hidden = way.hidden
         self.is_done = False  # its response is complete
         self.is_over = False
-        self.watch(FIRST, self._answered)
+
+    def raise_flags(self, flags: int) -> None:
+        """As long as this is all there is to the request, it is the one to know."""
+        if self.is_over:
+            super().raise_flags(flags)
+            return
+        self.flags = flags
+        if flags & FIRST:
+            self._answered()
 
     def advance(self, flags: int) -> None:
         """More has come, of what follows this request."""

@@ -14,7 +14,6 @@ from tollhouse._native import END
 from tollhouse.gateway.errand import Errand
 from tollhouse.gateway.fast_routes import FastRoutes
 from tollhouse.gateway.request import Request
-from tollhouse.middlewares.ids import new_id
 from tollhouse.middlewares.stores.quota import Admitted
 from tollhouse.providers.call import SETTLED
 
@@ -117,7 +116,7 @@ class FastPath:
         """Serve a request that has come whole, if it is plain and waits for nothing; None: nothing was done."""
         if self._lifecycle.draining:
             return None
-        found = self._find(reader, new_id)
+        found = self._find(reader)
         if found is None:
             return None
         way: Way = found.way

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tollhouse._native import new_id
 from tollhouse.middlewares.errors import MESSAGES_KINDS
-from tollhouse.middlewares.ids import new_id
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:

@@ -39,10 +39,6 @@ class Connection(asyncio.Protocol):
         self._received = False  # any byte of the answer to the present call
         self.idle_since = 0.0  # time.monotonic; 0 until the connection has served a call
 
-    @property
-    def is_open(self) -> bool:
-        return self.transport is not None and not self.transport.is_closing()
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         sock = transport.get_extra_info("socket")
@@ -244,7 +240,9 @@ class Origin:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_open and monotonic() - connection.idle_since < KEEP_IDLE_S:
+            transport = connection.transport
+            is_open = transport is not None and not transport.is_closing()
+            if is_open and monotonic() - connection.idle_since < KEEP_IDLE_S:
                 return connection
             connection.abort()
         return None

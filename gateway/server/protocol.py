@@ -150,7 +150,14 @@ class HttpConnection(asyncio.Protocol):
         if self.exchange is None and not self._reader.has_begun:
             self.begun_at = ticks
         self.quiet_since = ticks
-        self._advance(self._reader.feed(data))
+        flags = self._reader.feed(data)
+        # Not one that follows at once: the one before may not have left its stages yet, and what it holds would count.
+        fast = self.server.fast
+        if flags & END and self.exchange is None and fast is not None:
+            self.exchange = fast(self, self._reader)
+            if self.exchange is not None:
+                return
+        self._advance(flags)
 
     def _advance(self, flags: int, *, is_next: bool = False) -> None:
         exchange = self.exchange
@@ -167,16 +174,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, flags: int, *, is_next: bool) -> None:
         server = self.server
-        # The one before may not have left its stages yet, and what it holds would count against this one.
-        is_alone = bool(flags & END) and not is_next
-        if is_alone and server.fast is not None:
-            plain = server.fast(self, self._reader)
-            if plain is not None:
-                self.exchange = plain
-                return
         scope, exchange = self.ordinary(flags)
         serving: Awaitable[None] | Literal[False] | None = None
-        if is_alone and server.direct is not None:
+        if flags & END and not is_next and server.direct is not None:
             serving = server.direct(scope, exchange)
             if serving is None:
                 return

@@ -5,8 +5,8 @@ from __future__ import annotations
 from email.utils import formatdate
 from http import HTTPStatus
 
+from tollhouse._native import new_id
 from tollhouse.middlewares.errors import error_body
-from tollhouse.middlewares.ids import new_id
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"

@@ -14,6 +14,7 @@ use tollhouse_core::fastpath::{
     Account, Answer, Checked, Direction, Ended, Facts, Guard, Known, Reserved, Route, Tally, Upstream, asked, models,
     whole,
 };
+use tollhouse_core::ids::new_id;
 use tollhouse_core::json::Limits;
 use tollhouse_core::request::{Kind, Model, View};
 use tollhouse_core::scan::Vault;
@@ -205,25 +206,8 @@ impl PyFastPath {
         self.routes.clear();
     }
 
-    #[pyo3(signature = (reader, new_id, /))]
-    fn find(
-        &self,
-        py: Python<'_>,
-        reader: &PyRequestReader,
-        new_id: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<PyFastRequest>> {
-        let Some((mut found, id)) = self.found(py, reader) else { return Ok(None) };
-        found.id = match id {
-            Some(id) => id,
-            None => new_id.call0()?.extract()?,
-        };
-        Ok(Some(found))
-    }
-}
-
-impl PyFastPath {
-    /// Without its id, if it brings none.
-    fn found(&self, py: Python<'_>, reader: &PyRequestReader) -> Option<(PyFastRequest, Option<String>)> {
+    #[pyo3(signature = (reader, /))]
+    fn find(&self, py: Python<'_>, reader: &PyRequestReader) -> Option<PyFastRequest> {
         let begun = Instant::now();
         let requests = &reader.requests;
         let asked = asked(requests)?;
@@ -243,14 +227,14 @@ impl PyFastPath {
         if let Some(body) = &replaced {
             view = View::parse(body, route.known.kind, route.known.limits).ok()?;
         }
-        let request = PyFastRequest {
+        Some(PyFastRequest {
             begun,
             sent: begun,
             took: None,
             digest,
-            id: String::new(),
+            id: asked.request_id.map_or_else(new_id, |id| Ok(id.to_owned())).ok()?,
             route: known.clone_ref(py),
-            body: PyBytes::new(py, replaced.as_deref().unwrap_or(body)).unbind(),
+            body: replaced,
             closes: !requests.keep_alive(),
             view,
             checked,
@@ -258,8 +242,15 @@ impl PyFastPath {
             reserved: None,
             answered: Checked::default(),
             ended: None,
-        };
-        Some((request, asked.request_id.map(str::to_owned)))
+        })
+    }
+}
+
+fn fill<'a>(out: &mut [u8], pieces: impl Iterator<Item = &'a [u8]>) {
+    let mut at = 0;
+    for piece in pieces {
+        out[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
     }
 }
 
@@ -276,8 +267,8 @@ pub(crate) struct PyFastRequest {
     digest: [u8; 32],
     id: String,
     route: Py<PyFastRoute>,
-    #[pyo3(get)]
-    body: Py<PyBytes>,
+    /// As it passes; while the reader still has it, None.
+    body: Option<Vec<u8>>,
     #[pyo3(get)]
     closes: bool,
     view: View,
@@ -316,32 +307,36 @@ impl PyFastRequest {
     ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
         let found = self.route.get();
         let plan = &found.plan.get().0;
-        let body = self.body.bind(py);
-        let Some(mut reserved) = found.route.reserve(&store.0, plan, &self.id, &self.view, body.as_bytes()) else {
-            return Ok(None);
-        };
-        reader.requests.consume();
+        let body = self.body.as_deref().unwrap_or(reader.requests.ready());
+        let Some(reserved) = found.route.reserve(&store.0, plan, &self.id, &self.view, body) else { return Ok(None) };
+        let taken = reader.requests.take();
+        let body = &*self.body.get_or_insert(taken);
         if let Some(guard) = &found.route.guard {
             guard.count(Direction::Request, &self.checked);
         }
-        let head = std::mem::take(&mut reserved.head);
-        let changed = reserved.body.take();
-        self.reserved = Some(reserved);
-        let size = changed.as_ref().map_or(body.as_bytes().len(), Vec::len);
-        let parts = if size <= JOINED {
-            let bytes = changed.as_deref().unwrap_or(body.as_bytes());
-            let joined = PyBytes::new_with(py, head.len() + size, |out| {
-                out[..head.len()].copy_from_slice(&head);
-                out[head.len()..].copy_from_slice(bytes);
-                Ok(())
-            })?;
-            (joined, PyBytes::new(py, b""))
-        } else {
-            let own = changed.map(|bytes| PyBytes::new(py, &bytes));
-            (PyBytes::new(py, &head), own.unwrap_or_else(|| body.clone()))
+        let Reserved { head, edits, length, .. } = &reserved;
+        let write = |out: &mut [u8]| match edits {
+            Some(edits) => fill(out, edits.pieces(body)),
+            None => out.copy_from_slice(body),
         };
+        let joined = if *length <= JOINED { *length } else { 0 };
+        let first = PyBytes::new_with(py, head.len() + joined, |out| {
+            let (start, rest) = out.split_at_mut(head.len());
+            start.copy_from_slice(head);
+            if joined > 0 {
+                write(rest);
+            }
+            Ok(())
+        })?;
+        let second = PyBytes::new_with(py, length - joined, |out| {
+            if joined == 0 {
+                write(out);
+            }
+            Ok(())
+        })?;
+        self.reserved = Some(reserved);
         self.sent = Instant::now();
-        Ok(Some(parts))
+        Ok(Some((first, second)))
     }
 
     /// The response, once all that was reserved is settled; None: the answer is no plain success, and nothing was done.
@@ -396,10 +391,11 @@ impl PyFastRequest {
         Some(PyBytes::new(py, &line))
     }
 
-    /// The body's, which is taken with it.
+    /// That of the body, once it was reserved for.
     fn take_view(&mut self, py: Python<'_>) -> PyRequestView {
         let known = &self.route.get().route.known;
-        PyRequestView::new(self.body.clone_ref(py), std::mem::take(&mut self.view), known.kind, known.limits)
+        let body = PyBytes::new(py, self.body.as_deref().unwrap_or_default()).unbind();
+        PyRequestView::new(body, std::mem::take(&mut self.view), known.kind, known.limits)
     }
 
     /// What was decided about the request, and what was found in it, by type and action.

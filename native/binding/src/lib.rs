@@ -7,6 +7,7 @@ mod cost;
 mod digest;
 mod embeddings;
 mod fastpath;
+mod ids;
 mod quota;
 mod request;
 mod response;
@@ -39,6 +40,8 @@ mod _native {
     use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]
     use super::fastpath::{PyFastGuard, PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
+    #[pymodule_export]
+    use super::ids::new_id;
     #[pymodule_export]
     use super::quota::{PyQuotaPlan, PyQuotaStore};
     #[pymodule_export]

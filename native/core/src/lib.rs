@@ -11,6 +11,7 @@ pub mod digest;
 pub mod embeddings;
 pub mod fastpath;
 pub mod http1;
+pub mod ids;
 pub mod json;
 pub mod ndjson;
 mod pending;

@@ -230,6 +230,15 @@ impl View {
     /// The body with these changes; None if they change nothing.
     #[must_use]
     pub fn rewrite(&self, body: &[u8], changes: Changes<'_>) -> Option<Vec<u8>> {
+        let edits = self.edits(body, changes)?;
+        let mut out = Vec::with_capacity(edits.length(body));
+        edits.pieces(body).for_each(|piece| out.extend_from_slice(piece));
+        Some(out)
+    }
+
+    /// What these changes come to in this body; None if they change nothing.
+    #[must_use]
+    pub fn edits(&self, body: &[u8], changes: Changes<'_>) -> Option<Edits> {
         let Changes { model, include_usage, max_tokens, proven, without_model, version } = changes;
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
@@ -279,16 +288,27 @@ impl View {
         }
         // What is inserted comes before what goes from the same place.
         edits.sort_unstable_by_key(|(span, _)| (span.start, span.end));
-        let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
-        let mut out = Vec::with_capacity(body.len() + grown);
-        let mut from = 0;
-        for (span, text) in edits {
-            out.extend_from_slice(&body[from..span.start]);
-            out.extend_from_slice(&text);
-            from = span.end;
-        }
-        out.extend_from_slice(&body[from..]);
-        Some(out)
+        Some(Edits(edits))
+    }
+}
+
+/// Changes of a body by place: what is replaced, and what stands there then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edits(Vec<(Span, Vec<u8>)>);
+
+impl Edits {
+    /// Bytes of the body with them.
+    #[must_use]
+    pub fn length(&self, body: &[u8]) -> usize {
+        self.pieces(body).map(<[u8]>::len).sum()
+    }
+
+    /// The body with them, in order.
+    pub fn pieces<'a>(&'a self, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let starts = std::iter::once(0).chain(self.0.iter().map(|(span, _)| span.end));
+        let ends = self.0.iter().map(|(span, _)| span.start).chain([body.len()]);
+        let texts = self.0.iter().map(|(_, text)| text.as_slice()).chain([&[][..]]);
+        starts.zip(ends).zip(texts).flat_map(|((from, to), text)| [body.get(from..to).unwrap_or_default(), text])
     }
 }
 

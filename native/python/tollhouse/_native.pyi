@@ -39,6 +39,7 @@ __all__ = [
     "embedding_answer",
     "embedding_calls",
     "encode_headers",
+    "new_id",
     "sign_aws",
     "translate_request",
     "usd",
@@ -282,6 +283,9 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
 
     transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
+
+def new_id() -> str:
+    """An id for a request: `req_` and 32 hexadecimal digits, unpredictable and unique. Raises OSError without randomness."""
 
 def usd(nano: int, /) -> str:
     """Nano-USD as dollars, without an exponent and without needless zeros: 0.00, 1.5 (as "1.50"), 0.000000001."""
@@ -803,11 +807,9 @@ class FastPath:
         """In the place of the one for the same path and model, if there is one."""
     def forget(self, digest: bytes, path: str, model: str, /) -> None: ...
     def clear(self) -> None: ...
-    def find(self, reader: RequestReader, new_id: Callable[[], str], /) -> FastRequest | None:
+    def find(self, reader: RequestReader, /) -> FastRequest | None:
         """A whole request whose head and body are plain, that passes its guard, and that a route is for. Nothing is taken
         from the reader.
-
-        new_id: for one that brings none.
         """
 
 @final
@@ -823,11 +825,8 @@ class FastRequest:
     @property
     def digest(self) -> bytes:
         """SHA-256 of its key."""
-    @property
-    def body(self) -> bytes:
-        """As it passes."""
     def take_view(self) -> RequestView:
-        """Of that body. Once."""
+        """That of its body as it passes, once it was reserved for. Once."""
     @property
     def decision(self) -> str:
         """About the request."""

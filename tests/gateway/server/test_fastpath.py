@@ -441,6 +441,37 @@ async def test_a_client_that_goes_lets_the_upstream_go_and_is_charged(tmp_path, 
     assert (row["status"], row["amount"] > 0) == ("incomplete", True)
 
 
+async def test_after_a_refusal_the_stages_decide_until_they_have_let_one_pass(tmp_path, upstream, taken):
+    sections: dict[str, Any] = {
+        "model_list": [model("third@hang", upstream.base_url), model("fine", upstream.base_url)],
+        "keys": [{"name": "k", "key": KEY, "limits": {"parallel": 1}}],
+    }
+    async with gateway(tmp_path, **sections) as running:
+        await running.learn("fine")
+        await running.learn("third@hang")
+        client = await running.running.connect()
+        client.send(request(chat("third@hang"), x_request_id="hangs"))
+        await until(lambda: "hangs" in taken)
+        assert [(await running.ask(chat("fine"))).status for _ in range(2)] == [429, 429]
+        client.reset()
+        await until(lambda: not running.app.state.lifecycle.in_flight)
+        for number in range(3):
+            assert (await running.ask(chat("fine"), x_request_id=str(number))).status == 200
+        assert taken[taken.index("hangs") :] == ["hangs", "1", "2"]
+
+
+async def test_a_key_with_a_fast_model_can_use_others(tmp_path, upstream, taken):
+    """Two deployments of one name are no fast route: which one is asked is decided each time."""
+    both = [model("twice", upstream.base_url, upstream="openai/fine") for _ in range(2)]
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url), *both]) as running:
+        await running.learn("fine")
+        for _ in range(3):
+            assert (await running.ask(chat("twice"))).status == 200
+        nested = chat("fine") | {"metadata": {"model": "twice"}}
+        assert (await running.ask(nested)).status == 200
+        assert len(taken) == 1
+
+
 async def test_what_is_under_way_at_the_end_gets_an_answer(tmp_path, upstream, taken):
     models = [model("third@hang", upstream.base_url), model("fine", upstream.base_url)]
     async with gateway(tmp_path, model_list=models) as running:

@@ -1,10 +1,10 @@
 //! What holds for every plain request of a key to a model, and how one is charged and written for its upstream.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::answer::Facts;
 use super::guard::Guard;
@@ -13,7 +13,7 @@ use super::tally::Tally;
 use crate::cost::Price;
 use crate::json::Limits;
 use crate::quota::{Admission, Plan, Request, Store};
-use crate::request::{Changes, Kind, Model, Quote, View};
+use crate::request::{Changes, Edits, Kind, Model, Quote, View};
 
 /// Which requests it is for.
 #[derive(Clone, Debug)]
@@ -81,8 +81,10 @@ pub struct Reserved {
     pub lines: Vec<u8>,
     /// The head for the upstream.
     pub head: Vec<u8>,
-    /// The body, if it is another than the caller's.
-    pub body: Option<Vec<u8>>,
+    /// What changes in the body for it.
+    pub edits: Option<Edits>,
+    /// Bytes of that body.
+    pub length: usize,
 }
 
 /// What is known of requests that are alike.
@@ -171,18 +173,19 @@ impl Route {
             max_tokens: most.map(|most| (most, &*upstream.limit)),
             ..Changes::default()
         };
-        let rewritten = view.rewrite(body, changes);
-        let length = rewritten.as_ref().map_or(body.len(), Vec::len);
+        let edits = view.edits(body, changes);
+        let length = edits.as_ref().map_or(body.len(), |edits| edits.length(body));
         let own = format!("x-request-id: {id}\r\ncontent-length: {length}\r\n\r\n");
         let lines = standing(&account.buckets, &meters);
         let head = [&*upstream.head, own.as_bytes()].concat();
-        Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, body: rewritten })
+        Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, edits, length })
     }
 }
 
 /// What may be the models that a body names, before anything is parsed that would have to be parsed again.
 pub fn models(body: &[u8]) -> impl Iterator<Item = &str> {
-    memmem::find_iter(body, b"\"model\"").filter_map(|at| {
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"model\""));
+    NAME.find_iter(body).filter_map(|at| {
         let value = body[at + 7..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
         std::str::from_utf8(&value[..memchr::memchr(b'"', value)?]).ok()
     })
@@ -190,7 +193,8 @@ pub fn models(body: &[u8]) -> impl Iterator<Item = &str> {
 
 /// Whether it looks like it, likewise.
 pub(super) fn wants_stream(body: &[u8]) -> bool {
-    memmem::find_iter(body, b"\"stream\"").any(|at| {
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"stream\""));
+    NAME.find_iter(body).any(|at| {
         let value = body[at + 8..].trim_ascii_start();
         value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"t"))
     })

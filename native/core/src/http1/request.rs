@@ -106,6 +106,12 @@ impl Requests {
         self.body = Vec::new();
     }
 
+    /// The ready bytes, which are taken.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.flags &= !READY;
+        std::mem::take(&mut self.body)
+    }
+
     /// Bytes that are held, of this message's body and of what came after it.
     #[must_use]
     pub fn held(&self) -> usize {
