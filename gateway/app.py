@@ -287,7 +287,7 @@ class _Gateway(Starlette):
     def fast(self) -> Fast | None:
         """What its lane has for plain requests, likewise."""
         lane = self.middleware_stack
-        return lane.fast.begin if isinstance(lane, Lane) and lane.fast is not None else None
+        return lane.fast if isinstance(lane, Lane) else None
 
 
 def _load(config: Mapping[str, object] | str | None) -> Settings:

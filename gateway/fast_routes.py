@@ -58,8 +58,8 @@ class Way(NamedTuple):
 
 
 class FastRoutes:
-    """`table` finds them. `tallies`: what was counted on them, by the labels of its metrics. `guard` looks at what they
-    say, if anybody does: from the first route on.
+    """`table` finds them. `tallies`: what was counted on them, by the labels of its metrics. `native_guard` looks at
+    what they say, if anybody does: from the first route on.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class FastRoutes:
         self._pricing = pricing
         self._forwarder = forwarder
         self._guard = guard
-        self.guard: FastGuard | None = None
+        self.native_guard: FastGuard | None = None
         self.table = FastPath()
         self.tallies: dict[Labels, FastTally] = {}  # as many as there are configured models
         self._routes: dict[Key, FastRoute | None] = {}  # None: not for these
@@ -147,8 +147,8 @@ class FastRoutes:
         about, opening, native = charge.charged, self._store.openings, self._store.known(charge.plan)
         if native is None:
             return None
-        if self._guard is not None and self.guard is None:
-            self.guard = self._guard.for_plain_requests(durations=list(NS))
+        if self._guard is not None and self.native_guard is None:
+            self.native_guard = self._guard.for_plain_requests(durations=list(NS))
         fields = {"model": label, "provider": target.provider, "stream": False}
         who = {"key_id": principal.id} | ({"team": principal.team} if principal.team else {}) | fields
         asked = {"method": "POST", "route": exchange.route, "status": 200}
@@ -195,7 +195,7 @@ class FastRoutes:
             log_asked=_members(asked),
             log_who=_members(who),
             tallies=[self._tally((exchange.route, 200, label, target.provider, one)) for one in _DECISIONS],
-            guard=self.guard,
+            guard=self.native_guard,
             pseudonym_key=None if self._guard is None else self._guard.pseudonym_key(principal.id),
         )
 

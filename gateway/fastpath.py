@@ -7,6 +7,7 @@ forwarder, with the request turned into an ordinary one as it stands (`FastPath.
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns, time
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.metrics import MetricsStage
     from tollhouse.middlewares.quota import QuotaStage
     from tollhouse.middlewares.stores.embedded import EmbeddedQuota
+
+logger = logging.getLogger("tollhouse.gateway")
 
 
 def made(
@@ -109,6 +112,7 @@ class FastPath:
             body=body, store=store, quota=quota, pricing=pricing, forwarder=forwarder, guard=guard
         )
         self._find = self._routes.table.find
+        self.expects = self._routes.table.expects
         self.learn = self._routes.learn
         metrics.before_flush.insert(0, self.hand_on)  # before those that hand on what is handed to them
 
@@ -116,17 +120,22 @@ class FastPath:
         """Serve a request that has come whole, if it is plain and waits for nothing; None: nothing was done."""
         if self._lifecycle.draining:
             return None
-        found = self._find(reader)
-        if found is None:
+        found = parts = upstream = None
+        try:
+            found = self._find(reader)
+            if found is None:
+                return None
+            way: Way = found.way
+            store = self._store.native
+            if store is None or not self._holds(way, found) or not way.target.breaker.is_quiet:
+                return None
+            upstream = way.origin.claim()
+            if upstream is not None:
+                parts = found.reserve(store, reader)
+        except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
+            logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
+        if upstream is None or found is None:
             return None
-        way: Way = found.way
-        if not self._holds(way, found) or not way.target.breaker.is_quiet:
-            return None
-        upstream = way.origin.claim()
-        if upstream is None:
-            return None
-        store = self._store.native
-        parts = None if store is None else found.reserve(store, reader)
         if parts is None:
             way.origin.give_back(upstream)
             return None
@@ -223,8 +232,8 @@ class FastPath:
                 requests, durations, duration_ns, overheads, overhead_ns, tokens, cost, unpriced = counted
                 self._metrics.add(labels, requests, durations, duration_ns, overheads, overhead_ns, tokens)
                 self._spent.add(labels[2:4], cost=cost, unpriced=unpriced)
-        if self._routes.guard is not None:
-            for direction, (allowed, transformed), by_duration, total_ns, findings in self._routes.guard.counted():
+        if (guard := self._routes.native_guard) is not None:
+            for direction, (allowed, transformed), by_duration, total_ns, findings in guard.counted():
                 if allowed or transformed:
                     outcomes = {"allowed": allowed, "transformed": transformed}
                     self._guards.add("scan", direction, outcomes, by_duration, total_ns)

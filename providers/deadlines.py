@@ -39,16 +39,21 @@ class Deadlines:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = now = monotonic()
+        try:
+            self._end_late(now)
+        finally:
+            if self._active:
+                loop.call_later(TICK_S, self._tick, loop)
+            else:
+                self._ticking = False
+
+    def _end_late(self, now: float) -> None:
         due = [call for call in self._active if now >= call.ping_at or now >= call.total_at or call.is_late(now)]
         for call in due:
             try:
                 _act(call, now)
             except Exception as error:
                 logger.exception("unexpected %s at a deadline", type(error).__name__)
-        if self._active:
-            loop.call_later(TICK_S, self._tick, loop)
-        else:
-            self._ticking = False
 
 
 def _act(call: Call, now: float) -> None:

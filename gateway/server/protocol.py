@@ -49,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         "_reader",
         "begun_at",
         "exchange",
+        "held",
         "is_closing",
         "is_paused",
         "lingers_since",
@@ -67,6 +68,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader = RequestReader()
         self.is_paused = False  # reading
         self.is_closing = False  # with the end of the present response
+        self.held = 0  # flags of a request whose body is about to come
         self._peer: tuple[str, int] | None = None
         self.transport: asyncio.Transport
         self.exchange: Serving | None = None  # the request that is being served
@@ -124,6 +126,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.closed(self)
         self._release_writer()
+        if self.held:
+            self.let_go()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.disconnect()
@@ -153,11 +157,23 @@ class HttpConnection(asyncio.Protocol):
         flags = self._reader.feed(data)
         # Not one that follows at once: the one before may not have left its stages yet, and what it holds would count.
         fast = self.server.fast
-        if flags & END and self.exchange is None and fast is not None:
-            self.exchange = fast(self, self._reader)
-            if self.exchange is not None:
+        if fast is not None and self.exchange is None and flags & HEAD and not flags & FAULT:
+            if flags & END:
+                self.held = 0
+                self.exchange = fast.begin(self, self._reader)
+                if self.exchange is not None:
+                    return
+            elif self.held or fast.expects(self._reader):
+                # Many clients send head and body one after the other.
+                self.held = flags
                 return
+        self.held = 0
         self._advance(flags)
+
+    def let_go(self) -> None:
+        """Begin the request that was held, although its body has not come."""
+        flags, self.held = self.held, 0
+        self._begin(flags, is_next=False)
 
     def _advance(self, flags: int, *, is_next: bool = False) -> None:
         exchange = self.exchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tollhouse.gateway.server import wire
 from tollhouse.gateway.server.exchange import HttpExchange
@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from tollhouse._native import RequestReader
     from tollhouse.middlewares.types import ASGIApp, Scope
 
-Fast = Callable[[HttpConnection, "RequestReader"], Serving | None]
 Direct = Callable[["Scope", HttpExchange], Awaitable[None] | Literal[False] | None]
 BACKLOG = 4096
 LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
 LINGER_S = 30.0  # for a client to read the last of its answer
+
+
+class Fast(Protocol):
+    """Serves requests that have come whole."""
+
+    def begin(self, connection: HttpConnection, reader: RequestReader, /) -> Serving | None:
+        """What will answer and free the connection; None: nothing was done."""
+
+    def expects(self, reader: RequestReader, /) -> bool:
+        """Whether a request whose head has come is likely to be for it, and its body to come at once."""
 
 
 class HttpServer:
@@ -28,8 +37,7 @@ class HttpServer:
 
     An app may have a `direct`, which is asked first about requests that have come whole: it returns what is to be
     awaited for them, None when it will answer and `end` the exchange by itself, without a task, or False to be called
-    as usual. One that has a `fast` is asked before that, with the connection and the reader of such a request: it
-    returns what will answer and free the connection, or None with nothing done.
+    as usual. What is its `fast` is asked before that.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
     not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.
@@ -148,6 +156,8 @@ class HttpServer:
         elif connection.owes_body:
             if self._since(connection.quiet_since) > body_s:
                 connection.transport.abort()
+        elif connection.held:
+            connection.let_go()
         elif connection.is_idle and connection.served:
             if self._since(connection.quiet_since) > idle_s:
                 connection.close()

@@ -1,7 +1,6 @@
 //! `FastPath`, `FastRoute` and `FastRequest`.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use sha2::{Digest, Sha256};
 use tollhouse_core::fastpath::{
-    Account, Answer, Checked, Direction, Ended, Facts, Guard, Known, Reserved, Route, Tally, Upstream, asked, models,
-    whole,
+    Account, Answer, Asked, Checked, Direction, Ended, Facts, Guard, Known, Reserved, Route, Tally, Upstream, asked,
+    models,
 };
+use tollhouse_core::http1::request::Requests;
 use tollhouse_core::ids::new_id;
 use tollhouse_core::json::Limits;
 use tollhouse_core::request::{Kind, Model, View};
@@ -23,11 +23,13 @@ use crate::cost::PyPrice;
 use crate::quota::{PyQuotaPlan, PyQuotaStore};
 use crate::request::PyRequestView;
 use crate::response::PyResponseReader;
-use crate::scan::{PyScanner, PyVault};
+use crate::scan::{PyScanner, PyVault, run};
 use crate::server::PyRequestReader;
 
 /// From this size on the body is not copied behind its head.
 const JOINED: usize = 65_536;
+/// Bodies up to this size are waited for before anything is begun.
+const EXPECTED: u64 = 65_536;
 
 #[pyclass(frozen, name = "FastTally", module = "tollhouse._native")]
 pub(crate) struct PyFastTally {
@@ -174,7 +176,8 @@ impl PyFastRoute {
 }
 
 /// By path and model.
-type Routes = HashMap<String, HashMap<String, Py<PyFastRoute>>>;
+type Routes = HashMap<String, ByModel>;
+type ByModel = HashMap<String, Py<PyFastRoute>>;
 
 #[pyclass(name = "FastPath", module = "tollhouse._native")]
 pub(crate) struct PyFastPath {
@@ -197,8 +200,15 @@ impl PyFastPath {
 
     #[pyo3(signature = (digest, path, model, /))]
     fn forget(&mut self, digest: [u8; 32], path: &str, model: &str) {
-        if let Some(routes) = self.routes.get_mut(&digest).and_then(|routes| routes.get_mut(path)) {
-            routes.remove(model);
+        let Some(of_key) = self.routes.get_mut(&digest) else { return };
+        if let Some(of_path) = of_key.get_mut(path) {
+            of_path.remove(model);
+            if of_path.is_empty() {
+                of_key.remove(path);
+            }
+        }
+        if of_key.is_empty() {
+            self.routes.remove(&digest);
         }
     }
 
@@ -207,26 +217,22 @@ impl PyFastPath {
     }
 
     #[pyo3(signature = (reader, /))]
+    fn expects(&self, reader: &PyRequestReader) -> bool {
+        let requests = &reader.requests;
+        requests.missing().is_some_and(|missing| missing <= EXPECTED) && self.routes_of(requests).is_some()
+    }
+
+    #[pyo3(signature = (reader, /))]
     fn find(&self, py: Python<'_>, reader: &PyRequestReader) -> Option<PyFastRequest> {
         let begun = Instant::now();
         let requests = &reader.requests;
-        let asked = asked(requests)?;
-        let digest: [u8; 32] = Sha256::digest(asked.token).into();
-        let routes = self.routes.get(&digest)?.get(std::str::from_utf8(requests.path()).ok()?)?;
+        let (asked, digest, routes) = self.routes_of(requests)?;
         let body = requests.ready();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let known = models(body).find_map(|model| routes.get(model))?;
         let route = Some(&known.get().route).filter(|route| route.holds(wall_ms))?;
-        let mut view = route.read(body)?;
-        let (mut checked, mut vault) = (Checked::default(), None);
-        if let Some(guard) = &route.guard {
-            (checked, vault) = caught(|| guard.request(body, &view, route.pseudonym_key.as_deref()))?;
-        }
-        let replaced = checked.body.take();
-        if let Some(body) = &replaced {
-            view = View::parse(body, route.known.kind, route.known.limits).ok()?;
-        }
+        let view = route.read(body)?;
         Some(PyFastRequest {
             begun,
             sent: begun,
@@ -234,16 +240,55 @@ impl PyFastPath {
             digest,
             id: asked.request_id.map_or_else(new_id, |id| Ok(id.to_owned())).ok()?,
             route: known.clone_ref(py),
-            body: replaced,
+            body: None,
             closes: !requests.keep_alive(),
             view,
-            checked,
-            vault,
+            checked: Checked::default(),
+            vault: None,
             reserved: None,
             answered: Checked::default(),
             ended: None,
         })
     }
+}
+
+impl PyFastPath {
+    /// Those of a plain head's key and path.
+    fn routes_of<'a>(&self, requests: &'a Requests) -> Option<(Asked<'a>, [u8; 32], &ByModel)> {
+        let asked = asked(requests)?;
+        let digest: [u8; 32] = Sha256::digest(asked.token).into();
+        let routes = self.routes.get(&digest)?.get(std::str::from_utf8(requests.path()).ok()?)?;
+        Some((asked, digest, routes))
+    }
+}
+
+/// Head and body for the upstream, a small body in one piece with the head.
+fn written<'py>(
+    py: Python<'py>,
+    reserved: &Reserved,
+    body: &[u8],
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let Reserved { head, edits, length, .. } = reserved;
+    let write = |out: &mut [u8]| match edits {
+        Some(edits) => fill(out, edits.pieces(body)),
+        None => out.copy_from_slice(body),
+    };
+    let joined = if *length <= JOINED { *length } else { 0 };
+    let first = PyBytes::new_with(py, head.len() + joined, |out| {
+        let (start, rest) = out.split_at_mut(head.len());
+        start.copy_from_slice(head);
+        if joined > 0 {
+            write(rest);
+        }
+        Ok(())
+    })?;
+    let second = PyBytes::new_with(py, length - joined, |out| {
+        if joined == 0 {
+            write(out);
+        }
+        Ok(())
+    })?;
+    Ok((first, second))
 }
 
 fn fill<'a>(out: &mut [u8], pieces: impl Iterator<Item = &'a [u8]>) {
@@ -252,11 +297,6 @@ fn fill<'a>(out: &mut [u8], pieces: impl Iterator<Item = &'a [u8]>) {
         out[at..at + piece.len()].copy_from_slice(piece);
         at += piece.len();
     }
-}
-
-/// What a scanner says, which must not end the request that it fails for.
-fn caught<T>(look: impl FnOnce() -> Option<T>) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(look)).ok().flatten()
 }
 
 #[pyclass(name = "FastRequest", module = "tollhouse._native")]
@@ -297,7 +337,7 @@ impl PyFastRequest {
         &self.id
     }
 
-    /// Head and body for the upstream, in one piece or in two; None if nothing could be reserved.
+    /// Head and body for the upstream, in one piece or in two; None if it does not pass, or nothing could be reserved.
     #[pyo3(signature = (store, reader, /))]
     fn reserve<'py>(
         &mut self,
@@ -306,37 +346,34 @@ impl PyFastRequest {
         reader: &mut PyRequestReader,
     ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
         let found = self.route.get();
-        let plan = &found.plan.get().0;
-        let body = self.body.as_deref().unwrap_or(reader.requests.ready());
-        let Some(reserved) = found.route.reserve(&store.0, plan, &self.id, &self.view, body) else { return Ok(None) };
+        let route = &found.route;
+        let came = reader.requests.ready();
+        if let Some(guard) = &route.guard {
+            let look = || guard.request(came, &self.view, route.pseudonym_key.as_deref());
+            let Some((mut checked, vault)) = run(py, came.len(), look)? else { return Ok(None) };
+            self.body = checked.body.take();
+            (self.checked, self.vault) = (checked, vault);
+            if let Some(body) = &self.body {
+                let Ok(view) = View::parse(body, route.known.kind, route.known.limits) else { return Ok(None) };
+                self.view = view;
+            }
+        }
+        let body = self.body.as_deref().unwrap_or(came);
+        let reserved = route.reserve(&store.0, &found.plan.get().0, &self.id, &self.view, body);
+        let Some(reserved) = reserved else { return Ok(None) };
+        let Ok(parts) = written(py, &reserved, body) else {
+            // Nobody has been asked. If that cannot be written down either, the hold ends by itself.
+            let _ = store.0.release(reserved.hold, store.0.times());
+            return Ok(None);
+        };
         let taken = reader.requests.take();
-        let body = &*self.body.get_or_insert(taken);
-        if let Some(guard) = &found.route.guard {
+        self.body.get_or_insert(taken);
+        if let Some(guard) = &route.guard {
             guard.count(Direction::Request, &self.checked);
         }
-        let Reserved { head, edits, length, .. } = &reserved;
-        let write = |out: &mut [u8]| match edits {
-            Some(edits) => fill(out, edits.pieces(body)),
-            None => out.copy_from_slice(body),
-        };
-        let joined = if *length <= JOINED { *length } else { 0 };
-        let first = PyBytes::new_with(py, head.len() + joined, |out| {
-            let (start, rest) = out.split_at_mut(head.len());
-            start.copy_from_slice(head);
-            if joined > 0 {
-                write(rest);
-            }
-            Ok(())
-        })?;
-        let second = PyBytes::new_with(py, length - joined, |out| {
-            if joined == 0 {
-                write(out);
-            }
-            Ok(())
-        })?;
         self.reserved = Some(reserved);
         self.sent = Instant::now();
-        Ok(Some((first, second)))
+        Ok(Some(parts))
     }
 
     /// The response, once all that was reserved is settled; None: the answer is no plain success, and nothing was done.
@@ -347,25 +384,31 @@ impl PyFastRequest {
         store: &PyQuotaStore,
         reader: &mut PyResponseReader,
         last: &[u8],
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let route = &self.route.get().route;
-        let reserved = self.reserved.as_ref()?;
+        let Some(reserved) = &self.reserved else { return Ok(None) };
         let upstream = self.sent.elapsed();
-        let body = whole(&reader.response)?;
+        let Some(success) = route.success(reserved, &reader.response) else { return Ok(None) };
+        let body = success.body;
+        let size = body.len();
         if let Some(guard) = &route.guard {
-            self.answered = caught(|| guard.response(body, self.vault.as_deref()))?;
+            let Some(answered) = run(py, size, || guard.response(body, self.vault.as_deref()))? else {
+                return Ok(None);
+            };
+            self.answered = answered;
         }
         let decision = self.checked.decision.max(self.answered.decision);
         let answer = Answer { body: self.answered.body.as_deref().unwrap_or(body), decision };
         let times = (self.begun.elapsed(), upstream);
-        let (response, ended) = route.end(&store.0, &self.id, reserved, &reader.response, answer, times, last)?;
+        let Some((response, ended)) = route.end(&store.0, &self.id, reserved, &success, answer, times, last) else {
+            return Ok(None);
+        };
         if let Some(guard) = &route.guard {
             guard.count(Direction::Response, &self.answered);
         }
         self.ended = Some(ended);
-        let size = reader.response.ready().len();
         reader.response.consume(size); // a client that reads slowly has it in its buffer
-        Some(PyBytes::new(py, &response))
+        Ok(Some(PyBytes::new(py, &response)))
     }
 
     /// Count it, now that it is over.

@@ -807,6 +807,8 @@ class FastPath:
         """In the place of the one for the same path and model, if there is one."""
     def forget(self, digest: bytes, path: str, model: str, /) -> None: ...
     def clear(self) -> None: ...
+    def expects(self, reader: RequestReader, /) -> bool:
+        """Whether the head is plain and its key and path have routes, and its body is short. It need not have come."""
     def find(self, reader: RequestReader, /) -> FastRequest | None:
         """A whole request whose head and body are plain, that passes its guard, and that a route is for. Nothing is taken
         from the reader.

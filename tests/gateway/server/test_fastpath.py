@@ -460,6 +460,60 @@ async def test_after_a_refusal_the_stages_decide_until_they_have_let_one_pass(tm
         assert taken[taken.index("hangs") :] == ["hangs", "1", "2"]
 
 
+class Apart:
+    """A request whose head has come, and whose body is still to come."""
+
+    def __init__(self, running: Gateway) -> None:
+        self.server = running.running.server
+        head, _, self.body = request(chat("fine"), x_request_id="apart").partition(b"\r\n\r\n")
+        self.head = head + b"\r\n\r\n"
+
+    def held(self) -> bool:
+        return any(connection.held for connection in self.server._connections)
+
+
+async def test_head_and_body_may_come_one_after_the_other(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        client, apart = await running.running.connect(), Apart(running)
+        for number in (1, 2):
+            client.send(apart.head[:20])
+            client.send(apart.head[20:])
+            await until(apart.held)
+            client.send(apart.body[:10])
+            client.send(apart.body[10:])
+            assert (await client.response()).status == 200
+            assert taken == ["apart"] * number
+            assert not apart.held()
+
+
+async def test_a_body_that_does_not_come_is_left_to_the_stages(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        client, apart = await running.running.connect(), Apart(running)
+        client.send(apart.head + apart.body[:10])
+        await until(apart.held)
+        apart.server._tick()
+        assert not apart.held()
+        assert len(apart.server.running) == 1
+        client.send(apart.body[10:])
+        assert (await client.response()).status == 200
+        client.send(apart.head)
+        await until(apart.held)
+        client.reset()
+        await until(lambda: b'"incomplete_body"' in running.lines[-1])
+        assert not apart.server.running
+        assert not taken
+
+
+async def test_nobody_waits_for_the_body_of_a_key_that_is_not_known(tmp_path, upstream, taken):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        client = await running.running.connect()
+        client.send(Apart(running).head.replace(KEY.encode(), OTHER_KEY.encode()))
+        assert (await client.response()).status == 401
+
+
 async def test_a_key_with_a_fast_model_can_use_others(tmp_path, upstream, taken):
     """Two deployments of one name are no fast route: which one is asked is decided each time."""
     both = [model("twice", upstream.base_url, upstream="openai/fine") for _ in range(2)]
@@ -534,6 +588,41 @@ async def test_a_panic_at_the_end_leaves_nobody_waiting(tmp_path, upstream, take
         assert len(taken) == 2
         await until(lambda: not lifecycle.in_flight and not lifecycle.calls)
         assert (await running.ask(chat("fine"))).status == 200
+
+
+class Failing:
+    """What is native, but for one method that fails."""
+
+    def __init__(self, inner: Any, name: str) -> None:
+        self._inner = inner
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            raise RuntimeError
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("name", ["find", "reserve"])
+async def test_a_defect_at_the_beginning_costs_no_place_and_no_answer(tmp_path, upstream, taken, monkeypatch, name):
+    async with gateway(tmp_path, model_list=[model("fine", upstream.base_url)]) as running:
+        await running.learn("fine")
+        fast = running.app.middleware_stack.fast
+        find = fast._find
+
+        def failing(reader: Any) -> Any:
+            if name == "find":
+                raise RuntimeError
+            return Failing(find(reader), name)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fast, "_find", failing)
+            assert (await running.ask(chat("fine"))).status == 200
+        assert not taken
+        (origin,) = {route.way.origin for route in fast._routes._routes.values()}
+        assert origin.in_flight == 0
+        assert (await running.ask(chat("fine"))).status == 200
+        assert len(taken) == 1
 
 
 async def test_what_is_counted_is_handed_on_when_nothing_more_comes(tmp_path, upstream, taken):

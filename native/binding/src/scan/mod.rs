@@ -105,7 +105,7 @@ impl PyScanner {
 
 /// Runs a scan, without the interpreter if it takes long. A panic is an ordinary error: whoever called must not let the
 /// text pass.
-fn run<T: Send>(py: Python<'_>, length: usize, scan: impl FnOnce() -> T + Send) -> PyResult<T> {
+pub(crate) fn run<T: Send>(py: Python<'_>, length: usize, scan: impl FnOnce() -> T + Send) -> PyResult<T> {
     let caught = || catch_unwind(AssertUnwindSafe(scan));
     let outcome = if length < DETACH_FROM { caught() } else { py.detach(caught) };
     outcome.map_err(|_| PyRuntimeError::new_err("the scanner failed"))

@@ -27,10 +27,20 @@ pub struct Facts {
     pub log_who: String,
 }
 
+/// What came, if it is a plain success that costs no more than was reserved for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Success<'a> {
+    /// All of it.
+    pub body: &'a [u8],
+    response: &'a Response,
+    tokens: Tokens,
+    cost: Option<u64>,
+}
+
 /// What goes out.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
-    /// What [`Route::whole`] has found, or what passes in its place.
+    /// That of the success, or what passes in its place.
     pub body: &'a [u8],
     /// About request and answer.
     pub decision: Decision,
@@ -44,16 +54,22 @@ pub struct Ended {
     overhead: Duration,
 }
 
-/// The body of a plain success.
-#[must_use]
-pub fn whole(response: &Response) -> Option<&[u8]> {
-    let body = response.ready();
-    let is_plain = response.status() == 200 && !response.is_event_stream() && !response.is_translated();
-    (is_plain && body.trim_ascii_start().first() == Some(&b'{')).then_some(body)
-}
-
 impl Route {
-    /// Settle what was reserved, and write the response. None: this is no plain success, and nothing was done.
+    /// None: it is something else, for the stages to see to.
+    #[must_use]
+    pub fn success<'a>(&self, reserved: &Reserved, response: &'a Response) -> Option<Success<'a>> {
+        let body = response.ready();
+        let is_plain = response.status() == 200 && !response.is_event_stream() && !response.is_translated();
+        if !is_plain || body.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        let tokens = response.tokens()?;
+        let cost = self.account.actual.as_ref().map(|price| price.cost(&tokens));
+        let is_covered = !self.account.has_budget || cost.unwrap_or(0) <= reserved.granted;
+        is_covered.then_some(Success { body, response, tokens, cost })
+    }
+
+    /// Settle what was reserved, and write the response. None: it could not be, and nothing was done.
     ///
     /// answer: what goes out of what came. `so_far`: since the request's head was read; upstream: of that the wait for this
     /// answer. last: the lines at the end of the head, with the one that says when, and the blank one.
@@ -64,27 +80,22 @@ impl Route {
         store: &Store,
         id: &str,
         reserved: &Reserved,
-        response: &Response,
+        success: &Success<'_>,
         answer: Answer<'_>,
         (so_far, upstream): (Duration, Duration),
         last: &[u8],
     ) -> Option<(Vec<u8>, Ended)> {
         let Answer { body, decision } = answer;
-        let tokens = response.tokens()?;
-        let cost = self.account.actual.as_ref().map(|price| price.cost(&tokens));
-        let amount = cost.unwrap_or(0);
-        if self.account.has_budget && amount > reserved.granted {
-            return None;
-        }
+        let Success { tokens, cost, .. } = *success;
         let overhead = so_far.saturating_sub(upstream);
-        let head = self.head(id, reserved, response, answer, overhead, cost)?;
+        let head = self.head(id, reserved, success, answer, overhead)?;
         let mut entry = [b"[\"", id.as_bytes(), b"\"", &self.account.entry].concat();
         for count in tokens.summary() {
             entry.extend_from_slice(format!(",{count}").as_bytes());
         }
         entry.push(b']');
         let total = tokens.prompt() + tokens.completion();
-        store.settle(reserved.hold, amount, total, &entry, store.times()).ok()?;
+        store.settle(reserved.hold, cost.unwrap_or(0), total, &entry, store.times()).ok()?;
         Some(([&*head, last, body].concat(), Ended { decision, tokens, overhead }))
     }
 
@@ -92,22 +103,21 @@ impl Route {
         &self,
         id: &str,
         reserved: &Reserved,
-        response: &Response,
+        success: &Success<'_>,
         Answer { body, decision }: Answer<'_>,
         overhead: Duration,
-        cost: Option<u64>,
     ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         let mut said = Said::default();
-        for (name, value) in response.headers() {
+        for (name, value) in success.response.headers() {
             if self.facts.returned.iter().any(|wanted| wanted == name) {
                 header_line(&mut out, name, value, &mut said).ok()?;
             }
         }
         out.extend_from_slice(&self.facts.lines[usize::from(decision != Decision::Allowed)]);
         let mut own = format!("x-gateway-overhead-us: {}\r\n", overhead.as_micros());
-        if let Some(cost) = cost {
+        if let Some(cost) = success.cost {
             let _ = write!(own, "x-gateway-cost-usd: {}\r\n", usd(i64::try_from(cost).ok()?));
         }
         let _ = write!(own, "content-length: {}\r\nx-request-id: {id}\r\n", body.len());

@@ -37,7 +37,8 @@ pub struct Checked {
     pub counts: Counts,
     /// What passes in its place; None: it does as it is.
     pub body: Option<Vec<u8>>,
-    took_ns: u64,
+    /// None: nobody looked.
+    took_ns: Option<u64>,
 }
 
 /// What was counted of one direction.
@@ -110,20 +111,18 @@ impl Guard {
             return None;
         }
         let counts = counted(scanner, findings.iter().map(|found| &found.finding));
-        let took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
-        Some(Checked { decision, counts, body, took_ns })
+        let took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Some(Checked { decision, counts, body, took_ns: Some(took_ns) })
     }
 
     /// Count what goes on its way; of a direction that is not looked at, nothing.
     pub fn count(&self, direction: Direction, checked: &Checked) {
-        if checked.took_ns == 0 {
-            return;
-        }
+        let Some(took_ns) = checked.took_ns else { return };
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = &mut runs[direction as usize];
         runs.outcomes[usize::from(checked.decision != Decision::Allowed)] += 1;
-        runs.durations[self.bounds.partition_point(|bound| *bound < checked.took_ns)] += 1;
-        runs.duration_ns += checked.took_ns;
+        runs.durations[self.bounds.partition_point(|bound| *bound < took_ns)] += 1;
+        runs.duration_ns += took_ns;
         for (kind, action, count) in &checked.counts {
             *runs.findings.entry((kind.clone(), action)).or_default() += count;
         }

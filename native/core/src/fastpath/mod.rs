@@ -11,7 +11,7 @@ mod line;
 mod route;
 mod tally;
 
-pub use answer::{Answer, Ended, Facts, whole};
+pub use answer::{Answer, Ended, Facts, Success};
 pub use guard::{Checked, Direction, Guard, Runs};
 pub use head::{Asked, asked};
 pub use line::{duration, usd};

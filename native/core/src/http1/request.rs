@@ -106,6 +106,15 @@ impl Requests {
         self.body = Vec::new();
     }
 
+    /// Bytes of the body that are still to come, where the head has come and said how many there are.
+    #[must_use]
+    pub fn missing(&self) -> Option<u64> {
+        match self.parsed.as_ref()?.body {
+            Body::Length(length) => Some(length),
+            _ => None,
+        }
+    }
+
     /// The ready bytes, which are taken.
     pub fn take(&mut self) -> Vec<u8> {
         self.flags &= !READY;
