@@ -1,12 +1,14 @@
 //! The extension module `tollhouse._native`: a thin layer that only converts.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 mod aws;
 mod cost;
 mod digest;
 mod embeddings;
 mod fastpath;
+mod ledger;
 mod quota;
 mod request;
 mod response;
@@ -27,7 +29,7 @@ fn hush() {
 #[pymodule]
 mod _native {
     use super::request::RequestError;
-    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+    use super::{Bound, PyModule, PyModuleMethods, PyResult, PyTuple};
 
     #[pymodule_export]
     use super::aws::sign_aws;
@@ -40,7 +42,9 @@ mod _native {
     #[pymodule_export]
     use super::fastpath::{PyFastGuard, PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
     #[pymodule_export]
-    use super::quota::{PyQuotaPlan, PyQuotaStore};
+    use super::ledger::PyLedgerDatabase;
+    #[pymodule_export]
+    use super::quota::{PyQuotaPlan, PyQuotaRecords, PyQuotaStore};
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]
@@ -70,6 +74,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::hush();
+        module.add("LEDGER_WHO", PyTuple::new(module.py(), tollhouse_core::ledger::WHO)?)?;
+        module.add("LEDGER_TOKENS", PyTuple::new(module.py(), tollhouse_core::ledger::TOKENS)?)?;
         module.add("RequestError", module.py().get_type::<RequestError>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
