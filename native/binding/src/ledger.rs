@@ -46,7 +46,7 @@ impl PyLedgerDatabase {
         Ok(Self(Mutex::new(Some(opened.map_err(|error| raised(py, &error))?))))
     }
 
-    #[pyo3(signature = (sql, parameters=Vec::new(), /))]
+    #[pyo3(signature = (sql, parameters=Vec::new(), /), text_signature = "($self, sql, parameters=(), /)")]
     fn execute<'py>(
         &self,
         py: Python<'py>,
