@@ -59,7 +59,7 @@ impl Database {
     /// All rows of one statement.
     ///
     /// # Errors
-    /// As SQLite says.
+    /// As `SQLite` says.
     pub fn execute(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, Error> {
         let mut statement = self.db.prepare(sql)?;
         let width = statement.column_count();
@@ -74,7 +74,7 @@ impl Database {
     /// The position of the last record of `source`.
     ///
     /// # Errors
-    /// As SQLite says.
+    /// As `SQLite` says.
     pub fn last(&self, source: &str) -> Result<Option<String>, Error> {
         let mut statement = self.db.prepare_cached("SELECT last FROM positions WHERE source = ?")?;
         Ok(statement.query_row([source], |row| row.get(0)).optional()?)
@@ -84,7 +84,7 @@ impl Database {
     /// this returns.
     ///
     /// # Errors
-    /// As SQLite says; a detail that cannot be read.
+    /// As `SQLite` says; a detail that cannot be read.
     pub fn append<'a>(
         &mut self,
         source: &str,

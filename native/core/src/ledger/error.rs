@@ -5,7 +5,7 @@ use rusqlite::ffi;
 /// Why the ledger's file could not be read or written.
 #[derive(Debug)]
 pub enum Error {
-    /// SQLite's own.
+    /// `SQLite`'s own.
     Sqlite(rusqlite::Error),
     /// The detail of the charge with this hold is not what a detail is.
     Detail(String),
@@ -22,9 +22,9 @@ pub enum Kind {
     Data,
     /// A constraint does not hold.
     Integrity,
-    /// SQLite is used in the wrong way.
+    /// `SQLite` is used in the wrong way.
     Interface,
-    /// SQLite's own fault.
+    /// `SQLite`'s own fault.
     Internal,
     /// What may go otherwise another time: busy, full, read only.
     Operational,
@@ -49,7 +49,7 @@ impl Error {
         }
     }
 
-    /// SQLite's extended result code.
+    /// `SQLite`'s extended result code.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self {
@@ -60,7 +60,7 @@ impl Error {
     }
 }
 
-/// As CPython's sqlite3 has it (Modules/_sqlite/util.c).
+/// As `CPython`'s sqlite3 has it (Modules/_sqlite/util.c).
 fn kind(extended: i32) -> Kind {
     match extended & 0xff {
         ffi::SQLITE_INTERNAL | ffi::SQLITE_NOTFOUND => Kind::Internal,

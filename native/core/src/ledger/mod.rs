@@ -1,7 +1,7 @@
-//! The ledger's file: records of charges in an SQLite database, written a batch at a time.
+//! The ledger's file: records of charges in an `SQLite` database, written a batch at a time.
 //!
 //! Locks of a file are the process's, and go when any descriptor of the file is closed: whatever opens this file in a
-//! process that has it open must do so with this copy of SQLite.
+//! process that has it open must do so with this copy of `SQLite`.
 
 mod database;
 mod detail;
