@@ -42,7 +42,7 @@ impl PyLedgerDatabase {
     #[pyo3(signature = (path, *, read_only=false, busy_s=5.0))]
     fn new(py: Python<'_>, path: PathBuf, read_only: bool, busy_s: f64) -> PyResult<Self> {
         let busy = Duration::try_from_secs_f64(busy_s).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let opened = py.detach(|| Database::open(&path, read_only, busy));
+        let opened = py.detach(move || Database::open(&path, read_only, busy));
         Ok(Self(Mutex::new(Some(opened.map_err(|error| raised(py, &error))?))))
     }
 
@@ -53,7 +53,7 @@ impl PyLedgerDatabase {
         sql: &str,
         parameters: Vec<Bound<'py, PyAny>>,
     ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let parameters = parameters.iter().map(value).collect::<PyResult<Vec<Value>>>()?;
+        let parameters = parameters.into_iter().map(|given| value(&given)).collect::<PyResult<Vec<Value>>>()?;
         let rows = self.run(py, |db| db.execute(sql, &parameters))?;
         rows.into_iter().map(|row| tuple(py, row)).collect()
     }
@@ -64,6 +64,7 @@ impl PyLedgerDatabase {
     }
 
     #[pyo3(signature = (source, charges, /))]
+    #[expect(clippy::needless_pass_by_value, reason = "as it comes from Python")]
     fn append(&self, py: Python<'_>, source: &str, charges: Vec<Described>) -> PyResult<()> {
         let position = match charges.last() {
             None => return Ok(()),
@@ -115,7 +116,7 @@ fn tuple(py: Python<'_>, row: Vec<Value>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, row.collect::<PyResult<Vec<_>>>()?)
 }
 
-/// As Python's own sqlite3 raises it, so that nobody needs to know which copy of SQLite has a file.
+/// As Python's own sqlite3 raises it, so that nobody needs to know which copy of `SQLite` has a file.
 fn raised(py: Python<'_>, error: &Error) -> PyErr {
     let class = match error.kind() {
         Kind::Database => "DatabaseError",

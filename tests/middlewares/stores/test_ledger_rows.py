@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollhouse.middlewares.stores.embedded import EmbeddedQuota
@@ -66,6 +66,7 @@ def written(charges: list[Charge]) -> list[dict[str, Any]]:
             file.close()
 
 
+@settings(deadline=None)  # it waits for a disk
 @given(
     st.lists(
         st.tuples(
