@@ -30,8 +30,13 @@ RUN python -m pip install --no-cache-dir --no-compile --no-deps --no-index --pre
     && python -m compileall -q -s /opt/tollhouse -p /usr/local /opt/tollhouse/lib \
     && install -d -o 10001 -g 10001 -m 0700 /state
 
+# So is what a debugger reads. Where there is a compiler, there is `strip`.
+FROM wheel AS stripped
+COPY --from=packages /opt/tollhouse /opt/tollhouse
+RUN find /opt/tollhouse/lib -name '*.so' -exec strip --strip-unneeded {} +
+
 FROM python AS runtime
-COPY --from=packages /opt/tollhouse /usr/local
+COPY --from=stripped /opt/tollhouse /usr/local
 COPY --from=packages --chown=10001:10001 /state /var/lib/tollhouse
 # /dev/shm holds the metrics that several workers share; it is writable and in memory in every container.
 ENV LLM_GATEWAY_STATE_DIR=/var/lib/tollhouse \

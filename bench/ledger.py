@@ -1,4 +1,4 @@
-"""CPU that a record of the ledger costs when the keeper writes it to SQLite, and the bytes that it takes there.
+"""CPU that a record of the ledger costs from the embedded store to SQLite, and the bytes that it takes there.
 
 python -m bench.ledger [RECORDS]
 """
@@ -10,20 +10,23 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.hot.books import charge
+from bench.hot.books import settle
+from tollhouse.gateway.quota import TAKEN_AT_ONCE
+from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 from tollhouse.middlewares.stores.ledger import LedgerFile
-
-BATCH = 500  # as many as the keeper of the embedded store takes at a time
 
 
 def measure(records: int) -> tuple[float, float]:
     """Microseconds of CPU and bytes, per record."""
-    charges = [charge(number) for number in range(records)]
+    store = EmbeddedQuota()
+    for number in range(records):
+        settle(store, number)
+    assert store.records is not None
     with tempfile.TemporaryDirectory() as folder:
         file = LedgerFile(Path(folder) / "ledger.db")
         began = time.process_time()
-        for first in range(0, records, BATCH):
-            file.append("bench", charges[first : first + BATCH])
+        while file.append_from("bench", store.records, TAKEN_AT_ONCE):
+            pass
         spent = time.process_time() - began
         file.close()
         size = (Path(folder) / "ledger.db").stat().st_size

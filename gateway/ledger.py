@@ -7,20 +7,18 @@ import contextlib
 import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tollhouse.middlewares.stores.ledger import LedgerFile
 from tollhouse.middlewares.tasks import ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
-
-    from tollhouse.middlewares.stores.ledger import Charge
 
 T = TypeVar("T")
 EVERY_S = 0.2
-BATCH = 500  # what the loop reads at once takes it less than a millisecond
 logger = logging.getLogger("tollhouse.ledger")
 
 
@@ -28,13 +26,10 @@ class Source(Protocol):
     """Where records come from: in order, each until it was said to be stored."""
 
     def may_have_more(self) -> bool:
-        """False where there is surely nothing to read."""
+        """False where there is surely nothing to bring."""
 
-    async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
-        """Records behind the position `after`, oldest first."""
-
-    async def stored(self, position: str) -> None:
-        """Everything up to and with this one is in the ledger."""
+    async def bring(self, ledger: LedgerKeeper) -> bool:
+        """Bring the next batch into the ledger; whether there may be another."""
 
 
 class LedgerKeeper:
@@ -44,7 +39,6 @@ class LedgerKeeper:
         self._path = path
         self._every_s = every_s
         self._file: LedgerFile | None = None
-        self._name = ""
         self._source: Source | None = None
         self._task: asyncio.Task[None] | None = None
         # SQLite waits for the disk; the loop must not.
@@ -53,15 +47,14 @@ class LedgerKeeper:
 
     async def open(self) -> None:
         """Raises OSError or sqlite3.Error."""
-        self._file = await self.run(lambda: LedgerFile(self._path))
+        self._file = await self._run(lambda: LedgerFile(self._path))
 
     async def position(self, name: str) -> str | None:
         """Up to where the file has the records of the source that is called `name`."""
-        return await self.run(lambda: self._opened.last(name))
+        return await self.run(lambda file: file.last(name))
 
-    async def start(self, source: Source, *, name: str) -> None:
+    async def start(self, source: Source) -> None:
         """Take in what `source` has, from here on."""
-        self._name = name
         self._source = source
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
@@ -72,7 +65,7 @@ class LedgerKeeper:
             with contextlib.suppress(Exception):
                 await self.drain()
         if self._file is not None:
-            await self.run(self._file.close)
+            await self._run(self._file.close)
             self._file = None
         self._thread.shutdown(wait=False)
 
@@ -82,26 +75,21 @@ class LedgerKeeper:
         if source is None:
             return
         async with self._turn:
-            while source.may_have_more():
-                # Asked each time: another process may have had its turn.
-                records = await source.read(await self.position(self._name), BATCH)
-                if not records:
-                    return
-                await self.run(lambda batch=records: self._opened.append(self._name, batch))  # type: ignore[misc]
-                await source.stored(str(records[-1].position))
+            while source.may_have_more() and await source.bring(self):
+                pass
 
     async def ask(self, question: Callable[[LedgerFile], T]) -> T:
         """The answer of the file, all that was charged before included."""
         await self.drain()
-        return await self.run(lambda: question(self._opened))
+        return await self.run(question)
 
-    async def run(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
-
-    @property
-    def _opened(self) -> LedgerFile:
+    async def run(self, job: Callable[[LedgerFile], T]) -> T:
+        """What `job` makes of the file, in the thread that has it."""
         assert self._file is not None
-        return self._file
+        return await self._run(partial(job, self._file))
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
     async def _keep(self) -> None:
         failed = False

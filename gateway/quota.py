@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.db"
 _SLOTS = 64
+TAKEN_AT_ONCE = 4096  # by the ledger's thread alone, in one transaction: some milliseconds
+READ_AT_ONCE = 500  # what the loop reads at once takes it less than a millisecond
 
 
 class Quota:
@@ -102,8 +104,9 @@ class Quota:
         if self._redis is not None:
             await (self._leased or self._redis).open()
             lock = self._folder / f"{LEDGER}.lock"
-            self._source = _RedisSource(self._redis, reader=socket.gethostname(), lock=lock)
-            await self._keeper.start(self._source, name=f"redis:{self._settings.redis.prefix}")
+            name = f"redis:{self._settings.redis.prefix}"
+            self._source = _RedisSource(self._redis, name, reader=socket.gethostname(), lock=lock)
+            await self._keeper.start(self._source)
         elif self._embedded is not None:
             await self._embedded.open(self._last)
             starting = self._start(self._embedded)
@@ -114,7 +117,7 @@ class Quota:
 
     async def _start(self, store: EmbeddedQuota) -> None:
         await store.opened()
-        await self._keeper.start(_EmbeddedSource(store), name=_source(store.slot))
+        await self._keeper.start(_EmbeddedSource(store))
 
     async def _last(self, slot: int) -> int:
         return int(await self._keeper.position(_source(slot)) or 0)
@@ -180,42 +183,43 @@ class _EmbeddedSource:
     def may_have_more(self) -> bool:
         return bool(self._store.charges(1))
 
-    async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
-        if after is not None:
-            # Between the look at the ledger's file and the opening of the store, a predecessor may have stored more.
-            self._store.stored(int(after))
-        return self._store.charges(limit)
-
-    async def stored(self, position: str) -> None:
-        self._store.stored(int(position))
+    async def bring(self, ledger: LedgerKeeper) -> bool:
+        records = self._store.records
+        if records is None:
+            return False
+        name = _source(self._store.slot)
+        return await ledger.run(lambda file: file.append_from(name, records, TAKEN_AT_ONCE)) == TAKEN_AT_ONCE
 
 
 class _RedisSource:
     """One of the processes that share a ledger reads for all of them: the one that has the lock."""
 
-    def __init__(self, store: RedisQuota, *, reader: str, lock: Path) -> None:
+    def __init__(self, store: RedisQuota, name: str, *, reader: str, lock: Path) -> None:
+        self._name = name
         self._ledger = store.ledger(reader)
         self._lock = lock.open("a")
-        self._is_ours = False
+        self._position: str | None = None  # once the lock is ours, nobody else goes further
 
     def may_have_more(self) -> bool:
         return True
 
-    async def read(self, after: str | None, limit: int) -> Sequence[Charge]:
-        if not self._is_ours:
+    async def bring(self, ledger: LedgerKeeper) -> bool:
+        if self._position is None:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return ()
-            self._is_ours = True
-        entries = await self._ledger.read(after or "0-0", limit)
-        return [
+                return False
+            self._position = await ledger.position(self._name) or "0-0"
+        charges = [
             Charge(entry.id, entry.status, entry.hold, entry.cost, int(entry.id.partition("-")[0]), entry.entry)
-            for entry in entries
+            for entry in await self._ledger.read(self._position, READ_AT_ONCE)
         ]
-
-    async def stored(self, position: str) -> None:
-        await self._ledger.stored(position)
+        if not charges:
+            return False
+        await ledger.run(lambda file: file.append(self._name, charges))
+        self._position = str(charges[-1].position)
+        await self._ledger.stored(self._position)
+        return True
 
     def close(self) -> None:
         """The next one may."""

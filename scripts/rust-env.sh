@@ -31,6 +31,6 @@ if ! problem=$(cargo --version 2>&1); then
 fi
 
 if ! command -v cc >/dev/null; then
-  echo "error: a C compiler is needed to link the extension (Debian and Ubuntu: apt-get install gcc libc6-dev)" >&2
+  echo "error: a C compiler is needed to build the extension (Debian and Ubuntu: apt-get install gcc libc6-dev)" >&2
   exit 1
 fi

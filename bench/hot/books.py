@@ -15,32 +15,41 @@ from bench.hot import exchanges
 from bench.hot.piece import Piece
 from tollhouse.middlewares.receipt import receipt
 from tollhouse.middlewares.stores.chain import Chain
-from tollhouse.middlewares.stores.ledger import Charge, LedgerFile
+from tollhouse.middlewares.stores.embedded import EmbeddedQuota
+from tollhouse.middlewares.stores.ledger import LedgerFile
+from tollhouse.middlewares.stores.quota import Admitted
 
 if TYPE_CHECKING:
     from bench.hot.piece import Block, Prepare
 
 BATCH = 64
-NOW_MS = 1_795_000_000_000
 TOKENS = (100, 0, 0, 64, 0, 0, 0)
 
 
-def charge(number: int) -> Charge:
-    """Of one key and one model, as most that follow one another are."""
+def settle(store: EmbeddedQuota, number: int) -> None:
+    """A record of one key and one model, as most that follow one another are."""
     who = ("production", "team", None, "gpt-4o-mini", None, "openai", "gpt-4o-mini", "2026-11-20")
     detail = orjson.dumps((f"req_{number:032x}", *who, "complete", True, *TOKENS))
-    return Charge(number, "settled", str(number), 1234, NOW_MS + number, detail)
+    held = store.admit(store.plan([]), expires_in_ms=60_000)
+    assert isinstance(held, Admitted)
+    store.settle(held.hold, amount=1234, entry=detail)
 
 
 @asynccontextmanager
 async def _ledger() -> AsyncIterator[Prepare]:
     numbers = count(1)
     with tempfile.TemporaryDirectory() as folder:
-        file = LedgerFile(Path(folder) / "ledger.db")
+        store, file = EmbeddedQuota(), LedgerFile(Path(folder) / "ledger.db")
 
         def prepare(units: int) -> Block:
-            charges = [charge(next(numbers)) for _ in range(units)]
-            return lambda: file.append("bench", charges)
+            for _ in range(units):
+                settle(store, next(numbers))
+
+            def run() -> None:
+                assert store.records is not None
+                file.append_from("bench", store.records, units)
+
+            return run
 
         yield prepare
         file.close()

@@ -52,7 +52,7 @@ SEEDS = (
     Seed("metrics", "middlewares/metrics.py", "MetricsStage.leave"),
     Seed("receipt", "middlewares/receipt.py", "ReceiptStage.leave"),
     Seed("receipt: in the chain", "middlewares/stores/chain.py", "Chain.append", 64),
-    Seed("ledger: row", "middlewares/stores/ledger.py", "LedgerFile.append", 64),
+    Seed("ledger: row", "middlewares/stores/ledger.py", "LedgerFile.append_from", 64),
     Seed("server: request and answer", "gateway/server/exchange.py", "HttpExchange.respond"),
     Seed("upstream: ask and answer", "providers/openai.py", "OpenAIUpstream.start"),
     Seed("app: pass-through, whole", "gateway/lane.py", "Lane.__call__"),

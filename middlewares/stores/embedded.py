@@ -33,6 +33,7 @@ from tollhouse.middlewares.tasks import ended
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from tollhouse._native import QuotaRecords
     from tollhouse.middlewares.stores.quota import Admission
 
 BUSY_POLL_S = 0.01
@@ -206,6 +207,11 @@ class EmbeddedQuota:
             return self.native.expire_due(limit, now_ms) if self.native is not None else 0
         except OSError as error:
             raise StoreUnavailable(str(error), kind="journal") from error
+
+    @property
+    def records(self) -> QuotaRecords | None:
+        """What is not known to be in the ledger, for its file to take: it does not keep the store."""
+        return None if self.native is None else self.native.records()
 
     def charges(self, limit: int) -> list[Charge]:
         """Records that are not known to be in the ledger, oldest first."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-TOKENS = ("input", "cached", "cache_write", "output", "reasoning", "audio_input", "audio_output")
-WHO = ("key", "team", "user", "model", "tenant", "provider", "upstream_model", "prices")
+from tollhouse._native import LEDGER_TOKENS, LEDGER_WHO
+
+TOKENS = LEDGER_TOKENS
+WHO = LEDGER_WHO
 # The order of a charge's detail, a JSON list; what is missing at its end is not known.
 DETAIL = ("request", *WHO, "status", "priced", *TOKENS)
 # What a great many rows have in common is written once, as a row of `series`.

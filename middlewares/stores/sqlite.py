@@ -5,28 +5,46 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 BUSY_S = 5.0
 
 
+class Connection(Protocol):
+    """Python's own or the extension's, which has a copy of SQLite for itself. No file may be open in both: locks are
+    the process's, and closing the file in one of them takes them from the other.
+    """
+
+    def execute(self, sql: str, /) -> Iterable[tuple[Any, ...]]:
+        """The rows of one statement. Raises sqlite3.Error."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, made for its owner only if it is not there. Raises sqlite3.Error or OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
+    make(path)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    _use_wal(db)
-    # FULL: what was said to be there must be there after a power cut.
-    db.execute("PRAGMA synchronous = FULL")
+    be_durable(db)
     return db
 
 
+def make(path: Path) -> None:
+    """For its owner only, if it is not there. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+
+
+def be_durable(db: Connection) -> None:
+    """What was said to be there must be there after a power cut, and can be read while others write."""
+    _use_wal(db)
+    db.execute("PRAGMA synchronous = FULL")
+
+
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: Connection) -> Iterator[None]:
     """All or nothing, and nobody else writes meanwhile."""
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -37,7 +55,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def migrate(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
+def migrate(db: Connection, steps: tuple[str, ...], what: str) -> None:
     """Take the schema to the last of `steps`. Raises sqlite3.DatabaseError for a file of a newer version."""
     if _schema(db) == len(steps):
         return
@@ -52,7 +70,7 @@ def migrate(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
         db.execute(f"PRAGMA user_version = {len(steps)}")
 
 
-def expect(db: sqlite3.Connection, steps: tuple[str, ...], what: str) -> None:
+def expect(db: Connection, steps: tuple[str, ...], what: str) -> None:
     """Raises sqlite3.DatabaseError unless the schema is the last of `steps`: whoever only reads changes nothing."""
     known = _schema(db)
     if known > len(steps):
@@ -66,11 +84,12 @@ def _newer(what: str, known: int) -> sqlite3.DatabaseError:
     return sqlite3.DatabaseError(f"{what} was written by a newer version (schema {known})")
 
 
-def _schema(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+def _schema(db: Connection) -> int:
+    ((version,),) = db.execute("PRAGMA user_version")
+    return int(version)
 
 
-def _use_wal(db: sqlite3.Connection) -> None:
+def _use_wal(db: Connection) -> None:
     """For this step SQLite does not wait for others that open a new file at the same moment."""
     deadline = time.monotonic() + BUSY_S
     while True:

@@ -1,6 +1,7 @@
 //! The extension module `tollhouse._native`: a thin layer that only converts.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 mod aws;
 mod cost;
@@ -8,6 +9,7 @@ mod digest;
 mod embeddings;
 mod fastpath;
 mod ids;
+mod ledger;
 mod quota;
 mod request;
 mod response;
@@ -28,7 +30,7 @@ fn hush() {
 #[pymodule]
 mod _native {
     use super::request::RequestError;
-    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+    use super::{Bound, PyModule, PyModuleMethods, PyResult, PyTuple};
 
     #[pymodule_export]
     use super::aws::sign_aws;
@@ -43,7 +45,9 @@ mod _native {
     #[pymodule_export]
     use super::ids::new_id;
     #[pymodule_export]
-    use super::quota::{PyQuotaPlan, PyQuotaStore};
+    use super::ledger::PyLedgerDatabase;
+    #[pymodule_export]
+    use super::quota::{PyQuotaPlan, PyQuotaRecords, PyQuotaStore};
     #[pymodule_export]
     use super::request::PyRequestView;
     #[pymodule_export]
@@ -73,6 +77,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::hush();
+        module.add("LEDGER_WHO", PyTuple::new(module.py(), tollhouse_core::ledger::WHO)?)?;
+        module.add("LEDGER_TOKENS", PyTuple::new(module.py(), tollhouse_core::ledger::TOKENS)?)?;
         module.add("RequestError", module.py().get_type::<RequestError>())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -48,7 +49,11 @@ fn failed(error: StoreError) -> PyErr {
 pub(crate) struct PyQuotaPlan(pub(crate) Plan);
 
 #[pyclass(frozen, name = "QuotaStore", module = "tollhouse._native")]
-pub(crate) struct PyQuotaStore(pub(crate) Store);
+pub(crate) struct PyQuotaStore(pub(crate) Arc<Store>);
+
+/// What the ledger has not got yet. It does not keep the store, which is to go when it is handed over.
+#[pyclass(frozen, name = "QuotaRecords", module = "tollhouse._native")]
+pub(crate) struct PyQuotaRecords(pub(crate) Weak<Store>);
 
 impl PyQuotaStore {
     /// Tests tell the time; everybody else has the store's clock.
@@ -62,10 +67,11 @@ impl PyQuotaStore {
     #[new]
     #[pyo3(signature = (folder=None, *, stored=0, segment_bytes=16_777_216))]
     fn new(py: Python<'_>, folder: Option<PathBuf>, stored: u64, segment_bytes: usize) -> PyResult<Self> {
-        match folder {
-            None => Ok(Self(Store::in_memory())),
-            Some(folder) => py.detach(|| Store::open(&folder, stored, segment_bytes)).map(Self).map_err(failed),
-        }
+        let store = match folder {
+            None => Store::in_memory(),
+            Some(folder) => py.detach(|| Store::open(&folder, stored, segment_bytes)).map_err(failed)?,
+        };
+        Ok(Self(Arc::new(store)))
     }
 
     #[pyo3(signature = (meters, /))]
@@ -120,11 +126,15 @@ impl PyQuotaStore {
     #[pyo3(signature = (limit, /))]
     fn unstored<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
-        for entry in self.0.unstored(limit) {
+        for entry in self.0.unstored(0, limit) {
             let (meta, detail) = (PyBytes::new(py, &entry.meta), PyBytes::new(py, &entry.entry));
             list.append((entry.seq, entry.verb.name(), entry.hold, entry.amount, entry.wall, meta, detail))?;
         }
         Ok(list)
+    }
+
+    fn records(&self) -> PyQuotaRecords {
+        PyQuotaRecords(Arc::downgrade(&self.0))
     }
 
     #[pyo3(signature = (seq, /))]

@@ -1,7 +1,7 @@
 //! What Tollhouse does to bytes: read a request once, decode an upstream's answer once, frame its events once.
 //!
-//! Nothing here knows of Python or sockets; and but for the store of [`quota`], nothing of files or clocks: bytes go in,
-//! values come out.
+//! Nothing here knows of Python or sockets; and but for the store of [`quota`] and the file of [`ledger`], nothing of files or
+//! clocks: bytes go in, values come out.
 
 pub mod aws_events;
 mod base64;
@@ -13,6 +13,7 @@ pub mod fastpath;
 pub mod http1;
 pub mod ids;
 pub mod json;
+pub mod ledger;
 pub mod ndjson;
 mod pending;
 pub mod quota;

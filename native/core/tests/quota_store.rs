@@ -89,12 +89,12 @@ fn a_store_that_is_opened_again_goes_on_where_it_was() {
         let store = folder.open(0);
         let plan = plan(&store);
         let holds = history(&store, &plan);
-        (standings(&store, &plan, START + 2_000), store.unstored(100), holds)
+        (standings(&store, &plan, START + 2_000), store.unstored(0, 100), holds)
     };
     let store = folder.open(0);
     let plan = plan(&store);
     assert_eq!(standings(&store, &plan, START + 2_000), before);
-    assert_eq!(store.unstored(100), unstored);
+    assert_eq!(store.unstored(0, 100), unstored);
     assert_eq!(store.accounts()[0].2.posted, cost(&unstored));
     assert_eq!(unstored.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!((&*unstored[0].meta, &*unstored[0].entry), (&b"request 0"[..], &b"first"[..]));
@@ -132,7 +132,7 @@ fn many_files_become_one_snapshot_once_their_records_are_stored() {
     }
     let open = admit(&store, &plan, START, b"open");
     assert!(folder.files("snap").is_empty(), "nothing is stored yet");
-    assert_eq!(store.unstored(usize::MAX).len(), count);
+    assert_eq!(store.unstored(0, usize::MAX).len(), count);
     store.stored(count as u64);
     // The keeper's round: woken by the next append.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -145,10 +145,10 @@ fn many_files_become_one_snapshot_once_their_records_are_stored() {
     let store = folder.open(count as u64);
     let plan = self::plan(&store);
     assert_eq!(standings(&store, &plan, START), before);
-    assert!(store.unstored(1).is_empty());
+    assert!(store.unstored(0, 1).is_empty());
     assert_eq!(store.settle(open, 1, 1, b"", at(START)).unwrap(), Outcome::Settled(1));
-    assert_eq!(store.unstored(1)[0].seq, count as u64 + 1);
-    assert_eq!(&*store.unstored(1)[0].meta, b"open");
+    assert_eq!(store.unstored(0, 1)[0].seq, count as u64 + 1);
+    assert_eq!(&*store.unstored(0, 1)[0].meta, b"open");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_journal_that_is_cut_anywhere_tells_all_that_was_whole() {
         bytes[cut..].fill(0);
         fs::write(other.0.join(log.file_name().unwrap()), bytes).unwrap();
         let store = other.open(0);
-        let entries = store.unstored(100);
+        let entries = store.unstored(0, 100);
         let told: Vec<u64> = entries.iter().map(|entry| entry.amount.unsigned_abs()).collect();
         assert_eq!(told, amounts[..told.len()]);
         let posted = store.accounts().first().map_or(0, |(_, _, account)| account.posted);

@@ -8,6 +8,8 @@ __all__ = [
     "END",
     "FAULT",
     "HEAD",
+    "LEDGER_TOKENS",
+    "LEDGER_WHO",
     "READY",
     "BodyResult",
     "DigestedSend",
@@ -19,7 +21,9 @@ __all__ = [
     "FastTally",
     "Finding",
     "KeyedDigest",
+    "LedgerDatabase",
     "QuotaPlan",
+    "QuotaRecords",
     "QuotaStore",
     "Price",
     "PriceTable",
@@ -655,6 +659,35 @@ class EventRedactor:
     def counts(self) -> list[tuple[str, _Action, int]]:
         """As of BodyResult, so far."""
 
+LEDGER_WHO: tuple[str, ...]
+"""Columns of the ledger's series: who and what was charged, in the order of a charge's detail."""
+LEDGER_TOKENS: tuple[str, ...]
+"""Columns of the ledger: tokens by kind, in the order of a charge's detail."""
+
+@final
+class LedgerDatabase:
+    """The ledger's SQLite file: see `tollhouse.middlewares.stores.ledger`, which is how to use it.
+
+    Everything is done without the interpreter's lock. Errors are those of Python's sqlite3, `sqlite_errorcode` included.
+    """
+
+    def __new__(cls, path: str | PathLike[str], *, read_only: bool = False, busy_s: float = 5.0) -> LedgerDatabase:
+        """busy_s: how long a statement waits for others' locks."""
+    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> list[tuple[Any, ...]]:
+        """All rows of one statement."""
+    def last(self, source: str, /) -> str | None:
+        """The position of the last record of `source`; None if there is none."""
+    def append(self, source: str, charges: Sequence[tuple[int | str, str, str, int, int, bytes]], /) -> None:
+        """(position, status, hold, amount, at, detail) each, in one transaction. Raises ValueError for a bad detail."""
+    def append_from(self, source: str, records: QuotaRecords, limit: int, /) -> int:
+        """Take at most `limit` records in one transaction, and tell the store then; how many. None if it has gone."""
+    def close(self) -> None:
+        """Whatever is asked afterwards raises sqlite3.ProgrammingError."""
+
+@final
+class QuotaRecords:
+    """Of a `QuotaStore`, those that are not stored. It does not keep the store."""
+
 @final
 class QuotaPlan:
     """Meters that one request is charged on, as its store knows them."""
@@ -705,6 +738,8 @@ class QuotaStore:
         """Charge what is due; how many. Raises OSError."""
     def unstored(self, limit: int, /) -> list[tuple[int, str, int, int, int, bytes, bytes]]:
         """Records: (seq, "settle" | "late" | "expire", hold, amount, at, meta, entry), oldest first."""
+    def records(self) -> QuotaRecords:
+        """The same, for `LedgerDatabase.append_from`."""
     def stored(self, seq: int, /) -> None:
         """Records up to this one are stored elsewhere, for good."""
     def accounts(self) -> list[tuple[str, int, int, int]]:

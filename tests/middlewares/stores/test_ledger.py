@@ -3,6 +3,7 @@ import sqlite3
 import orjson
 import pytest
 
+from tollhouse._native import LedgerDatabase
 from tollhouse.middlewares.stores.ledger import Charge, LedgerFile
 from tollhouse.middlewares.stores.ledger_schema import DETAIL, MIGRATIONS, TOKENS
 
@@ -76,7 +77,7 @@ def test_the_position_is_kept_with_the_rows_all_or_none(ledger):
     assert ledger.last("s") is None
     ledger.append("s", [charge(1, 1), charge(2, 2)])
     ledger.append("other", [charge(9, 1)])
-    with pytest.raises(orjson.JSONDecodeError):
+    with pytest.raises(ValueError, match="the detail of the charge"):
         ledger.append("s", [charge(3, 3), charge(4, 4)._replace(detail=b"{")])
     assert (ledger.last("s"), ledger.last("other"), ledger.total()) == ("2", "9", 4)
     ledger.append("s", [])
@@ -117,7 +118,7 @@ def test_it_can_be_read_while_it_is_written_and_is_only_its_owners(tmp_path, led
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path, ledger):
-    db = sqlite3.connect(tmp_path / "state" / "ledger.db")
+    db = LedgerDatabase(tmp_path / "state" / "ledger.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(sqlite3.DatabaseError, match="ledger was written by a newer version"):
@@ -131,7 +132,7 @@ def test_more_rows_than_one_statement_takes_are_all_there(ledger):
 
 
 def test_what_rows_have_in_common_is_written_again_after_a_batch_that_failed(ledger):
-    with pytest.raises(orjson.JSONDecodeError):
+    with pytest.raises(ValueError, match="the detail of the charge"):
         ledger.append("s", [charge(1, 1, key="new"), charge(2, 1)._replace(detail=b"{")])
     ledger.append("s", [charge(1, 1, key="new")])
     assert [row.group["key"] for row in ledger.usage(["key"])] == ["new"]

@@ -63,15 +63,20 @@ impl Queue {
         }
     }
 
-    pub(super) fn read(&self, limit: usize) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().take(limit)
+    pub(super) fn read(&self, after: u64, limit: usize) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip(self.up_to(after)).take(limit)
     }
 
-    pub(super) fn stored(&mut self, seq: u64) {
+    /// Those that need not be kept any more, at most `limit` of them: to be asked again until there are none.
+    #[must_use]
+    pub(super) fn stored(&mut self, seq: u64, limit: usize) -> Vec<Entry> {
         self.stored = self.stored.max(seq);
-        while self.entries.front().is_some_and(|entry| entry.seq <= seq) {
-            self.entries.pop_front();
-        }
+        self.entries.drain(..self.up_to(seq).min(limit)).collect()
+    }
+
+    /// How many records there are up to and with this one.
+    fn up_to(&self, seq: u64) -> usize {
+        self.entries.partition_point(|entry| entry.seq <= seq)
     }
 
     pub(super) fn stored_until(&self) -> u64 {

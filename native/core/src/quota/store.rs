@@ -26,6 +26,8 @@ const COMPACT_FROM: usize = 4;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// Ledger records that may wait to be stored. More means that the ledger cannot be written, and nothing is admitted.
 const MOST_UNSTORED: usize = 1_000_000;
+/// Stored records that are taken from the queue in one go.
+const FORGOTTEN_AT_ONCE: usize = 256;
 /// The store gives ids out itself, so it need not remember those that have ended.
 const MEMORY: Memory = Memory { finished: 0, expired: 24 * 3600 * 1000 };
 
@@ -241,15 +243,21 @@ impl Store {
         self.shared.lock().engine.open_count()
     }
 
-    /// Records of the ledger that are not known to be stored, oldest first.
+    /// Records of the ledger behind the one with the number `after` that are not known to be stored, oldest first.
     #[must_use]
-    pub fn unstored(&self, limit: usize) -> Vec<Entry> {
-        self.shared.lock().queue.read(limit).cloned().collect()
+    pub fn unstored(&self, after: u64, limit: usize) -> Vec<Entry> {
+        self.shared.lock().queue.read(after, limit).cloned().collect()
     }
 
     /// Records up to `seq` are stored for good.
     pub fn stored(&self, seq: u64) {
-        self.shared.lock().queue.stored(seq);
+        // Some at a time, and given back without the lock: nobody who is to be admitted waits for it.
+        loop {
+            let forgotten = self.shared.lock().queue.stored(seq, FORGOTTEN_AT_ONCE);
+            if forgotten.is_empty() {
+                return;
+            }
+        }
     }
 }
 
