@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::engine::{Engine, Hold, Memory, Outcome, Phase, Request};
 use super::ledger::{Entry, Queue, Verb};
 use super::meter::{Meter, Plan};
+use super::numbered::Numbered;
 use super::record::{Described, Record, owned};
 use super::segment::{Records, Segment, frame};
 
@@ -147,7 +148,7 @@ impl State {
 
 /// The numbers that plans have in one file. It keeps them alive, so that no other comes to lie at the same address.
 #[derive(Default)]
-struct Numbers(HashMap<usize, (u32, Plan)>);
+struct Numbers(Numbered<usize, (u32, Plan)>);
 
 impl Numbers {
     fn of(&mut self, plan: &Plan) -> (u32, bool) {
