@@ -17,7 +17,7 @@ local FORGET_EXPIRED_MS = 86400000
 local PARALLEL, BUDGET = 5, 6
 local KEYS, ARGV = KEYS, ARGV
 local call, unpack_struct, format = redis.call, struct.unpack, string.format
--- "%d" is a C long: where that has 64 bits it is exact, and three times as fast.
+-- "%d" is a C long: where that has 64 bits it is exact, and more than twice as fast.
 local WHOLE = format("%d", LIMIT) == "9007199254740992" and "%d" or "%.0f"
 
 local function checked(n, what)
