@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tollhouse._native import QuotaPlan, QuotaStore
 from tollhouse.middlewares.stores.ledger import Charge
 from tollhouse.middlewares.stores.quota import (
+    LIMIT,
+    MAX_EXPIRY_MS,
     Admitted,
     Bucket,
     Budget,
@@ -41,6 +43,7 @@ INBOX_POLL_S = 0.1
 EXPIRE_EVERY_S = 1.0
 EXPIRE_AT_ONCE = 1000
 _ALL = 1 << 62  # more records than there will be
+_tuple = tuple.__new__  # a NamedTuple of what is a tuple already: its own way goes through a function of Python's
 logger = logging.getLogger("tollhouse.quota")
 
 if TYPE_CHECKING:
@@ -162,19 +165,20 @@ class EmbeddedQuota:
 
         Raises StoreUnavailable; nothing is held then.
         """
-        check_admission(tokens, want, minimum, expires_in_ms)
+        if not (0 <= tokens < LIMIT and 0 <= minimum <= want < LIMIT and 0 < expires_in_ms <= MAX_EXPIRY_MS):
+            check_admission(tokens, want, minimum, expires_in_ms)
         store = self.native
         if store is None:
             msg = "the store of limits and budgets is being handed over"
             raise StoreUnavailable(msg, kind="handover")
-        native = self.known(plan)
+        native = plan.native if plan.opening == self.openings else self.known(plan)
         assert native is not None
         try:
             found: Any = store.admit(native, tokens, want, minimum, expires_in_ms, meta, now_ms)
         except OSError as error:
             raise StoreUnavailable(str(error), kind="journal") from error
         if len(found) == 4:
-            return Admitted(*found)
+            return _tuple(Admitted, found)
         return Denied._make(found) if len(found) == 3 else Stale._make(found)
 
     def settle(self, hold: int, *, amount: int, tokens: int = 0, entry: bytes = b"", now_ms: int | None = None) -> str:
@@ -182,7 +186,8 @@ class EmbeddedQuota:
 
         Raises StoreUnavailable: it could not be written down, try again.
         """
-        check_settlement(amount, tokens)
+        if not (0 <= amount < LIMIT and 0 <= tokens < LIMIT):
+            check_settlement(amount, tokens)
         store = self.native
         if store is None:
             return self._leave_word(f"settle {hold} {amount} {tokens}", entry)

@@ -98,29 +98,32 @@ class Redis:
         if self.store is None:
             self.store = RedisQuota(self._server.url, op_timeout_s=5, connect_timeout_s=5, upkeep_every_s=3600)
             self._run(self.store.open())
-        for key in self._server.ask("KEYS", "{tollhouse}*"):
-            self._server.ask("DEL", key)
+        if keys := self._server.ask("KEYS", "{tollhouse}*"):
+            self._server.ask("DEL", *keys)
 
     def close(self) -> None:
         self._run(self.store.close())
         self._loop.close()
 
+    def _set_clock(self, now: int) -> None:
+        self._clock.set_on(self.store._link.connection, now)
+
     def admit(self, plan: tuple[Meter, ...], now: int, **asked: Any) -> Answer:
-        self._clock.set(now)
+        self._set_clock(now)
         found: Answer = self._run(self.store.admit(self.store.plan(plan), **asked))
         return found
 
     def settle(self, hold: Any, now: int, **came_to: Any) -> str:
-        self._clock.set(now)
+        self._set_clock(now)
         return str(self._run(self.store.settle(hold, **came_to)))
 
     def release(self, hold: Any, now: int) -> str:
-        self._clock.set(now)
+        self._set_clock(now)
         return str(self._run(self.store.release(hold)))
 
     def expire(self, due: list[Any], now: int) -> int:
         # One by one: those that are due are looked for by the server's own clock.
-        self._clock.set(now)
+        self._set_clock(now)
         ends = [self._run(self.store._finish(hold, "expire", (b"\0" * 16, b"\r\n$0\r\n\r\n"))) for hold in due]
         return ends.count("expired")
 

@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.stores.redis import scripts
+from tollhouse.middlewares.stores.redis.wire import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.redis import RedisServer
+    from tollhouse.middlewares.stores.redis.connection import Connection
 
 _READ = scripts._read
 
@@ -28,6 +30,13 @@ class Clock:
             pipeline.delete("clock")
             pipeline.rpush("clock", now // 1000, now % 1000 * 1000)
             pipeline.execute()
+
+    def set_on(self, connection: Connection, now: int) -> None:
+        """The same for what is asked on `connection` from now on; nobody waits for it."""
+        if now != self.now:
+            self.now = now
+            connection.execute(command("DEL", "clock"))
+            connection.execute(command("RPUSH", "clock", now // 1000, now % 1000 * 1000))
 
     def close(self) -> None:
         self._client.close()

@@ -136,8 +136,9 @@ class Lease:
             each.out, each.left, each.reset, each.limit = reply[4 * i + 2 : 4 * i + 6]
             each.have = each.out - each.held - each.spent
             if each.window_end:
-                # The store's clock was read after ours: the window is not over before that.
-                each.until = report.sent_at + (each.window_end - reply[1]) / 1000
+                # The store's clock was read after ours, and what it told is less than a millisecond behind: the window
+                # is not over before that. The rest of it is Redis' to decide.
+                each.until = report.sent_at + (each.window_end - reply[1] - 1) / 1000
         if not self.is_over:
             self.deadline = report.sent_at + self._lasts_s
 

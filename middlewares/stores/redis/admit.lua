@@ -13,9 +13,7 @@ checked(tokens, "tokens")
 checked(want, "want")
 checked(minimum, "minimum")
 checked(expires_in, "expires_in")
-if #plan ~= 32 * count then
-  error("tollhouse: the plan does not fit its keys")
-end
+local all = meters(plan, count)
 
 local now = clock()
 local hold = call("GET", KEYS[1])
@@ -26,42 +24,37 @@ if hold then
     return { FINISHED }
   end
 end
-call("ZCARD", KEYS[2]) -- of another type, it fails here and not between two writes
 
-local kinds, as, bs, cs = {}, {}, {}, {}
-for i = 1, count do
-  local kind, a, b, c = meter(plan, i)
-  if kind == BUDGET and not again and (now < b or (c ~= 0 and now >= c)) then
+for i = 1, 4 * count, 4 do
+  if all[i] == BUDGET and not again and (now < all[i + 2] or (all[i + 3] ~= 0 and now >= all[i + 3])) then
     return { STALE, now }
   end
-  kinds[i], as[i], bs[i], cs[i] = kind, a, b, c
 end
 
 local grant = want
-local levels, rems, lasts, nows, expiries = {}, {}, {}, {}, {}
+local states = { unpack(KEYS, 3) }
 for i = 1, count do
-  local kind, a, b, c = kinds[i], as[i], bs[i], cs[i]
-  local key = KEYS[i + 2]
+  local at, key = 4 * i - 3, states[i]
+  local kind, a, c = all[at], all[at + 1], all[at + 3]
+  local state
   if kind < PARALLEL then
-    local level, rem, last, at, expires = bucket(key, kind > 2, a, b, c, now)
+    state = bucket(key, kind > 2, a, all[at + 2], c, now)
     local cost = kind % 2 == 0 and tokens or 1
-    if not again and level < cost then
+    if not again and state[1] < cost then
       local wait = -1
       if cost <= a then
-        wait = wait_for(cost, kind > 2, b, c, level, rem, last, at)
+        wait = wait_for(cost, kind > 2, all[at + 2], c, state, now)
       end
-      return { DENIED, i - 1, wait, level }
+      return { DENIED, i - 1, wait, state[1] }
     end
-    levels[i], rems[i], lasts[i], nows[i], expiries[i] = level, rem, last, at, expires
   elseif kind == PARALLEL then
-    local used = stored(call("HGET", key, "used"), 0)
-    if not again and used >= a then
-      return { DENIED, i - 1, -1, a - used }
+    state = stored(call("HGET", key, "used"), 0)
+    if not again and state >= a then
+      return { DENIED, i - 1, -1, a - state }
     end
-    levels[i] = used
   else
-    local found = call("HMGET", key, "posted", "reserved")
-    local posted, reserved = stored(found[1], 0), stored(found[2], 0)
+    state = call("HMGET", key, "posted", "reserved")
+    local posted, reserved = stored(state[1], 0), stored(state[2], 0)
     local left = a - posted - reserved
     local most = left > 0 and left or 0
     if not again and math.min(want, most) < minimum then
@@ -70,45 +63,51 @@ for i = 1, count do
     if most < grant then
       grant = most
     end
-    levels[i], rems[i], lasts[i], expiries[i] = posted, reserved, left, not found[1]
+    state[2] = reserved
   end
+  states[i] = state
 end
 
-local answer = { ADMITTED, again or grant, now }
+-- The first of what is written: of another type, it fails here and not between two writes.
+local expiry
+if not again then
+  expiry = format(WHOLE, now + expires_in)
+  call("ZADD", KEYS[2], expiry, KEYS[1])
+end
+local answer = { unpack(all, 1, 2 * count + 3) }
+answer[1], answer[2], answer[3] = ADMITTED, again or grant, now
 for i = 1, count do
-  local kind, a, b, c = kinds[i], as[i], bs[i], cs[i]
-  local key = KEYS[i + 2]
+  local at, key, state = 4 * i - 3, KEYS[i + 2], states[i]
+  local kind, a, c = all[at], all[at + 1], all[at + 3]
   local remaining, reset = 0, 0
   if kind < PARALLEL then
-    remaining = levels[i]
     if again then
-      reset = wait_for(a, kind > 2, b, c, remaining, rems[i], lasts[i], nows[i])
+      remaining, reset = state[1], wait_for(a, kind > 2, all[at + 2], c, state, now)
     else
-      remaining = remaining - (kind % 2 == 0 and tokens or 1)
-      reset = write_bucket(key, kind > 2, a, b, c, remaining, rems[i], lasts[i], nows[i], expiries[i])
+      remaining = state[1] - (kind % 2 == 0 and tokens or 1)
+      state[1] = remaining
+      reset = write_bucket(key, kind > 2, a, all[at + 2], c, state, now)
     end
   elseif kind == PARALLEL then
-    local used = levels[i]
+    remaining = a - state
     if not again then
-      used = used + 1
-      call("HSET", key, "used", text(used))
+      remaining = remaining - 1
+      call("HSET", key, "used", format(WHOLE, state + 1))
     end
-    remaining = a - used
   else
-    remaining, reset = lasts[i], c == 0 and 0 or c - now
+    local posted, reserved = stored(state[1], 0), state[2]
+    remaining, reset = a - posted - reserved, c == 0 and 0 or c - now
     if not again then
       remaining = remaining - grant
-      write_budget(key, levels[i], rems[i] + grant, c, expiries[i])
+      write_budget(key, posted, reserved + grant, c, not state[1])
     end
   end
   answer[2 * i + 2], answer[2 * i + 3] = remaining, reset
 end
 
 if not again then
-  local expiry = text(now + expires_in)
-  local header = "o " .. expiry .. " " .. text(grant) .. " " .. text(tokens) .. " " .. count .. "\n"
+  local header = format("o %s " .. WHOLE .. " " .. WHOLE .. " %d\n", expiry, grant, tokens, count)
   -- Whoever expires it needs to know no more than this.
   call("SET", KEYS[1], header .. table.concat(KEYS, "\n", 3) .. "\n" .. plan .. ARGV[3])
-  call("ZADD", KEYS[2], expiry, KEYS[1])
 end
 return answer

@@ -1,7 +1,7 @@
 """One connection to a Redis server, for everything that asks: commands are pipelined, answers come in order.
 
-What is asked in one turn of the loop goes out in one write. Measured against a pool and a client per call in
-bench/README.md.
+What is asked in one turn of the loop goes out in one write; what is asked alone, at once. Measured against a pool and a
+client per call in bench/README.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import hiredis
 from tollhouse.middlewares.stores.redis.wire import Lost, Reply, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 TICKS = 8  # an answer's time is over after as many ticks
 MAX_WAITING = 16_384
@@ -28,8 +28,8 @@ class Connection(asyncio.Protocol):
     Time is counted in ticks of the loop, so a loop that stood still does not take its own pause for the server's.
     """
 
-    __slots__ = ("_closed", "_loop", "_marks", "_on_close", "_out", "_reader", "_received", "_retired", "_sent",
-                 "_tick_s", "_ticking", "_transport", "_waiting")  # fmt: skip
+    __slots__ = ("_closed", "_is_crowded", "_loop", "_marks", "_on_close", "_out", "_reader", "_received", "_retired",
+                 "_sent", "_tick_s", "_ticking", "_transport", "_waiting")  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, op_timeout_s: float, on_close: Callable[[Connection], None]
@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._out: list[bytes] = []
         self._closed: Lost | None = None
+        self._is_crowded = False  # several asked in the last turn in which anybody had to wait for others
         self._ticking = False
         self._retired = False
         self._sent = 0
@@ -60,9 +61,12 @@ class Connection(asyncio.Protocol):
         if self._closed is not None or len(waiting) >= MAX_WAITING:
             future.set_result(self._closed or Lost("busy", "too many commands are under way"))
             return future
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out += parts
+        if waiting or self._is_crowded:
+            if not self._out:
+                self._loop.call_soon(self._flush, self._sent)
+            self._out += parts
+        else:
+            self._write(parts)
         waiting.append(future)
         self._sent += 1
         return future
@@ -118,14 +122,17 @@ class Connection(asyncio.Protocol):
                 future.set_result(why)
         self._on_close(self)
 
-    def _flush(self) -> None:
-        if self._closed is not None:
-            return
-        out = self._out
+    def _flush(self, sent: int) -> None:
+        # Whoever is first of many must not go alone: Redis would answer it alone, and we would wake once more for that.
+        self._is_crowded = self._sent > sent + 1
+        if self._closed is None:
+            self._write(self._out)
+            self._out.clear()
+
+    def _write(self, parts: Iterable[bytes]) -> None:
         transport = self._transport
         assert transport is not None
-        transport.write(b"".join(out))
-        out.clear()
+        transport.write(b"".join(parts))
         if not self._ticking:
             self._ticking = True
             self._marks.clear()

@@ -11,9 +11,7 @@ local count = #KEYS - 3
 local amount, tokens = unpack_struct("<I8I8", ARGV[3])
 checked(amount, "amount")
 checked(tokens, "tokens")
-if #plan ~= 32 * count then
-  error("tollhouse: the plan does not fit its keys")
-end
+local all = meters(plan, count)
 
 local now = clock()
 local hold = call("GET", KEYS[1])
@@ -72,25 +70,22 @@ if not after then
   return answer
 end
 
--- Everything that can fail does so here, before anything is written.
-call("ZCARD", KEYS[2])
+-- Everything that can fail does so here, before anything is written; but for the expiries, which are written first.
 call("XLEN", KEYS[3])
-local kinds, as, bs, cs = {}, {}, {}, {}
-local levels, rems, lasts, nows, expiries = {}, {}, {}, {}, {}
+local states = { unpack(KEYS, 4) }
 local budgets = {}
 for i = 1, count do
-  local kind, a, b, c = meter(plan, i)
-  local key = KEYS[i + 3]
+  local at, key, state = 4 * i - 3, states[i], false
+  local kind, a, c = all[at], all[at + 1], all[at + 3]
   if kind == BUDGET then
-    local found = call("HMGET", key, "posted", "reserved")
-    levels[i] = checked(stored(found[1], 0) + posts, "what a budget has posted")
+    state = call("HMGET", key, "posted", "reserved")
+    checked(stored(state[1], 0) + posts, "what a budget has posted")
     -- Less than nothing is reserved only where the store has lost something.
-    rems[i] = math.max(0, stored(found[2], 0) - frees)
-    expiries[i] = not found[1]
+    state[2] = math.max(0, stored(state[2], 0) - frees)
     budgets[#budgets + 1] = key
   elseif kind == PARALLEL then
     if places ~= 0 then
-      levels[i] = math.max(0, stored(call("HGET", key, "used"), 0) - places)
+      state = math.max(0, stored(call("HGET", key, "used"), 0) - places)
     end
   else
     local gives = gives_requests
@@ -98,42 +93,43 @@ for i = 1, count do
       gives = gives_tokens
     end
     if gives then
-      local level, rem, last, at, expires, leased = bucket(key, kind > 2, a, b, c, now)
-      level = math.max(level + gives, -quotient(HALF, c))
-      if level >= a - leased then
-        level, rem = a - leased, 0
+      state = bucket(key, kind > 2, a, all[at + 2], c, now)
+      local level, full = math.max(state[1] + gives, deepest(c)), a - state[5]
+      if level >= full then
+        level, state[2] = full, 0
       end
-      levels[i], rems[i], lasts[i], nows[i], expiries[i] = level, rem, last, at, expires
+      state[1] = level
     end
   end
-  kinds[i], as[i], bs[i], cs[i] = kind, a, b, c
+  states[i] = state
 end
 
 -- First a command that Redis takes when its memory is full: then it takes the rest of the script as well.
 call("ZREM", KEYS[2], KEYS[1])
 for i = 1, count do
-  local kind, key = kinds[i], KEYS[i + 3]
+  local at, key, state = 4 * i - 3, KEYS[i + 3], states[i]
+  local kind, a, c = all[at], all[at + 1], all[at + 3]
   if kind == BUDGET then
     if posts ~= 0 or frees ~= 0 then
-      write_budget(key, levels[i], rems[i], cs[i], expiries[i])
+      write_budget(key, stored(state[1], 0) + posts, state[2], c, not state[1])
     end
-  elseif not levels[i] then
+  elseif not state then
     -- Not touched.
   elseif kind == PARALLEL then
-    if levels[i] == 0 then
+    if state == 0 then
       call("DEL", key)
     else
-      call("HSET", key, "used", text(levels[i]))
+      call("HSET", key, "used", format(WHOLE, state))
     end
   else
-    write_bucket(key, kind > 2, as[i], bs[i], cs[i], levels[i], rems[i], lasts[i], nows[i], expiries[i])
+    write_bucket(key, kind > 2, a, all[at + 2], c, state, now)
   end
 end
-local record = after .. " " .. text(expiry) .. " " .. text(grant) .. " " .. text(held) .. " 0\n"
+local record = after .. " " .. format(WHOLE, expiry) .. " " .. format(WHOLE, grant) .. " " .. format(WHOLE, held) .. " 0\n"
 call("SET", KEYS[1], record, "PX", after == "x" and FORGET_EXPIRED_MS or FORGET_MS)
 if status then
-  local id = string.match(KEYS[1], "}:h:(.+)$")
+  local id = string.sub(KEYS[1], string.find(KEYS[1], "}:h:", 1, true) + 4)
   local charged = table.concat(budgets, "\n")
-  call("XADD", KEYS[3], "*", "id", id, "status", status, "cost", text(posts), "budgets", charged, "entry", entry)
+  call("XADD", KEYS[3], "*", "id", id, "status", status, "cost", format(WHOLE, posts), "budgets", charged, "entry", entry)
 end
 return answer

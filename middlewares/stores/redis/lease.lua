@@ -20,7 +20,8 @@ local count = #KEYS - 3
 local number, lasts_ms = unpack_struct("<I8I8", ARGV[3])
 checked(number, "number")
 checked(lasts_ms, "lasts_ms")
-if #plan ~= 32 * count or #ARGV[4] ~= 40 * count or (#ARGV - 4) % 5 ~= 0 then
+local all = meters(plan, count)
+if #ARGV[4] ~= 40 * count or (#ARGV - 4) % 5 ~= 0 then
   error("tollhouse: the plan does not fit its keys")
 end
 if verb ~= "report" and verb ~= "expire" then
@@ -83,7 +84,7 @@ local function record(hold, status, cost, indices, entry)
     names[#names + 1] = KEYS[i + 3]
     spent[i] = checked((spent[i] or 0) + cost, "what was spent")
   end
-  records[#records + 1] = { hold, status, text(cost), table.concat(names, "\n"), entry }
+  records[#records + 1] = { hold, status, format(WHOLE, cost), table.concat(names, "\n"), entry }
 end
 if not is_repeated then
   for at = lines, #ARGV, 5 do
@@ -97,7 +98,7 @@ local afters, writes, answer = {}, {}, { OPEN, now }
 
 -- How much more a node gets: `left` is what nobody has, `has` what it has and holds nothing with.
 local function share(left, has, wanted, least)
-  local limit = left + has > 0 and quotient(left + has, SHARE * nodes) or 0
+  local limit = left + has > 0 and math.floor((left + has) / (SHARE * nodes)) or 0
   if limit < least then
     limit = 0
   end
@@ -105,7 +106,7 @@ local function share(left, has, wanted, least)
 end
 
 for i = 1, count do
-  local kind, a, b, c = meter(plan, i)
+  local kind, a, b, c = unpack(all, 4 * i - 3, 4 * i)
   local key, out = KEYS[i + 3], outs[i]
   local used, back, held, goal, least = unpack_struct("<i8I8I8I8I8", ARGV[4], 40 * i - 39)
   checked(used, "used")
@@ -123,7 +124,8 @@ for i = 1, count do
   end
   local after, left, reset, limit = out, 0, 0, 0
   if kind < PARALLEL then
-    local level, rem, since, at, lives, leased = bucket(key, kind > 2, a, b, c, now)
+    local found = bucket(key, kind > 2, a, b, c, now)
+    local level, leased = found[1], found[5]
     if state == "x" or verb == "expire" then
       -- All of it was or is charged as used.
       after = math.max(0, out - used)
@@ -139,12 +141,13 @@ for i = 1, count do
       level, after = level - more + back, after + more
       leased = checked(math.max(0, leased) + after, "what is leased")
     end
-    level = math.max(level, -quotient(HALF, c))
+    level = math.max(level, deepest(c))
     if level >= a - leased then
-      level, rem = a - leased, 0
+      level, found[2] = a - leased, 0
     end
-    left, reset = level, wait_for(a, kind > 2, b, c, level, rem, since, at)
-    writes[i] = { level, rem, since, at, lives, leased }
+    found[1], found[5] = level, leased
+    left, reset = level, wait_for(a, kind > 2, b, c, found, now)
+    writes[i] = found
   elseif kind == PARALLEL then
     local places = stored(call("HGET", key, "used"), 0)
     if state == "x" then
@@ -172,7 +175,7 @@ for i = 1, count do
       after = math.max(held, math.min(out - cost, goal))
       posted = posted + cost + after - out
       if after ~= out then
-        record(name .. "." .. text(number) .. "." .. i, "late", after - out, struct.pack("<H", i), "")
+        record(name .. "." .. format(WHOLE, number) .. "." .. i, "late", after - out, struct.pack("<H", i), "")
       end
     else
       posted, reserved, after = posted + cost, reserved - out, out - cost
@@ -202,27 +205,28 @@ end
 
 -- First a command that Redis takes when its memory is full: then it takes the rest of the script as well.
 call("ZREM", KEYS[2], KEYS[1])
-local remains, gone = { "state", (verb == "expire" or state == "x") and "x" or "o", "number", text(math.max(number, last)) }, {}
+local phase = (verb == "expire" or state == "x") and "x" or "o"
+local remains, gone = { "state", phase, "number", format(WHOLE, math.max(number, last)) }, {}
 for i = 1, count do
-  local kind, a, b, c = meter(plan, i)
+  local kind, a, b, c = unpack(all, 4 * i - 3, 4 * i)
   local key, new = KEYS[i + 3], writes[i]
   if kind < PARALLEL then
-    write_bucket(key, kind > 2, a, b, c, new[1], new[2], new[3], new[4], new[5])
-    if new[6] > 0 then
-      call("HSET", key, "leased", text(new[6]))
+    write_bucket(key, kind > 2, a, b, c, new, now)
+    if new[5] > 0 then
+      call("HSET", key, "leased", format(WHOLE, new[5]))
     else
       call("HDEL", key, "leased")
     end
   elseif kind == BUDGET then
     write_budget(key, new[1], new[2], new[3], new[4])
   elseif new > 0 then
-    call("HSET", key, "used", text(new))
+    call("HSET", key, "used", format(WHOLE, new))
   else
     call("DEL", key)
   end
   if afters[i] > 0 then
     remains[#remains + 1] = key
-    remains[#remains + 1] = string.sub(plan, 32 * i - 31, 32 * i) .. text(afters[i])
+    remains[#remains + 1] = string.sub(plan, 32 * i - 31, 32 * i) .. format(WHOLE, afters[i])
   elseif known[i + 2] then
     gone[#gone + 1] = key
   end
@@ -232,8 +236,8 @@ if #gone > 0 then
   call("HDEL", KEYS[1], unpack(gone))
 end
 call("PEXPIRE", KEYS[1], FORGET_EXPIRED_MS)
-if remains[2] == "o" and call("HLEN", KEYS[1]) > 2 then
-  call("ZADD", KEYS[2], text(now + lasts_ms), KEYS[1])
+if phase == "o" and call("HLEN", KEYS[1]) > 2 then
+  call("ZADD", KEYS[2], format(WHOLE, now + lasts_ms), KEYS[1])
 end
 for _, line in ipairs(records) do
   call("XADD", KEYS[3], "*", "id", line[1], "status", line[2], "cost", line[3], "budgets", line[4], "entry", line[5])

@@ -10,21 +10,19 @@ local granted, tokens, expiry = unpack_struct("<I8I8I8", ARGV[2])
 checked(granted, "granted")
 checked(tokens, "tokens")
 checked(expiry, "expiry")
-if #plan ~= 32 * count then
-  error("tollhouse: the plan does not fit its keys")
-end
+local all = meters(plan, count)
 if call("EXISTS", KEYS[1]) == 1 then
   return 0
 end
 call("ZCARD", KEYS[2])
 
-local firsts, seconds, ends, fresh = {}, {}, {}, {}
+local firsts, seconds, fresh = {}, {}, {}
 for i = 1, count do
-  local kind, _, _, c = meter(plan, i)
+  local kind = all[4 * i - 3]
   if kind == BUDGET then
     local found = call("HMGET", KEYS[i + 2], "posted", "reserved")
     firsts[i], seconds[i] = stored(found[1], 0), checked(stored(found[2], 0) + granted, "what a budget has reserved")
-    ends[i], fresh[i] = c, not found[1]
+    fresh[i] = not found[1]
   elseif kind == PARALLEL then
     firsts[i] = stored(call("HGET", KEYS[i + 2], "used"), 0) + 1
   end
@@ -32,12 +30,13 @@ end
 
 for i = 1, count do
   if seconds[i] then
-    write_budget(KEYS[i + 2], firsts[i], seconds[i], ends[i], fresh[i])
+    write_budget(KEYS[i + 2], firsts[i], seconds[i], all[4 * i], fresh[i])
   elseif firsts[i] then
-    call("HSET", KEYS[i + 2], "used", text(firsts[i]))
+    call("HSET", KEYS[i + 2], "used", format(WHOLE, firsts[i]))
   end
 end
-local header = "o " .. text(expiry) .. " " .. text(granted) .. " " .. text(tokens) .. " " .. count .. "\n"
+expiry = format(WHOLE, expiry)
+local header = format("o %s " .. WHOLE .. " " .. WHOLE .. " %d\n", expiry, granted, tokens, count)
 call("SET", KEYS[1], header .. table.concat(KEYS, "\n", 3) .. "\n" .. plan .. ARGV[3])
-call("ZADD", KEYS[2], text(expiry), KEYS[1])
+call("ZADD", KEYS[2], expiry, KEYS[1])
 return 1

@@ -157,14 +157,13 @@ impl Bucket {
         if missing == 0 {
             return Some(0);
         }
-        let amount = u128::from(self.amount);
         Some(match self.refill {
             Refill::Continuous => {
                 let parts = missing * u128::from(self.period) - u128::from(level.remainder);
-                low(parts.div_ceil(amount))
+                ceiling(parts, self.amount)
             }
             Refill::Interval => {
-                (level.at + low(missing.div_ceil(amount)).saturating_mul(self.period)).saturating_sub(now.max(level.at))
+                (level.at + ceiling(missing, self.amount).saturating_mul(self.period)).saturating_sub(now.max(level.at))
             }
         })
     }
@@ -185,6 +184,14 @@ fn common_divisor(mut a: u64, mut b: u64) -> u64 {
         (a, b) = (b, a % b);
     }
     a
+}
+
+/// A quotient, rounded up. Most numbers are small, and for those there is an instruction.
+fn ceiling(value: u128, by: u64) -> u64 {
+    match u64::try_from(value) {
+        Ok(value) => value.div_ceil(by),
+        Err(_) => low(value.div_ceil(u128::from(by))),
+    }
 }
 
 fn small(value: u128) -> i64 {

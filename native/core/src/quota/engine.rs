@@ -1,11 +1,13 @@
 //! The rules of admission and settlement, free of clocks, files and threads: what is decided here is what the
 //! exhaustive explorer walks through (`tests/quota_explorer.rs`).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 
 use super::meter::{Kind, Meter, Plan};
+use super::numbered::Numbered;
 use super::slots::{Account, Slots, Value};
 
 /// What somebody wants to be admitted for.
@@ -114,7 +116,7 @@ pub struct Memory {
 #[derive(Clone, Debug)]
 pub struct Engine {
     slots: Slots,
-    holds: HashMap<u64, Hold>,
+    holds: Numbered<u64, Hold>,
     due: BTreeSet<(u64, u64)>,
     /// (when, id) of ended holds, oldest first; those that expired apart, as they are remembered longer.
     finished: VecDeque<(u64, u64)>,
@@ -128,7 +130,7 @@ impl Engine {
     pub fn new(memory: Memory) -> Self {
         Self {
             slots: Slots::default(),
-            holds: HashMap::new(),
+            holds: Numbered::default(),
             due: BTreeSet::new(),
             finished: VecDeque::new(),
             expired: VecDeque::new(),
@@ -225,13 +227,18 @@ impl Engine {
 
     /// End a hold with what it came to: `amount` nano-USD and `tokens`.
     pub fn settle(&mut self, id: u64, amount: u64, tokens: u64, now: u64) -> Outcome {
-        let Some(hold) = self.holds.get(&id) else { return Outcome::Unknown };
-        let (phase, plan, grant) = (hold.phase, Arc::clone(&hold.plan), hold.grant);
+        self.settle_for(id, amount, tokens, now).0
+    }
+
+    /// The same, and the hold's meta, if that has changed anything.
+    pub(super) fn settle_for(&mut self, id: u64, amount: u64, tokens: u64, now: u64) -> (Outcome, Box<[u8]>) {
+        let Some(hold) = self.holds.get(&id) else { return (Outcome::Unknown, Box::default()) };
+        let grant = hold.grant;
         let amount = signed(amount);
-        match phase {
+        let outcome = match hold.phase {
             Phase::Open => {
                 let refund = signed(hold.tokens).saturating_sub(signed(tokens));
-                for meter in plan.iter() {
+                for meter in hold.plan.iter() {
                     match (meter.kind(), self.slots.of(meter)) {
                         (Kind::Bucket(bucket), Value::Bucket(level)) if bucket.counts_tokens() => {
                             *level = bucket.changed(bucket.refilled(*level, now), refund);
@@ -244,17 +251,20 @@ impl Engine {
                         _ => {}
                     }
                 }
-                self.end(id, Phase::Settled, now);
                 Outcome::Settled(amount)
             }
             Phase::Expired => {
                 let correction = amount - signed(grant);
-                self.post(&plan, correction);
-                self.end(id, Phase::Settled, now);
+                for meter in hold.plan.iter() {
+                    if let (Kind::Budget(_), Value::Budget(account)) = (meter.kind(), self.slots.of(meter)) {
+                        account.posted += correction;
+                    }
+                }
                 Outcome::Late(correction)
             }
-            Phase::Settled | Phase::Released => Outcome::Duplicate,
-        }
+            Phase::Settled | Phase::Released => return (Outcome::Duplicate, Box::default()),
+        };
+        (outcome, self.end(id, Phase::Settled, now))
     }
 
     /// Undo an admission whose request provably never reached an upstream.
@@ -263,8 +273,8 @@ impl Engine {
         if hold.phase != Phase::Open {
             return Outcome::Duplicate;
         }
-        let (plan, grant, tokens) = (Arc::clone(&hold.plan), hold.grant, hold.tokens);
-        for meter in plan.iter() {
+        let (grant, tokens) = (hold.grant, hold.tokens);
+        for meter in hold.plan.iter() {
             match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Bucket(bucket), Value::Bucket(level)) => {
                     *level = bucket.changed(bucket.refilled(*level, now), signed(bucket.cost(tokens)));
@@ -287,8 +297,8 @@ impl Engine {
         if now < hold.expires_at {
             return Outcome::Early;
         }
-        let (plan, grant) = (Arc::clone(&hold.plan), hold.grant);
-        for meter in plan.iter() {
+        let grant = hold.grant;
+        for meter in hold.plan.iter() {
             match (meter.kind(), self.slots.of(meter)) {
                 (Kind::Parallel(_), Value::Parallel(used)) => *used = used.saturating_sub(1),
                 (Kind::Budget(_), Value::Budget(account)) => {
@@ -387,25 +397,20 @@ impl Engine {
         self.holds.insert(id, hold);
     }
 
-    fn post(&mut self, plan: &Plan, amount: i64) {
-        for meter in plan.iter() {
-            if let (Kind::Budget(_), Value::Budget(account)) = (meter.kind(), self.slots.of(meter)) {
-                account.posted += amount;
-            }
+    /// What was given with the admission.
+    fn end(&mut self, id: u64, phase: Phase, now: u64) -> Box<[u8]> {
+        let Entry::Occupied(mut entry) = self.holds.entry(id) else { return Box::default() };
+        let hold = entry.get_mut();
+        if hold.phase == Phase::Open {
+            self.due.remove(&(hold.expires_at, id));
         }
-    }
-
-    fn end(&mut self, id: u64, phase: Phase, now: u64) {
-        let Some(hold) = self.holds.get_mut(&id) else { return };
-        self.due.remove(&(hold.expires_at, id));
         hold.phase = phase;
-        match phase {
-            Phase::Expired => self.expired.push_back((now, id)),
-            _ if self.memory.finished == 0 => {
-                self.holds.remove(&id);
-            }
-            _ => self.finished.push_back((now, id)),
+        if phase != Phase::Expired && self.memory.finished == 0 {
+            return entry.remove().meta;
         }
+        let ended = if phase == Phase::Expired { &mut self.expired } else { &mut self.finished };
+        ended.push_back((now, id));
+        hold.meta.clone()
     }
 
     /// Let go of a few holds that ended long ago.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::engine::{Engine, Hold, Memory, Outcome, Phase, Request};
 use super::ledger::{Entry, Queue, Verb};
 use super::meter::{Meter, Plan};
+use super::numbered::Numbered;
 use super::record::{Described, Record, owned};
 use super::segment::{Records, Segment, frame};
 
@@ -147,7 +148,7 @@ impl State {
 
 /// The numbers that plans have in one file. It keeps them alive, so that no other comes to lie at the same address.
 #[derive(Default)]
-struct Numbers(HashMap<usize, (u32, Plan)>);
+struct Numbers(Numbered<usize, (u32, Plan)>);
 
 impl Numbers {
     fn of(&mut self, plan: &Plan) -> (u32, bool) {
@@ -218,11 +219,15 @@ impl Journal {
         if self.current.has_room(bytes) {
             return Ok(());
         }
+        let path = log(&self.folder, self.number + 1);
         let next = match self.spare.take() {
-            Some(spare) => spare,
-            None => Segment::create(&self.folder.join(SPARE), self.size.max(2 * bytes))?,
+            Some(spare) => {
+                fs::rename(self.folder.join(SPARE), path)?;
+                spare
+            }
+            // Under its own name at once: the keeper may be writing zeros to the spare at this moment.
+            None => Segment::create(&path, self.size.max(2 * bytes))?,
         };
-        fs::rename(self.folder.join(SPARE), log(&self.folder, self.number + 1))?;
         self.closed.push((self.number, last_seq));
         self.number += 1;
         self.current = next;
@@ -362,4 +367,56 @@ fn damaged(how: &str) -> io::Error {
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::super::meter::Kind;
+    use super::super::record::Record;
+    use super::{Journal, Memory, Meter, Plan, Queue, Segment};
+
+    const SIZE: usize = 4096;
+    const MEMORY: Memory = Memory { finished: 0, expired: 1000 };
+
+    fn admit(journal: &mut Journal, plan: &Plan, id: &mut u64) {
+        *id += 1;
+        journal.reserve(256, 0).unwrap();
+        let number = journal.plan(plan);
+        let (now, expires_at) = (*id, u64::MAX);
+        journal.append(&Record::Admit { id: *id, plan: number, now, expires_at, grant: 0, tokens: 0, meta: b"" });
+    }
+
+    /// Until the next file has its first record.
+    fn fill(journal: &mut Journal, plan: &Plan, id: &mut u64) {
+        let first = journal.number();
+        while journal.number() == first {
+            admit(journal, plan, id);
+        }
+    }
+
+    #[test]
+    fn a_spare_that_comes_too_late_for_one_file_is_the_next_and_harms_neither() {
+        let folder = std::env::temp_dir().join(format!("quota-late-spare-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let (mut journal, _) = Journal::open(&folder, SIZE, MEMORY, &mut Queue::default()).unwrap();
+        let plan: Plan = Arc::from([Meter::new("p", Kind::Parallel(1 << 40)).unwrap()]);
+        let mut id = 0;
+        while journal.wants_spare().is_none() {
+            admit(&mut journal, &plan, &mut id);
+        }
+        let (path, size) = journal.wants_spare().unwrap();
+        // The keeper has begun to make it and is not done when the file is full.
+        let spare = Segment::create(&path, size).unwrap();
+        fill(&mut journal, &plan, &mut id);
+        journal.keep_spare(spare);
+        fill(&mut journal, &plan, &mut id);
+        fill(&mut journal, &plan, &mut id);
+        drop(journal);
+        let (_, state) = Journal::open(&folder, SIZE, MEMORY, &mut Queue::default()).unwrap();
+        assert_eq!(state.engine.open_count() as u64, id, "every admission is there");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

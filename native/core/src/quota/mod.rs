@@ -9,6 +9,7 @@ mod engine;
 mod journal;
 mod ledger;
 mod meter;
+mod numbered;
 mod record;
 mod segment;
 mod slots;

@@ -165,10 +165,11 @@ impl Store {
     pub fn settle(&self, id: u64, amount: u64, tokens: u64, entry: &[u8], times: Times) -> Result<Outcome, StoreError> {
         let mut inner = self.shared.lock();
         let inner = &mut *inner;
-        let Some(hold) = inner.engine.hold(id) else { return Ok(inner.unknown(id)) };
-        let meta = hold.meta.clone();
+        if inner.engine.hold(id).is_none() {
+            return Ok(inner.unknown(id));
+        }
         inner.reserve(128 + entry.len())?;
-        let outcome = inner.engine.settle(id, amount, tokens, times.now);
+        let (outcome, meta) = inner.engine.settle_for(id, amount, tokens, times.now);
         let (verb, charged) = match outcome {
             Outcome::Settled(charged) => (Verb::Settle, charged),
             Outcome::Late(charged) => (Verb::Late, charged),
