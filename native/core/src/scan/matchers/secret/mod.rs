@@ -118,16 +118,14 @@ fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize,
         return Err(Verdict::No);
     }
     let quote = window.before(start).filter(|byte| naming == Naming::Assigned && matches!(byte, b'"' | b'\''));
-    // `a=b`: the value is what follows, and is asked about by itself.
-    let (mut sign, mut assigns) = (false, false);
-    let accept = |byte: u8| {
-        assigns |= sign && byte.is_ascii_alphanumeric();
-        sign |= byte == b'=';
-        !assigns && (is_value(byte) || (quote.is_some() && is_mark(byte)))
-    };
-    let (mut end, open) = window.run(start, VALUE_MAX, accept);
-    if assigns {
-        return Err(Verdict::No);
+    let accept = |byte: u8| is_value(byte) || (quote.is_some() && is_mark(byte));
+    let (mut end, mut open) = window.run(start, VALUE_MAX, |byte| byte != b'=' && accept(byte));
+    if !open && window.get(end) == Some(b'=') {
+        (end, open) = window.run(end, VALUE_MAX - (end - start), |byte| accept(byte) && !byte.is_ascii_alphanumeric());
+        // `a=b`: the value is what follows, and is asked about by itself.
+        if !open && end - start < VALUE_MAX && window.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Verdict::No);
+        }
     }
     if open {
         return Err(Verdict::More);
