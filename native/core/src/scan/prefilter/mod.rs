@@ -203,7 +203,8 @@ fn piece(
             while ats != 0 {
                 let bit = ats.trailing_zeros();
                 ats &= ats - 1;
-                spots.at_sign(at + bit as usize, crowded >> bit & 1 != 0, found);
+                let colon = last(block.colon & ((1 << bit) - 1)).map(|bit| at + bit);
+                spots.at_sign(at + bit as usize, crowded >> bit & 1 != 0, colon, found);
             }
         }
         if block.colon != 0 {
@@ -213,8 +214,9 @@ fn piece(
                 spots.colon(at + near.trailing_zeros() as usize, found);
                 near &= near - 1;
             }
-            // Whether another colon follows can be a matter of bytes that are not there yet.
-            spots.colon_near_end(at + 63 - block.colon.leading_zeros() as usize);
+        }
+        if let Some(bit) = last(block.colon) {
+            spots.last_colon(at + bit);
         }
         before = *block;
     }
@@ -229,6 +231,11 @@ pub fn fingerprints(rules: &Rules, text: &[u8]) -> usize {
         masks.iter().map(|block| block.prints.count_ones() as usize).sum::<usize>()
     });
     blocks.sum()
+}
+
+/// The highest bit that is set.
+fn last(bits: u64) -> Option<usize> {
+    bits.checked_ilog2().map(|bit| bit as usize)
 }
 
 fn wide(block: u64, next: u64) -> u128 {
