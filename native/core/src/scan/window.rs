@@ -76,10 +76,8 @@ impl<'a> Window<'a> {
     #[inline]
     pub fn run(&self, from: usize, limit: usize, accept: impl Fn(u8) -> bool) -> (usize, bool) {
         let stop = self.text.len().min(from.saturating_add(limit));
-        let mut at = from;
-        while at < stop && accept(self.text[at]) {
-            at += 1;
-        }
+        let run = self.text.get(from..stop).unwrap_or_default();
+        let at = from + run.iter().position(|byte| !accept(*byte)).unwrap_or(run.len());
         (at, at < from.saturating_add(limit) && self.unknown(at))
     }
 }

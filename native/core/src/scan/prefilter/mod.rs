@@ -8,6 +8,7 @@ mod spots;
 
 use spots::Spots;
 
+use super::bytes::ByteSet;
 use super::rules::Rules;
 use super::simd::{BLOCK, Masks, classify};
 use super::views::View;
@@ -38,21 +39,10 @@ pub(crate) enum Candidate {
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
 #[must_use]
 pub const fn breaks(byte: u8) -> bool {
-    BREAKS[byte as usize]
+    BREAKS.has(byte)
 }
 
-const BREAKS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        table[byte as usize] = matches!(
-            byte,
-            0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|'
-        );
-        byte += 1;
-    }
-    table
-};
+static BREAKS: ByteSet = ByteSet::of(b"\x7f,;\"<>()[]{}|").range(0, b' ');
 
 /// Where the run that a position belongs to begins, at most [`REACH`] bytes earlier.
 pub(crate) fn run_start(text: &[u8], at: usize) -> usize {

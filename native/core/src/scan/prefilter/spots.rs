@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
+use crate::scan::bytes::ByteSet;
 use crate::scan::decode::is_separator;
 use crate::scan::rules::NEAR as NEAR_LETTER;
 use crate::scan::rules::Rules;
@@ -66,18 +67,7 @@ fn is_alnum(byte: u8) -> bool {
 }
 
 /// What a host, a domain or the port that replaces it begins with.
-const BEGINS_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(
-            byte,
-            0x30..=0x39 | 0x41..=0x5a | 0x61..=0x7a | 0x80.. | 0x2e | 0x2d | 0x5f | 0x3a | 0x5b
-        );
-        byte += 1;
-    }
-    table
-};
+static BEGINS_HOST: ByteSet = ByteSet::of(b".-_:[").alphanumeric().beyond_ascii();
 
 /// Whether a literal with a letter near its start could begin in a block.
 fn has_letters(text: &[u8], block: usize) -> bool {
@@ -177,7 +167,7 @@ impl<'a> Spots<'a> {
         found: &mut impl FnMut(Candidate),
     ) {
         let next = self.window.get(at + 1);
-        let host = next.map_or(!self.window.at_end, |byte| BEGINS_HOST[usize::from(byte)]);
+        let host = next.map_or(!self.window.at_end, |byte| BEGINS_HOST.has(byte));
         let name = self.window.before(at).is_some_and(|byte| !breaks(byte));
         if host && name && (!crowded || self.is_behind_colon(at, colon)) {
             self.single(Candidate::At(at), found);
