@@ -1,6 +1,7 @@
 //! Detection: what in a text tells of a person, opens a door or steers a model, and what is done about it.
 
 pub mod body;
+mod bytes;
 pub mod decode;
 pub mod events;
 pub mod injection;

@@ -74,12 +74,10 @@ impl<'a> Window<'a> {
 
     /// The end of the run of bytes from a position that a predicate accepts, and whether it could go on.
     #[inline]
-    pub fn run(&self, from: usize, limit: usize, mut accept: impl FnMut(u8) -> bool) -> (usize, bool) {
+    pub fn run(&self, from: usize, limit: usize, accept: impl Fn(u8) -> bool) -> (usize, bool) {
         let stop = self.text.len().min(from.saturating_add(limit));
-        let mut at = from;
-        while at < stop && accept(self.text[at]) {
-            at += 1;
-        }
+        let run = self.text.get(from..stop).unwrap_or_default();
+        let at = from + run.iter().position(|byte| !accept(*byte)).unwrap_or(run.len());
         (at, at < from.saturating_add(limit) && self.unknown(at))
     }
 }

@@ -1,12 +1,14 @@
 //! The detector on a text that arrives in parts.
 
-use super::{Channel, Detector, OVERLAP, SEGMENT, Verdict, with_hidden};
+use super::phrases::Search;
+use super::{Channel, Detector, OVERLAP, SEGMENT, Segment, Verdict, with_hidden};
 
 /// Gathers a text up to the next segment border and judges segment by segment.
 #[derive(Clone, Debug)]
 pub struct Accumulator<'detector> {
     detector: &'detector Detector,
     channel: Channel,
+    search: Search<'detector>,
     /// The end of what was judged already, then what was not.
     held: Vec<u8>,
     /// How much of `held` was judged.
@@ -18,7 +20,8 @@ pub struct Accumulator<'detector> {
 
 impl<'detector> Accumulator<'detector> {
     pub(super) fn new(detector: &'detector Detector, channel: Channel) -> Self {
-        Self { detector, channel, held: Vec::new(), judged: 0, offset: 0, verdict: Verdict::NONE }
+        let search = Search::new(&detector.phrases);
+        Self { detector, channel, search, held: Vec::new(), judged: 0, offset: 0, verdict: Verdict::NONE }
     }
 
     /// Takes the next part.
@@ -44,7 +47,8 @@ impl<'detector> Accumulator<'detector> {
     }
 
     fn judge(&mut self) {
-        self.verdict = self.detector.segment(&self.held, self.offset, self.verdict, self.channel);
+        let segment = Segment { text: &self.held, offset: self.offset };
+        self.verdict = self.detector.segment(segment, &mut self.search, self.verdict, self.channel);
         let done = self.held.len().saturating_sub(OVERLAP);
         self.held.drain(..done);
         self.offset += done;

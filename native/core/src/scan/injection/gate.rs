@@ -16,6 +16,8 @@ const SIGNS: usize = 3;
 
 /// So many bytes of a literal are looked at first.
 const FINGERPRINT: usize = 6;
+/// At most so many literals.
+const TRIGGERS: usize = 128;
 /// log2 of the slots of the table of fingerprints.
 const BITS: u32 = 12;
 
@@ -100,7 +102,7 @@ impl Gate {
         let mut places = vec![Vec::new()];
         let prints = triggers.iter().zip(0..).map(|(trigger, number)| {
             let (offset, print) = rarest(trigger.literal.as_bytes());
-            let slot = &mut slots[slot_of(print)];
+            let slot = &mut slots[print_at(&print, 0).map_or(0, slot_of)];
             // There are fewer literals than a byte can number.
             if *slot == 0 {
                 *slot = u8::try_from(places.len()).unwrap_or(0);
@@ -117,25 +119,33 @@ impl Gate {
     pub(super) fn ask(&self, text: &[u8]) -> Ask {
         let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
         let tally = find(&self.prints, text, &mut places);
-        let (mut weight, mut seen) = (0, 0_u128);
+        let mut weight = 0;
         let mut reason = ask(text.len(), weight, tally);
-        for (block, &bits) in places.iter().enumerate() {
+        if reason == Ask::Model {
+            return reason;
+        }
+        let mut seen = [false; TRIGGERS];
+        for (block, &bits) in places.iter().enumerate().take(text.len().div_ceil(BLOCK)) {
+            let from = block * BLOCK;
             let mut bits = bits;
-            while bits != 0 && reason != Ask::Model {
-                let at = block * BLOCK + bits.trailing_zeros() as usize;
+            while bits != 0 {
+                let at = from + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let Some(print) = text.get(at..).and_then(|rest| rest.first_chunk()) else { continue };
-                let list = self.slots[slot_of(*print)];
+                let list = print_at(text, at).map_or(0, |print| self.slots[slot_of(print)]);
                 if list == 0 {
                     continue;
                 }
                 for &(number, offset) in &self.places[usize::from(list)] {
+                    let seen = &mut seen[usize::from(number) % TRIGGERS];
                     let trigger = &self.triggers[usize::from(number)];
-                    if seen >> number & 1 == 0 && trigger.stands(text, at, offset) {
-                        seen |= 1 << number;
+                    if !*seen && trigger.stands(text, at, offset) {
+                        *seen = true;
                         weight += trigger.weight;
                         reason = ask(text.len(), weight, tally);
                     }
+                }
+                if reason == Ask::Model {
+                    return reason;
                 }
             }
         }
@@ -143,12 +153,20 @@ impl Gate {
     }
 }
 
-/// Letters that differ in case only share a slot.
+/// The bytes of a fingerprint, the first in the lowest byte; letters that differ in case only are alike.
 #[inline]
-fn slot_of(print: [u8; FINGERPRINT]) -> usize {
-    let [first, second, third, fourth, fifth, sixth] = print;
-    let bytes = u64::from_le_bytes([first, second, third, fourth, fifth, sixth, 0, 0]) | 0x2020_2020_2020;
-    (bytes.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - BITS)) as usize
+fn print_at(text: &[u8], at: usize) -> Option<u64> {
+    const MASK: u64 = (1 << (8 * FINGERPRINT)) - 1;
+    let bytes = match text.get(at..at + 8).and_then(|eight| eight.first_chunk()) {
+        Some(eight) => u64::from_le_bytes(*eight) & MASK,
+        None => text.get(at..at + FINGERPRINT)?.iter().rev().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)),
+    };
+    Some(bytes | 0x2020_2020_2020)
+}
+
+#[inline]
+fn slot_of(print: u64) -> usize {
+    (print.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - BITS)) as usize
 }
 
 /// The stretch of a literal that plain text holds least often, and where it stands.

@@ -114,11 +114,13 @@ impl Detector {
     pub fn score<T: AsRef<[u8]> + ?Sized>(&self, text: &T, channel: Channel, hidden: usize) -> Verdict {
         let text = text.as_ref();
         let mut verdict = Verdict::NONE;
+        let mut search = Search::new(&self.phrases);
         let mut done = 0;
         while done < text.len() {
             let end = (done + SEGMENT).min(text.len());
             let start = done.saturating_sub(OVERLAP);
-            verdict = self.segment(text.get(start..end).unwrap_or_default(), start, verdict, channel);
+            let segment = Segment { text: text.get(start..end).unwrap_or_default(), offset: start };
+            verdict = self.segment(segment, &mut search, verdict, channel);
             done = end;
         }
         with_hidden(verdict, hidden, text.len()).judged(channel)
@@ -130,23 +132,21 @@ impl Detector {
         Accumulator::new(self, channel)
     }
 
-    /// Judges `text`, which begins `offset` bytes into the whole.
-    fn segment(&self, text: &[u8], offset: usize, verdict: Verdict, channel: Channel) -> Verdict {
-        match self.gate.ask(text) {
-            Ask::Model => self.model(text, offset, verdict),
+    fn segment(&self, segment: Segment<'_>, search: &mut Search<'_>, verdict: Verdict, channel: Channel) -> Verdict {
+        match self.gate.ask(segment.text) {
+            Ask::Model => self.model(segment, search, verdict),
             Ask::Orders if channel == Channel::User => verdict,
             Ask::Orders | Ask::Templates => {
-                let mut search = Search::new(&self.phrases);
-                tokens::each(text, |token| search.push(token));
-                phrased(verdict, search, offset)
+                tokens::each(segment.text, |token| search.push(token));
+                phrased(verdict, search, segment.offset)
             }
             Ask::Nothing => verdict,
         }
     }
 
-    fn model(&self, text: &[u8], offset: usize, mut verdict: Verdict) -> Verdict {
+    fn model(&self, segment: Segment<'_>, search: &mut Search<'_>, mut verdict: Verdict) -> Verdict {
+        let Segment { text, offset } = segment;
         let mut windows = Windows::new(&self.model);
-        let mut search = Search::new(&self.phrases);
         let mut words = Scripts::default();
         tokens::each(text, |token| {
             if words.count(token) {
@@ -163,6 +163,13 @@ impl Detector {
         }
         verdict
     }
+}
+
+/// A piece of the text with the overlap before it, and where it begins in the whole.
+#[derive(Clone, Copy, Debug)]
+struct Segment<'text> {
+    text: &'text [u8],
+    offset: usize,
 }
 
 /// How many words of a stretch are in which script. The model knows Latin ones: of the others its training has hardly a
@@ -186,7 +193,7 @@ impl Scripts {
 }
 
 /// The verdict with what a search found in a stretch that begins `offset` bytes into the whole.
-fn phrased(verdict: Verdict, search: Search<'_>, offset: usize) -> Verdict {
+fn phrased(verdict: Verdict, search: &mut Search<'_>, offset: usize) -> Verdict {
     match search.finish() {
         Some(found) => verdict.or(found.score, found.id, offset + found.start, offset + found.end),
         None => verdict,

@@ -1,5 +1,6 @@
 //! Phrase templates: sequences of words with small gaps, read from `config/injection/phrases.txt`.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -15,9 +16,17 @@ struct Step {
     phrase: u16,
     /// Where the state of this step is kept; that of the step before lies before it.
     slot: u16,
-    first: bool,
     /// How far behind this step the next may be; 0 marks the last one.
     reach: u8,
+}
+
+/// The steps that a word fulfils. Later steps come before earlier ones, so that one word cannot serve two steps.
+#[derive(Debug, Default)]
+struct Steps {
+    /// Those that go on from the step before.
+    next: Vec<Step>,
+    /// Those that begin a phrase.
+    first: Vec<Step>,
 }
 
 #[derive(Debug)]
@@ -30,11 +39,33 @@ struct Phrase {
 #[derive(Debug)]
 pub(super) struct Phrases {
     templates: Vec<Phrase>,
-    /// By hash, and in each group later steps before earlier ones, so that one word cannot serve two steps.
-    steps: HashMap<u32, Box<[Step]>, BuildHasherDefault<Hashed>>,
-    /// One bit for each upper half of a hash: most words end here.
-    known: Box<[u64]>,
+    /// By hash.
+    steps: HashMap<u32, Steps, BuildHasherDefault<Hashed>>,
+    /// Of all words, and of those that begin a phrase: most end here, and where nothing is open only the latter matter.
+    known: Bits,
+    begins: Bits,
     slots: usize,
+}
+
+/// One bit for each upper half of a hash.
+#[derive(Debug)]
+struct Bits(Box<[u64]>);
+
+impl Bits {
+    fn new() -> Self {
+        Self(vec![0; 1024].into_boxed_slice())
+    }
+
+    fn add(&mut self, hash: u32) {
+        if let Some(bits) = self.0.get_mut((hash >> 22) as usize) {
+            *bits |= 1 << ((hash >> 16) & 63);
+        }
+    }
+
+    #[inline]
+    fn may_have(&self, hash: u32) -> bool {
+        self.0.get((hash >> 22) as usize).is_some_and(|bits| bits & (1 << ((hash >> 16) & 63)) != 0)
+    }
 }
 
 /// The words are hashed already, by the author of the templates and not by a stranger.
@@ -70,11 +101,11 @@ impl Phrases {
     /// Compiles the text of a template file; the error is the line at fault.
     pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
         let mut sets = HashMap::new();
-        let mut steps = HashMap::new();
         let mut compiled = Self {
             templates: Vec::new(),
             steps: HashMap::default(),
-            known: vec![0; 1024].into_boxed_slice(),
+            known: Bits::new(),
+            begins: Bits::new(),
             slots: 0,
         };
         for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -87,25 +118,18 @@ impl Phrases {
                 }
                 (Some("phrase"), Some(id), Some(score)) => {
                     let score: f32 = score.parse().map_err(|_| line)?;
-                    compiled.add(Phrase { id, score }, body, &sets, &mut steps).ok_or(line)?;
+                    compiled.add(Phrase { id, score }, body, &sets).ok_or(line)?;
                 }
                 _ => return Err(line),
             }
         }
-        for (word, mut steps) in steps {
-            steps.sort_by_key(|step| std::cmp::Reverse(step.slot));
-            compiled.steps.insert(word, steps.into_boxed_slice());
+        for steps in compiled.steps.values_mut() {
+            steps.next.sort_by_key(|step| std::cmp::Reverse(step.slot));
         }
         Ok(compiled)
     }
 
-    fn add(
-        &mut self,
-        phrase: Phrase,
-        body: &'static str,
-        sets: &HashMap<&str, BTreeSet<u32>>,
-        steps: &mut HashMap<u32, Vec<Step>>,
-    ) -> Option<()> {
+    fn add(&mut self, phrase: Phrase, body: &'static str, sets: &HashMap<&str, BTreeSet<u32>>) -> Option<()> {
         let number = u16::try_from(self.templates.len()).ok()?;
         let mut places: Vec<(u8, BTreeSet<u32>)> = Vec::new();
         let mut reach = 0;
@@ -127,16 +151,19 @@ impl Phrases {
             let slot = u16::try_from(self.slots).ok()?;
             self.slots += 1;
             for &word in words {
-                steps.entry(word).or_default().push(Step { phrase: number, slot, first: index == 0, reach: *reach });
-                *self.known.get_mut((word >> 22) as usize)? |= 1 << ((word >> 16) & 63);
+                let steps = self.steps.entry(word).or_default();
+                let step = Step { phrase: number, slot, reach: *reach };
+                self.known.add(word);
+                if index == 0 {
+                    self.begins.add(word);
+                    steps.first.push(step);
+                } else {
+                    steps.next.push(step);
+                }
             }
         }
         self.templates.push(phrase);
         (!places.is_empty()).then_some(())
-    }
-
-    fn may_know(&self, hash: u32) -> bool {
-        self.known.get((hash >> 22) as usize).is_some_and(|bits| bits & (1 << ((hash >> 16) & 63)) != 0)
     }
 }
 
@@ -158,60 +185,109 @@ fn hashes(text: &str) -> Vec<u32> {
     hashes
 }
 
-/// Follows all phrases through one text.
-pub(super) struct Search<'phrases> {
-    phrases: &'phrases Phrases,
-    /// For each step that was taken: up to which token the next one may come (counted from 1). Empty until the first word
-    /// that some phrase holds.
-    until: Vec<u32>,
-    /// For each step that was taken: where its phrase began.
-    starts: Vec<usize>,
+/// A step that was taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Up to which token the next one may come.
+    until: u32,
+    /// Where its phrase began.
+    start: u32,
+}
+
+/// The state of a search, which the next one goes on with: what was taken before is past.
+#[derive(Clone, Debug, Default)]
+struct Walk {
+    /// By slot. Empty until the first word that some phrase holds.
+    taken: Vec<Taken>,
     /// Up to which token any next step may come.
     open: u32,
+    /// Tokens so far.
     count: u32,
+}
+
+thread_local! {
+    /// Of the last search in this thread, so that the steps of all phrases need not be cleared for each text.
+    static WALK: Cell<Walk> = Cell::default();
+}
+
+impl Walk {
+    /// That of the last search, or a new one.
+    fn again(slots: usize) -> Self {
+        let mut walk = WALK.take();
+        walk.close();
+        if walk.taken.len() != slots || walk.count > u32::MAX / 2 {
+            walk = Self { taken: vec![Taken::default(); slots], ..Self::default() };
+        }
+        walk.count += 1;
+        walk
+    }
+
+    /// Whether any step may follow now.
+    fn is_open(&self) -> bool {
+        self.count <= self.open
+    }
+
+    /// Lets what was taken so far be past.
+    fn close(&mut self) {
+        self.count = self.count.max(self.open);
+    }
+}
+
+/// Follows all phrases through one stretch of text after another.
+#[derive(Clone, Debug)]
+pub(super) struct Search<'phrases> {
+    phrases: &'phrases Phrases,
+    walk: Walk,
     best: Option<Found>,
 }
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, until: Vec::new(), starts: Vec::new(), open: 0, count: 0, best: None }
+        Self { phrases, walk: Walk::default(), best: None }
+    }
+
+    /// Takes the next token; it begins less than four gigabytes into the stretch.
+    #[inline]
+    pub(super) fn push(&mut self, token: Token) {
+        self.walk.count += 1;
+        let words = if self.walk.is_open() { &self.phrases.known } else { &self.phrases.begins };
+        if words.may_have(token.hash) && self.advance(token, token.hash) {
+            return;
+        }
+        if token.spelled != 0 && words.may_have(token.spelled) {
+            self.advance(token, token.spelled);
+        }
+    }
+
+    /// Takes the steps of a word; false if no phrase holds it.
+    #[expect(clippy::cast_possible_truncation, reason = "stretches are short, and longer ones only explained")]
+    fn advance(&mut self, token: Token, word: u32) -> bool {
+        let Some(steps) = self.phrases.steps.get(&word) else { return false };
+        if self.walk.taken.is_empty() {
+            self.walk = Walk::again(self.phrases.slots);
+        }
+        if self.walk.is_open() {
+            for &step in &steps.next {
+                let before = self.walk.taken.get(usize::from(step.slot) - 1).copied().unwrap_or_default();
+                if self.walk.count <= before.until {
+                    self.take(step, before.start, token.end);
+                }
+            }
+        }
+        for &step in &steps.first {
+            self.take(step, token.start as u32, token.end);
+        }
+        true
     }
 
     #[inline]
-    pub(super) fn push(&mut self, token: Token) {
-        self.count += 1;
-        if self.phrases.may_know(token.hash) {
-            self.advance(token);
-        }
-    }
-
-    fn advance(&mut self, token: Token) {
-        let Some(steps) = self.phrases.steps.get(&token.hash) else { return };
-        if self.until.is_empty() {
-            self.until = vec![0; self.phrases.slots];
-            self.starts = vec![0; self.phrases.slots];
-        }
-        for step in steps {
-            let slot = usize::from(step.slot);
-            let start = if step.first {
-                token.start
-            } else {
-                if self.count > self.open {
-                    continue;
-                }
-                match slot.checked_sub(1) {
-                    Some(before) if self.count <= self.until[before] => self.starts[before],
-                    _ => continue,
-                }
-            };
-            if step.reach == 0 {
-                self.found(step.phrase, start, token.end);
-            } else {
-                let until = self.count + u32::from(step.reach);
-                self.until[slot] = until;
-                self.starts[slot] = start;
-                self.open = self.open.max(until);
-            }
+    fn take(&mut self, step: Step, start: u32, end: usize) {
+        if step.reach == 0 {
+            self.found(step.phrase, start as usize, end);
+        } else if let Some(taken) = self.walk.taken.get_mut(usize::from(step.slot)) {
+            let until = self.walk.count + u32::from(step.reach);
+            *taken = Taken { until, start };
+            self.walk.open = self.walk.open.max(until);
         }
     }
 
@@ -223,7 +299,18 @@ impl<'phrases> Search<'phrases> {
         }
     }
 
-    pub(super) fn finish(self) -> Option<Found> {
-        self.best
+    /// What was found in this stretch; the next token is the first of another.
+    pub(super) fn finish(&mut self) -> Option<Found> {
+        self.walk.close();
+        self.best.take()
+    }
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        if !self.walk.taken.is_empty() {
+            // At the end of the thread there is no next one.
+            let _ = WALK.try_with(|kept| kept.set(std::mem::take(&mut self.walk)));
+        }
     }
 }

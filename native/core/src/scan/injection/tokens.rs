@@ -52,6 +52,8 @@ pub(super) struct Token {
     pub(super) hash: u32,
     /// Whether it has Latin letters, digits and signs only: the words that the model knows.
     pub(super) latin: bool,
+    /// The hash of the word that it is if its digits stand for letters; 0 for one without both.
+    pub(super) spelled: u32,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -64,14 +66,14 @@ pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
         match CLASSES[usize::from(byte)] {
             Class::Gap | Class::Apostrophe => at += 1,
             Class::Punctuation => {
-                emit(Token { hash: single(u32::from(byte)), latin: true, start: at, end: at + 1 });
+                emit(Token { hash: single(u32::from(byte)), latin: true, spelled: 0, start: at, end: at + 1 });
                 at += 1;
             }
             Class::Letter | Class::Digit => at = word(text, at, &mut emit),
             Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
                 (Sign::Letter(_), _) => at = word(text, at, &mut emit),
                 (Sign::Alone(sign), length) => {
-                    emit(Token { hash: single(sign), latin: false, start: at, end: at + length });
+                    emit(Token { hash: single(sign), latin: false, spelled: 0, start: at, end: at + length });
                     at += length;
                 }
                 (Sign::Gap | Sign::Nothing, length) => at += length,
@@ -96,25 +98,52 @@ fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
         }
         hasher.begin(letters, bits);
         if bytes.get(count).is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Gap | Class::Punctuation)) {
-            emit(Token { hash: hasher.finish(), latin: true, start, end: at });
+            emit(Token { hash: hasher.finish(), latin: true, spelled: 0, start, end: at });
             return at;
         }
         break;
     }
-    let (at, latin) = rest_of_word(text, at, &mut hasher);
-    emit(Token { hash: hasher.finish(), latin, start, end: at });
+    let (at, latin, digits) = rest_of_word(text, at, &mut hasher);
+    let spelled = if digits { spelled(text.get(start..at).unwrap_or_default()) } else { 0 };
+    emit(Token { hash: hasher.finish(), latin, spelled, start, end: at });
     at
 }
 
-/// Reads on through letters of all kinds, digits and apostrophes; says where the word ends and whether these were Latin.
-fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool) {
-    let mut latin = true;
+/// The hash of a word that is written with digits in the place of letters that look like them; 0 where no letter is left.
+fn spelled(word: &[u8]) -> u32 {
+    if !word.iter().any(u8::is_ascii_alphabetic) || !word.is_ascii() {
+        return 0;
+    }
+    let mut hasher = Hasher::default();
+    for byte in word.iter().filter(|byte| **byte != b'\'') {
+        hasher.push(match byte {
+            b'0' => b'o',
+            b'1' => b'i',
+            b'3' => b'e',
+            b'4' => b'a',
+            b'5' => b's',
+            b'7' => b't',
+            b'8' => b'b',
+            b'9' => b'g',
+            _ => byte | 0x20,
+        });
+    }
+    hasher.finish()
+}
+
+/// Reads on through letters of all kinds, digits and apostrophes; says where the word ends, whether these were Latin, and
+/// whether there were digits.
+fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool, bool) {
+    let (mut latin, mut digits) = (true, false);
     while let Some(&byte) = text.get(at) {
         match CLASSES[usize::from(byte)] {
             Class::Letter => hasher.push(byte | 0x20),
-            Class::Digit => hasher.push(b'0'),
+            Class::Digit => {
+                digits = true;
+                hasher.push(b'0');
+            }
             Class::Apostrophe => {}
-            Class::Gap | Class::Punctuation => return (at, latin),
+            Class::Gap | Class::Punctuation => return (at, latin, digits),
             Class::Lead2 | Class::Lead3 | Class::Lead4 => {
                 let (sign, length) = wide(text, at);
                 match sign {
@@ -123,14 +152,14 @@ fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool
                         hasher.push_wide(letter);
                     }
                     Sign::Nothing => {}
-                    Sign::Gap | Sign::Alone(_) => return (at, latin),
+                    Sign::Gap | Sign::Alone(_) => return (at, latin, digits),
                 }
                 at += length - 1;
             }
         }
         at += 1;
     }
-    (at, latin)
+    (at, latin, digits)
 }
 
 /// Whether a letter outside ASCII is a Latin one.

@@ -1,5 +1,6 @@
 //! E-mail addresses (RFC 5321 and 6531, as people write them).
 
+use crate::scan::bytes::ByteSet;
 use crate::scan::window::{Match, Verdict, Window};
 
 const LOCAL_MAX: usize = 64;
@@ -8,22 +9,15 @@ const DOMAIN_MAX: usize = 253;
 /// Endings of file names that are no top-level domains.
 const FILES: [&[u8]; 11] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"json", b"js", b"css", b"html", b"yaml"];
 
-#[inline]
-fn is_local(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-')
-}
-
-#[inline]
-fn is_domain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-')
-}
+static LOCAL: ByteSet = ByteSet::of(b"._%+-").alphanumeric().beyond_ascii();
+static DOMAIN: ByteSet = ByteSet::of(b".-").alphanumeric().beyond_ascii();
 
 /// The address around an `@`.
 pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
     let text = window.text;
     let least = at.saturating_sub(LOCAL_MAX);
     let mut start = at;
-    while start > least && is_local(text[start - 1]) {
+    while start > least && LOCAL.has(text[start - 1]) {
         start -= 1;
     }
     while start < at && matches!(text[start], b'.' | b'-' | b'%' | b'+') {
@@ -32,7 +26,7 @@ pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
     if start == at || text[at - 1] == b'.' {
         return Verdict::No;
     }
-    let (mut end, open) = window.run(at + 1, DOMAIN_MAX, is_domain);
+    let (mut end, open) = window.run(at + 1, DOMAIN_MAX, |byte| DOMAIN.has(byte));
     if open || window.unknown(end) {
         return Verdict::More;
     }

@@ -1,16 +1,17 @@
 //! Passwords in URLs: `scheme://user:password@host`.
 
+use crate::scan::bytes::ByteSet;
 use crate::scan::prefilter::breaks;
 use crate::scan::stoplist::{holds, is_placeholder};
 use crate::scan::window::{Match, REACH, Verdict, Window};
 
 const HOST_MAX: usize = 128;
+static HOST: ByteSet = ByteSet::of(b".-_:").alphanumeric();
 
 /// The password before an `@`.
 pub(super) fn url_credentials(window: &Window<'_>, at: usize) -> Verdict {
     let text = window.text;
-    let (host, open) =
-        window.run(at + 1, HOST_MAX, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'));
+    let (host, open) = window.run(at + 1, HOST_MAX, |byte| HOST.has(byte));
     // A later `@` in the same authority: the password goes on up to there, and is asked about again.
     if !open && (host == at + 1 && window.get(host) != Some(b'[') || window.get(host) == Some(b'@')) {
         return Verdict::No;

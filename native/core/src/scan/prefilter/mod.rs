@@ -8,6 +8,7 @@ mod spots;
 
 use spots::Spots;
 
+use super::bytes::ByteSet;
 use super::rules::Rules;
 use super::simd::{BLOCK, Masks, classify};
 use super::views::View;
@@ -38,21 +39,10 @@ pub(crate) enum Candidate {
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
 #[must_use]
 pub const fn breaks(byte: u8) -> bool {
-    BREAKS[byte as usize]
+    BREAKS.has(byte)
 }
 
-const BREAKS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        table[byte as usize] = matches!(
-            byte,
-            0..=b' ' | 0x7f | b',' | b';' | b'"' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|'
-        );
-        byte += 1;
-    }
-    table
-};
+static BREAKS: ByteSet = ByteSet::of(b"\x7f,;\"<>()[]{}|").range(0, b' ');
 
 /// Where the run that a position belongs to begins, at most [`REACH`] bytes earlier.
 pub(crate) fn run_start(text: &[u8], at: usize) -> usize {
@@ -203,7 +193,8 @@ fn piece(
             while ats != 0 {
                 let bit = ats.trailing_zeros();
                 ats &= ats - 1;
-                spots.at_sign(at + bit as usize, crowded >> bit & 1 != 0, found);
+                let colon = last(block.colon & ((1 << bit) - 1)).map(|bit| at + bit);
+                spots.at_sign(at + bit as usize, crowded >> bit & 1 != 0, colon, found);
             }
         }
         if block.colon != 0 {
@@ -213,8 +204,9 @@ fn piece(
                 spots.colon(at + near.trailing_zeros() as usize, found);
                 near &= near - 1;
             }
-            // Whether another colon follows can be a matter of bytes that are not there yet.
-            spots.colon_near_end(at + 63 - block.colon.leading_zeros() as usize);
+        }
+        if let Some(bit) = last(block.colon) {
+            spots.last_colon(at + bit);
         }
         before = *block;
     }
@@ -229,6 +221,11 @@ pub fn fingerprints(rules: &Rules, text: &[u8]) -> usize {
         masks.iter().map(|block| block.prints.count_ones() as usize).sum::<usize>()
     });
     blocks.sum()
+}
+
+/// The highest bit that is set.
+fn last(bits: u64) -> Option<usize> {
+    bits.checked_ilog2().map(|bit| bit as usize)
 }
 
 fn wide(block: u64, next: u64) -> u128 {

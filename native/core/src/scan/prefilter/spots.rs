@@ -4,7 +4,10 @@
 //! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
+use std::cell::OnceCell;
+
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
+use crate::scan::bytes::ByteSet;
 use crate::scan::decode::is_separator;
 use crate::scan::rules::NEAR as NEAR_LETTER;
 use crate::scan::rules::Rules;
@@ -49,8 +52,9 @@ pub(super) struct Spots<'a> {
     /// The last letter before what was read for it.
     letter: Option<usize>,
     read: usize,
-    /// The last colon before what was read for it, and up to where that is.
-    colon: (Option<usize>, usize),
+    /// The last colon in the blocks that were looked at, and that before `from`, once it was looked for.
+    colon: Option<usize>,
+    colon_before: OnceCell<Option<usize>>,
 }
 
 /// What may stand within a number, beside letters and digits.
@@ -61,6 +65,9 @@ fn is_inner(byte: u8) -> bool {
 fn is_alnum(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
+
+/// What a host, a domain or the port that replaces it begins with.
+static BEGINS_HOST: ByteSet = ByteSet::of(b".-_:[").alphanumeric().beyond_ascii();
 
 /// Whether a literal with a letter near its start could begin in a block.
 fn has_letters(text: &[u8], block: usize) -> bool {
@@ -89,7 +96,8 @@ impl<'a> Spots<'a> {
             searched: 0,
             letter: None,
             read: 0,
-            colon: (None, 0),
+            colon: None,
+            colon_before: OnceCell::new(),
         }
     }
 
@@ -149,25 +157,33 @@ impl<'a> Spots<'a> {
     }
 
     /// An `@` stands here: of interest with a name before it and what begins a host or a domain behind it. If another one
-    /// follows before a domain can end (`crowded`), only a password could stand before it, and a colon before that.
-    pub(super) fn at_sign(&mut self, at: usize, crowded: bool, found: &mut impl FnMut(Candidate)) {
+    /// follows before a domain can end (`crowded`), only a password could stand before it, and a colon before that (`colon` is the last
+    /// one in the same block).
+    pub(super) fn at_sign(
+        &mut self,
+        at: usize,
+        crowded: bool,
+        colon: Option<usize>,
+        found: &mut impl FnMut(Candidate),
+    ) {
         let next = self.window.get(at + 1);
-        let host = next.map_or(!self.window.at_end, |byte| {
-            byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[')
-        });
+        let host = next.map_or(!self.window.at_end, |byte| BEGINS_HOST.has(byte));
         let name = self.window.before(at).is_some_and(|byte| !breaks(byte));
-        if host && name && (!crowded || self.is_behind_colon(at)) {
+        if host && name && (!crowded || self.is_behind_colon(at, colon)) {
             self.single(Candidate::At(at), found);
         }
     }
 
     /// Whether a colon stands so near before a position that a match may reach back to it.
-    fn is_behind_colon(&mut self, at: usize) -> bool {
-        let (last, read) = self.colon;
-        let from = read.max(at.saturating_sub(REACH));
-        let later = memchr::memrchr(b':', &self.window.text[from..at]).map(|colon| from + colon);
-        self.colon = (later.or(last), at);
-        self.colon.0.is_some_and(|colon| colon + REACH >= at)
+    fn is_behind_colon(&self, at: usize, colon: Option<usize>) -> bool {
+        let colon = colon.or(self.colon).or_else(|| {
+            // What stands before `from` is in no mask; it is read once.
+            *self.colon_before.get_or_init(|| {
+                let least = self.from.saturating_sub(REACH);
+                memchr::memrchr(b':', &self.window.text[least..self.from]).map(|colon| least + colon)
+            })
+        });
+        colon.is_some_and(|colon| colon + REACH >= at)
     }
 
     /// A colon with another one near stands here: of interest with at most four hexadecimal digits before it that go on from
@@ -212,7 +228,10 @@ impl<'a> Spots<'a> {
         }
     }
 
-    pub(super) fn colon_near_end(&mut self, at: usize) {
+    /// The last colon of a block stands here.
+    pub(super) fn last_colon(&mut self, at: usize) {
+        self.colon = Some(at);
+        // Whether another one follows can be a matter of bytes that are not there yet.
         if self.window.unknown(at + 5) {
             self.wait(at);
         }

@@ -2,6 +2,8 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use crate::scan::bytes::ByteSet;
+
 /// How many bytes of a token every match begins with: letters, digits and `_ + - . / = ~`.
 ///
 /// `open` tells whether the next part of the expression would continue the count.
@@ -117,21 +119,12 @@ fn is_solid(hir: &Hir) -> bool {
     }
 }
 
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        table[byte as usize] =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.' | b'/' | b'=' | b'~');
-        byte += 1;
-    }
-    table
-};
+static TOKEN: ByteSet = ByteSet::of(b"_+-./=~").alphanumeric();
 
 /// Letters, digits and what joins them in a token.
 #[inline]
-pub(crate) const fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
+pub(crate) fn is_token(byte: u8) -> bool {
+    TOKEN.has(byte)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod naming;
 mod password;
 mod words;
 
+use super::super::bytes::ByteSet;
 use super::super::stoplist::is_placeholder;
 use super::super::stoplist::randomness::{Shape, is_uuid};
 use super::super::window::{Match, Verdict, Window};
@@ -103,13 +104,9 @@ fn widen(window: &Window<'_>, at: usize) -> usize {
     if signs < 3 && free { start } else { at }
 }
 
-fn is_value(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'/' | b'=' | b'.' | b'~' | b'-')
-}
-
-fn is_mark(byte: u8) -> bool {
-    matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b':' | b'|')
-}
+/// What a value consists of, beside equals signs; and one in quotes.
+static BARE: ByteSet = ByteSet::of(b"_+/.~-").alphanumeric();
+static QUOTED: ByteSet = ByteSet::of(b"_+/.~-!@#$%^&*?:|").alphanumeric();
 
 /// Where the value ends that starts here, or why there is none.
 fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize, Verdict> {
@@ -118,16 +115,15 @@ fn value_end(window: &Window<'_>, start: usize, naming: Naming) -> Result<usize,
         return Err(Verdict::No);
     }
     let quote = window.before(start).filter(|byte| naming == Naming::Assigned && matches!(byte, b'"' | b'\''));
-    // `a=b`: the value is what follows, and is asked about by itself.
-    let (mut sign, mut assigns) = (false, false);
-    let accept = |byte: u8| {
-        assigns |= sign && byte.is_ascii_alphanumeric();
-        sign |= byte == b'=';
-        !assigns && (is_value(byte) || (quote.is_some() && is_mark(byte)))
-    };
-    let (mut end, open) = window.run(start, VALUE_MAX, accept);
-    if assigns {
-        return Err(Verdict::No);
+    let bytes = if quote.is_some() { &QUOTED } else { &BARE };
+    let (mut end, mut open) = window.run(start, VALUE_MAX, |byte| bytes.has(byte));
+    if !open && window.get(end) == Some(b'=') {
+        let signs = |byte: u8| byte == b'=' || (bytes.has(byte) && !byte.is_ascii_alphanumeric());
+        (end, open) = window.run(end, VALUE_MAX - (end - start), signs);
+        // `a=b`: the value is what follows, and is asked about by itself.
+        if !open && end - start < VALUE_MAX && window.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Verdict::No);
+        }
     }
     if open {
         return Err(Verdict::More);

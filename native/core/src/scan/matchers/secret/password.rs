@@ -1,5 +1,6 @@
 //! What follows the word for a password: people choose it, so it need not be random.
 
+use crate::scan::bytes::ByteSet;
 use crate::scan::stoplist::randomness::Shape;
 use crate::scan::stoplist::{holds, is_placeholder, is_template};
 use crate::scan::window::{Match, Verdict, Window};
@@ -7,6 +8,9 @@ use crate::scan::window::{Match, Verdict, Window};
 const TAIL_MAX: usize = 32;
 const VALUE_MAX: usize = 128;
 const LEAST: usize = 6;
+static TAIL: ByteSet = ByteSet::of(b"_-").alphanumeric();
+/// What a value without quotes consists of.
+static BARE: ByteSet = ByteSet::of(b"").range(b'!', b'~').but(b";,\"'`<>&)(\\|");
 
 /// Words that are values in code and prose, not passwords.
 const NOT_PASSWORDS: &[&str] = &[
@@ -17,7 +21,7 @@ const NOT_PASSWORDS: &[&str] = &[
 /// The value behind `assw` (password, passwd) or `pwd`, in an assignment or after "is".
 pub(in super::super) fn password(window: &Window<'_>, at: usize) -> Verdict {
     let text = window.text;
-    let (tail, open) = window.run(at, TAIL_MAX, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let (tail, open) = window.run(at, TAIL_MAX, |byte| TAIL.has(byte));
     if open {
         return Verdict::More;
     }
@@ -122,11 +126,7 @@ fn joint(window: &Window<'_>, from: usize) -> Result<Joint, Verdict> {
 fn in_value(byte: u8, quote: Option<u8>, escaped: bool) -> bool {
     match quote {
         Some(quote) => byte > b' ' && byte < 0x7f && byte != quote && !(escaped && byte == b'\\'),
-        None => {
-            byte > b' '
-                && byte < 0x7f
-                && !matches!(byte, b';' | b',' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'&' | b')' | b'(' | b'\\' | b'|')
-        }
+        None => BARE.has(byte),
     }
 }
 
