@@ -110,6 +110,8 @@ async def test_keys_share_what_they_have_in_common(tmp_path):
     ring = KeyRing(settings(tmp_path))
     await ring.open()
     one, two = (ring.find(_digest(key)) for key in made)
+    assert one is not None
+    assert two is not None
     assert one.team is two.team
     assert one.models is two.models
     await ring.close()

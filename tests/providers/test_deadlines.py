@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from math import inf
+from typing import Any
 
 import pytest
 
@@ -26,9 +28,9 @@ class _Clock:
 
     def __init__(self, monkeypatch) -> None:
         self.now = 1000.0
-        self.due: list = []
+        self.due: list[Any] = []
         monkeypatch.setattr(module, "monotonic", lambda: self.now)
-        monkeypatch.setattr(module.asyncio, "get_running_loop", lambda: self)
+        monkeypatch.setattr(asyncio, "get_running_loop", lambda: self)
 
     def call_later(self, _, callback, *arguments) -> None:
         self.due.append((callback, arguments))
@@ -48,7 +50,9 @@ def clock(monkeypatch):
 class _Told(Call):
     """Notes what it is told, and when."""
 
-    def __init__(self, reader, timeouts, deadlines, clock) -> None:
+    reader: Any
+
+    def __init__(self, reader: Any, timeouts, deadlines, clock) -> None:
         super().__init__(reader, timeouts)
         self.told: list[tuple[str, float]] = []
         self._deadlines, self._clock = deadlines, clock
@@ -62,7 +66,8 @@ class _Told(Call):
 
 
 def _call(**timeouts) -> Call:
-    return Call(_Reader(), Timeouts(**timeouts))
+    reader: Any = _Reader()
+    return Call(reader, Timeouts(**timeouts))
 
 
 def test_a_silent_stream_is_looked_at_now_and_then_only(clock, monkeypatch):
