@@ -160,7 +160,7 @@ class Origin:
         self._queue: deque[asyncio.Future[None]] = deque()
         # FIFO, so whoever is admitted last waits for as long as half an answer takes, however long that is. As many as
         # there are places would double the time of everybody while there is too much to do.
-        self._max_queue = max(1, max_in_flight)
+        self._max_queue = max(1, max_in_flight // 2)
         self._queue_wait_s = queue_wait_s
 
     @property
