@@ -1,4 +1,4 @@
-"""YAML as a tree of nodes, by libyaml where that is there."""
+"""YAML as tokens, and as a tree of nodes, by libyaml where that is there."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ def composed(text: str) -> tuple[SafeConstructor, yaml.Node | None]:
             return quick, quick.get_single_node()
     loader = yaml.SafeLoader(text)
     return loader, loader.get_single_node()
+
+
+def tokens(text: str) -> list[yaml.Token]:
+    """Raises YAMLError, as the scanner in Python does."""
+    if yaml.__with_libyaml__:
+        with contextlib.suppress(yaml.YAMLError):
+            return list(yaml.scan(text, Loader=yaml.CSafeLoader))
+    return list(yaml.scan(text, Loader=yaml.SafeLoader))

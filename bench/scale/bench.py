@@ -168,6 +168,12 @@ def resident_mb(pids: Sequence[int]) -> float:
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) * PAGE / 1e6
 
 
+def anonymous_kb(pid: int) -> float:
+    """Resident memory that no file stands behind."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return float(status.partition("RssAnon:")[2].split()[0])
+
+
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

@@ -23,8 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 from bench import loads
 from bench.gateways.entry import EVERYTHING, MODEL, PASS, ROOT
+from bench.loads import LoadFailed
 from bench.peers_report import table
-from bench.scale.bench import WHERE, Bench, Load, chat, descriptors, raise_descriptors, resident_mb, threads, workers
+from bench.scale.bench import (
+    WHERE,
+    Bench,
+    Load,
+    anonymous_kb,
+    chat,
+    descriptors,
+    raise_descriptors,
+    resident_mb,
+    threads,
+    workers,
+)
 from bench.scale.fits import Line, trend
 
 if TYPE_CHECKING:
@@ -40,7 +52,8 @@ LEAST_TURNS = 6  # a slope of fewer says nothing
 REST_S = 1.0
 PROBE_S = 20
 # What is watched, and a word for its unit.
-WATCHED = {"resident_kb": "KB", "open_files": "", "threads": "", "objects": "", "blocks": ""}
+# Resident memory has pages of files in it (of the journal, that are mapped); anonymous memory is the process' own.
+WATCHED = {"resident_kb": "KB", "anonymous_kb": "KB", "open_files": "", "threads": "", "objects": "", "blocks": ""}
 SECRET = "ghp_" + "q3Wn7ZpL0rT8vYx2KdMc5HsJf9BgUa4EoRiN"  # made up
 
 
@@ -51,6 +64,7 @@ class Leg:
     mode: str
     samples: list[dict[str, float]] = field(default_factory=list)  # with `requests` so far, each after a turn
     counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)  # answers
     ledger_mb: float = 0.0
     seconds: float = 0.0
 
@@ -101,6 +115,9 @@ def run(bench: Bench, leg: Leg, *, requests: int, streams: int, turn_s: float, l
             and time.monotonic() - started < limit_s
         ):
             for name, seen in _turn(bench, gateway, kinds(leg.mode, turn_s)):
+                if isinstance(seen, LoadFailed):
+                    leg.wrong.append(f"{name}: {seen}")
+                    continue
                 leg.counts[name] += seen["requests"]
                 leg.counts["requests"] += seen["requests"]
                 leg.counts["streams"] += seen["requests"] if "stream" in name or name == "left" else 0
@@ -119,11 +136,17 @@ def _models(port: int) -> list[dict[str, Any]]:
     return [{"model_name": name, "litellm_params": params} for name in (MODEL, "failing", "cutting")]
 
 
-def _turn(bench: Bench, gateway: Running, sent: dict[str, Load]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _turn(bench: Bench, gateway: Running, sent: dict[str, Load]) -> Iterator[tuple[str, dict[str, Any] | LoadFailed]]:
+    """What each kind saw; one that got a wrong answer has ended there, and the others have gone on."""
     under_way = {name: bench.start(load, gateway) for name, load in sent.items()}
     try:
         for name, sending in under_way.items():
-            yield name, sending.end()
+            try:
+                seen = sending.end()
+            except LoadFailed as error:
+                yield name, error
+            else:
+                yield name, seen
     finally:
         for sending in under_way.values():
             if sending.process.poll() is None:
@@ -142,6 +165,7 @@ def _watched(worker: int, folder: Path) -> dict[str, float]:
     return {
         **json.loads(path.read_text()),
         "resident_kb": resident_mb([worker]) * 1000,
+        "anonymous_kb": anonymous_kb(worker),
         "open_files": descriptors(worker),
         "threads": threads(worker),
     }
@@ -212,6 +236,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
                 "ledger_mb": leg.ledger_mb,
                 "lines": leg.lines(),
                 "rising": leg.rising(),
+                "wrong": leg.wrong,
                 "samples": leg.samples,
             }
             for leg in legs
@@ -222,6 +247,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
 def failures(report: dict[str, Any]) -> list[str]:
     """Why the run does not hold; nothing if it does."""
     found = [f"{mode}: {name} rises" for mode, leg in report["legs"].items() for name in leg["rising"]]
+    found += [f"{mode}: {why}" for mode, leg in report["legs"].items() for why in leg["wrong"]]
     for what, wanted in report["wanted"].items():
         done = sum(leg["counts"].get(what, 0) for leg in report["legs"].values())
         if done < wanted:

@@ -211,7 +211,7 @@ def test_whatever_rises_fails_a_soak(name):
 
 
 def test_a_soak_that_was_too_short_does_not_hold():
-    legs = {"pass-through": {"rising": [], "counts": {"requests": 90, "streams": 10}}}
+    legs = {"pass-through": {"rising": [], "wrong": [], "counts": {"requests": 90, "streams": 10}}}
     assert soak.failures({"wanted": {"requests": 100, "streams": 10}, "legs": legs}) == [
         "90 of 100 requests in the time that there was"
     ]
