@@ -52,8 +52,11 @@ LEAST_TURNS = 6  # a slope of fewer says nothing
 REST_S = 1.0
 PROBE_S = 20
 # What is watched, and a word for its unit.
-# Resident memory has pages of files in it (of the journal, that are mapped); anonymous memory is the process' own.
-WATCHED = {"resident_kb": "KB", "anonymous_kb": "KB", "open_files": "", "threads": "", "objects": "", "blocks": ""}
+# Resident memory has pages of files in it (of the journal, that are mapped). What malloc has given out and Python's
+# small blocks are what is in use, to the byte.
+WATCHED = {"resident_kb": "KB", "malloc_kb": "KB", "open_files": "", "threads": "", "objects": "", "blocks": ""}
+# Noted and not judged: it stands for long and rises by a step where more was under way at once than ever before.
+NOTED = {"anonymous_kb": "KB"}
 SECRET = "ghp_" + "q3Wn7ZpL0rT8vYx2KdMc5HsJf9BgUa4EoRiN"  # made up
 
 
@@ -71,11 +74,12 @@ class Leg:
     def lines(self) -> dict[str, Line]:
         """Of each that is watched, per million requests."""
         late = self.samples[int(len(self.samples) * WARM_UP) :]
-        return {name: trend([(one["requests"] / 1e6, one[name]) for one in late]) for name in WATCHED}
+        return {name: trend([(one["requests"] / 1e6, one[name]) for one in late]) for name in WATCHED | NOTED}
 
     def rising(self) -> list[str]:
         """Those that grow."""
-        return [name for name, line in self.lines().items() if line.slope > max(line.margin, 1e-6)]
+        lines = self.lines()
+        return [name for name in WATCHED if lines[name].slope > max(lines[name].margin, 1e-6)]
 
 
 def kinds(mode: str, seconds: float) -> dict[str, Load]:
@@ -181,7 +185,7 @@ def markdown(report: dict[str, Any]) -> str:
     head = ["leg", "what", "first", "last", "slope per million requests", "95 % +-", ""]
     rows = []
     for mode, leg in report["legs"].items():
-        for name, unit in WATCHED.items():
+        for name, unit in (WATCHED | NOTED).items():
             line, late = leg["lines"][name], leg["samples"]
             rows.append(
                 [
@@ -190,7 +194,7 @@ def markdown(report: dict[str, Any]) -> str:
                     *(f"{late[at][name]:,.0f}" for at in (int(len(late) * WARM_UP), -1)),
                     f"{line[1]:,.1f}",
                     f"{line[2]:,.1f}",
-                    "rises" if name in leg["rising"] else "flat",
+                    "rises" if name in leg["rising"] else "-" if name in NOTED else "flat",
                 ]
             )
     counts = "\n".join(_counts(mode, leg) for mode, leg in report["legs"].items())

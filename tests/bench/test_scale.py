@@ -195,7 +195,7 @@ def _leg(**growth: float) -> soak.Leg:
     chance = random.Random(3)
     leg = soak.Leg("pass-through", seconds=1.0)
     for turn in range(40):
-        values = {name: 1000 + chance.random() + growth.get(name, 0) * turn for name in soak.WATCHED}
+        values = {name: 1000 + chance.random() + growth.get(name, 0) * turn for name in soak.WATCHED | soak.NOTED}
         leg.samples.append({"requests": 10_000.0 * turn, **values})
     return leg
 
