@@ -88,7 +88,7 @@ def main() -> None:
     options.report.mkdir(parents=True, exist_ok=True)
     path = options.report / "scale.json"
     kept = json.loads(path.read_text()) if path.exists() else {"sweeps": {}}
-    work = ROOT / WHERE / "work"
+    work = ROOT / WHERE / f"work-{os.getpid()}"
     with loads.mock(work) as mock:
         for sweep in SWEEPS:
             if sweep.name in chosen:

@@ -14,7 +14,7 @@ BLOCKS = 12
 
 
 class Line(NamedTuple):
-    """y = base + slope * x; `margin`: the slope is within that of `slope` with 95 %."""
+    """y = base + slope * x; `margin`: the slope is within that of `slope`, with 95 % unless said otherwise."""
 
     base: float
     slope: float
@@ -26,8 +26,11 @@ class Line(NamedTuple):
         return abs(self.slope) <= self.margin
 
 
-def line(points: Sequence[tuple[float, float]]) -> Line:
-    """Least squares. With two points there is a slope and no margin; with fewer there is nothing to fit: ValueError."""
+def line(points: Sequence[tuple[float, float]], *, z: float = Z_95) -> Line:
+    """Least squares. With two points there is a slope and no margin; with fewer there is nothing to fit: ValueError.
+
+    z: of the normal distribution, for the margin.
+    """
     if len(points) < 2:
         raise ValueError("a line needs two points")
     count = len(points)
@@ -40,21 +43,20 @@ def line(points: Sequence[tuple[float, float]]) -> Line:
     if count == 2:
         return Line(base, slope, inf)
     left = sum((y - base - slope * x) ** 2 for x, y in points)
-    return Line(base, slope, _quantile(count - 2) * sqrt(left / (count - 2) / spread))
+    return Line(base, slope, _quantile(count - 2, z) * sqrt(left / (count - 2) / spread))
 
 
-def trend(points: Sequence[tuple[float, float]]) -> Line:
+def trend(points: Sequence[tuple[float, float]], *, z: float = Z_95) -> Line:
     """The line through the means of blocks: samples of one process resemble their neighbours, and would feign to be
     more certain than they are.
     """
     size = max(1, len(points) // BLOCKS)
     blocks = [points[at : at + size] for at in range(0, len(points) - size + 1, size)]
-    return line([tuple(sum(values) / len(block) for values in zip(*block, strict=True)) for block in blocks])
+    return line([tuple(sum(values) / len(block) for values in zip(*block, strict=True)) for block in blocks], z=z)
 
 
-def _quantile(freedom: int) -> float:
-    """Student's t at 97.5 %, by the expansion of Cornish and Fisher (Abramowitz and Stegun 26.7.5)."""
-    z = Z_95
+def _quantile(freedom: int, z: float) -> float:
+    """Student's t where the normal distribution has z, by Cornish and Fisher (Abramowitz and Stegun 26.7.5)."""
     terms = (
         z,
         (z**3 + z) / 4,

@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     loads.build()
     raise_descriptors()
     before, rows = os.getloadavg()[0], []
-    work = ROOT / WHERE / "overload"
+    work = ROOT / WHERE / f"overload-{os.getpid()}"
     with loads.mock(work) as mock:
         bench = Bench(mock, work, seconds=options.seconds)
         for mode, delay_ms, connections in ((PASS, 400, IN_FLIGHT), (EVERYTHING, 400, IN_FLIGHT), (EVERYTHING, 0, 64)):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.scale.sweep import Row
 
 STREAMS = 128
-ROUNDS = 5
+ROUNDS = 3
 CHUNKS_PER_S = (100, 1_000, 5_000, 12_800)
 
 
