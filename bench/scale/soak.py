@@ -2,9 +2,9 @@
 
 Traffic comes in turns, each of so many seconds: whole answers, streams, streams whose clients go, upstreams that fail
 and break off, prompts that are refused. After each turn, when nothing is under way, the worker's memory, open files,
-threads, Python objects and allocated blocks are noted. A line is fitted to each after the warm-up; if any of them rises,
-which by chance one does in twenty runs, the run fails. The ledger grows by a row per request, on the disk: its size is
-told beside.
+threads, Python objects and allocated blocks are noted. A line is fitted to each after the warm-up; if any of them
+rises, which by chance one does in twenty runs, the run fails. The ledger grows by a row per request, on the disk: its
+size is told beside.
 """
 
 from __future__ import annotations
