@@ -34,6 +34,7 @@ TIMES = 3
 IN_FLIGHT = 256  # the default of upstream.max_in_flight
 ADMIN = "admin-of-the-bench"
 REFUSED = (429, 503)
+ENOUGH = 100  # refusals, for their CPU to be told from the rest
 LIVE = ("/health", "/health/ready", "/v1/models", "/admin/keys")
 LIVE_EVERY_S = 0.1
 # O2 and O3
@@ -99,7 +100,7 @@ def measured(bench: Bench, mode: str, delay_ms: int, connections: int) -> dict[s
         "refused": refused,
         "refused_p95_ms": (much["allowed_us"] or {"p95": 0.0})["p95"] / 1000,
         "serving_us": serving_us,
-        "refusal_us": (much_cpu * 1e6 - served * serving_us) / refused if refused else 0.0,
+        "refusal_us": (much_cpu * 1e6 - served * serving_us) / refused if refused >= ENOUGH else 0.0,
         "live_p95_ms": live[0],
         "live_failed": live[1],
         "once_statuses": once["statuses"],
