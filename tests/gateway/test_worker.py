@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tollhouse.gateway.supervisor import with_kept_memory
+
 _SCRIPT = """
 import logging, resource, sys
 from tollhouse.gateway import worker
@@ -33,3 +35,8 @@ def test_more_connections_than_open_files_are_told(max_connections):
     limits, said = _limits(1000, max_connections)
     assert limits == "(1000, 1000)"
     assert said.startswith(f"1000 open files are allowed, and {max_connections} connections")
+
+
+def test_workers_keep_memory_of_large_bodies_unless_the_operator_says_otherwise():
+    made = with_kept_memory({"PATH": "/bin", "MALLOC_TRIM_THRESHOLD_": "1"})
+    assert made == {"PATH": "/bin", "MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "1"}
