@@ -22,7 +22,8 @@ def lines(found: dict[str, Any], x: str, names: list[str]) -> dict[str, list[tup
     for row in found["rows"]:
         for name in names:
             label = str(row[by]) if by else told[name]
-            drawn.setdefault(label, []).append((row[x], row[name]))
+            if name in row:
+                drawn.setdefault(label, []).append((row[x], row[name]))
     return drawn
 
 

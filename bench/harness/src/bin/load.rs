@@ -100,7 +100,7 @@ impl Events {
             self.at += end + 2;
             if let Some(sent) = stamp::find(event) {
                 if self.chunks == 0 {
-                    seen.first.push(now - started);
+                    seen.first.push(now.saturating_sub(started));
                 }
                 self.chunks += 1;
                 seen.delay.push(now.saturating_sub(sent));
@@ -151,7 +151,7 @@ impl Client {
             let mut seen = seen.borrow_mut();
             seen.requests += 1;
             seen.allowed += 1;
-            seen.allowed_latency.push(stamp::now() - started);
+            seen.allowed_latency.push(stamp::now().saturating_sub(started));
             return Ok(!head.close);
         }
         let text = String::from_utf8_lossy(&events.text);
@@ -166,7 +166,7 @@ impl Client {
         }
         let mut seen = seen.borrow_mut();
         seen.requests += 1;
-        seen.latency.push(stamp::now() - started);
+        seen.latency.push(stamp::now().saturating_sub(started));
         Ok(!head.close)
     }
 
@@ -314,7 +314,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         any: args.get("any") == Some("yes"),
         leave_after: args.parse("leave-after", 0)?,
         pace: (rate > 0.0).then(|| Pace {
-            started,
+            started: Instant::now(),
             started_ns: stamp::now(),
             every_ns: Duration::from_secs_f64(1.0 / rate).as_nanos().try_into().unwrap_or(u64::MAX),
         }),
