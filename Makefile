@@ -19,7 +19,7 @@ NODE := $(if $(wildcard tests/clients/node/package-lock.json),tests/clients/node
 K6 := build/k6
 HARNESS := bench/harness/target/debug/mock
 
-.PHONY: help serve services test test-quick lint fmt bench bench-hot bench-peers bench-scan compare instructions \
+.PHONY: help serve services test test-quick lint fmt bench bench-hot bench-peers bench-scan scale soak compare instructions \
 	instructions-hot instructions-proof k6 proofs fuzz wheel lock clean system FORCE
 
 help: ## Show this list
@@ -72,6 +72,13 @@ bench: $(VENV)/.dev $(VENV)/.native ## Measure CPU per request and added latency
 bench-peers: $(VENV)/.dev $(VENV)/.native ## Measure beside the gateways that people pick instead, each installed for it (PEERS=options)
 	@scripts/system-packages.sh nginx:nginx
 	@$(RUST) $(BIN)/python -m bench.peers $(PEERS)
+
+scale: $(VENV)/.dev $(VENV)/.native ## Measure how cost grows with connections, streams, sizes, rules, keys and models (SCALE=options)
+	@scripts/system-packages.sh redis-server:redis-server
+	@$(RUST) $(BIN)/python -m bench.scale $(SCALE)
+
+soak: $(VENV)/.dev $(VENV)/.native ## Five million requests of all kinds: memory, files, threads must not grow (SOAK=options; half an hour)
+	@$(RUST) $(BIN)/python -m bench.scale.soak $(SOAK)
 
 k6: $(K6)/.installed $(if $(BASE_URL),,$(VENV)/.runtime $(VENV)/.native) ## Performance thresholds against BASE_URL, or a gateway started for it: docs/performance-tests.md
 	@$(if $(BASE_URL),,$(RUST)) $(if $(BASE_URL),$(K6),$(VENV))/bin/python -m bench.k6.run

@@ -15,7 +15,7 @@ from bench.gateways.entry import KEY, MODEL
 from bench.processes import Running, free_port, running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
 HARNESS = Path(__file__).parent / "harness"
@@ -121,6 +121,15 @@ class Sent:
     peak_mb: float
 
 
+def generator(options: Mapping[str, object], headers: Sequence[str]) -> list[str]:
+    """The command line of the load generator; a list is an option for each of its items."""
+    command = [str(PROGRAMS / "load")]
+    for name, value in [*options.items(), ("header", headers)]:
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            command += [f"--{name}", str(one)]
+    return command
+
+
 def send(
     scenario: Scenario,
     target: Running,
@@ -136,18 +145,18 @@ def send(
     """
     file = work / "body.json"
     file.write_bytes(body(scenario, model))
-    options: dict[str, object] = {
-        "port": target.port,
-        "connections": scenario.connections,
-        "requests": bound.requests,
-        "body": file,
-        "chunks": scenario.chunks,
-        "stagger-us": scenario.stagger_us,
-        "seconds": bound.seconds,
-    }
-    command = [str(PROGRAMS / "load")]
-    for name, value in [*options.items(), *(("header", header) for header in headers)]:
-        command += [f"--{name}", str(value)]
+    command = generator(
+        {
+            "port": target.port,
+            "connections": scenario.connections,
+            "requests": bound.requests,
+            "body": file,
+            "chunks": scenario.chunks,
+            "stagger-us": scenario.stagger_us,
+            "seconds": bound.seconds,
+        },
+        headers,
+    )
     before, peak, waited = _children_cpu_s(), target.memory_mb(), 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while True:

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from tollhouse.config.document import Document
     from tollhouse.config.problems import Place
-    from tollhouse.config.schema import Allowed, Budget, File, KeyEntry, Limits, ModelEntry, NamedEntry, RateLimits
+    from tollhouse.config.schema import (
+        Allowed,
+        Budget,
+        File,
+        KeyEntry,
+        Limits,
+        LiteLLMParams,
+        ModelEntry,
+        NamedEntry,
+        RateLimits,
+    )
 
 _NANO = 10**9
 _VARIABLE = f"{PREFIX}RATE_LIMIT_REQUESTS_PER_MINUTE"
@@ -97,8 +107,11 @@ def _models(entries: Sequence[ModelEntry], source: Document) -> list[Allowance |
             if name in found:
                 source.report(place, f"the model {name} has limits or a budget at another of its entries already")
             found[name] = own
-    for name in {entry.model_name for entry in entries} - found.keys():
-        deployments = [entry.litellm_params for entry in entries if entry.model_name == name]
+    by_name: dict[str, list[LiteLLMParams]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.model_name, []).append(entry.litellm_params)
+    for name in by_name.keys() - found.keys():
+        deployments = by_name[name]
         rpm, tpm = (
             sum(filter(None, numbers)) if all(numbers) else None
             for numbers in ([d.rpm for d in deployments], [d.tpm for d in deployments])

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tollhouse.config.files import Files
+from tollhouse.config.nodes import composed
 from tollhouse.config.problems import Place, Problem, spell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from yaml.constructor import SafeConstructor
 
 _LITELLM_VARIABLE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)").fullmatch
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -110,8 +113,7 @@ def _read_file(path: Path, document: Document, including: tuple[Path, ...]) -> d
 
 def _parsed(text: str, file: str, document: Document) -> dict[str, Any]:
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        loader, node = composed(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         document.problems.append(Problem("", f"the YAML is malformed: {error.problem}", file, line))
@@ -170,7 +172,7 @@ def _move_lines(inner: Document, document: Document, key: str, by: int) -> None:
             document._lines.setdefault(moved, line)  # noqa: SLF001
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node, place: Place, file: str, document: Document) -> Any:
+def _value(loader: SafeConstructor, node: yaml.Node, place: Place, file: str, document: Document) -> Any:
     document._lines[place] = (file, node.start_mark.line + 1)  # noqa: SLF001
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*place, i), file, document) for i, item in enumerate(node.value)]

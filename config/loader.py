@@ -220,6 +220,7 @@ def _server(file: File) -> dict[str, Any]:
         "drain_s",
         "linger_s",
         "hold_margin_s",
+        "max_connections",
         "default_model",
         "default_provider",
     )

@@ -281,6 +281,7 @@ class File(Part):
     drain_s: Annotated[float, Field(ge=0)] | None = None
     linger_s: Annotated[float, Field(ge=0)] | None = None
     hold_margin_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     cors_origins: list[str] | None = None
     default_model: Text | None = None
     default_provider: Text | None = None

@@ -292,6 +292,7 @@ class Settings:
     linger_s: float = 1.0  # before that, `Connection: close` is told to clients that keep connections alive
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
+    max_connections: int = 8192  # of callers, per worker
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     health_checks: HealthChecks | None = None
     metrics_address: tuple[str, int] | None = None  # where metrics are served besides

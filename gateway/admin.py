@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tollhouse.gateway import usage
 from tollhouse.middlewares.errors import BadRequest, Forbidden, word
@@ -13,7 +14,7 @@ from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.stores.keys import AmbiguousName
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from starlette.requests import Request
 
@@ -22,18 +23,47 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.stores.keys import KeyRecord
 
 MAX_BODY = 65536
+PAGE = 500  # keys: their JSON is made in a millisecond or two
+MAX_LIMIT = 1000
 _FIELDS = {"name", "team", "models"}
 
 
 class KeyAdmin:
-    """`GET /admin/keys`, `POST /admin/keys`, `DELETE /admin/keys/{id}`."""
+    """`GET /admin/keys?limit=100&after=ID`, `POST /admin/keys`, `DELETE /admin/keys/{id}`."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
     async def list(self, request: Request) -> Response:
         require_admin(request)
-        return json_response({"data": [_shown(record) for record in await self._keys.records()]})
+        asked = request.query_params
+        if unknown := sorted(set(asked) - {"after", "limit"}):
+            msg = "unknown parameter; known are after, limit"
+            raise BadRequest(msg, param=word(unknown[0]), code="unknown_parameter")
+        after, limit = asked.get("after"), asked.get("limit")
+        if limit is None:
+            # There may be a million: neither the loop nor the memory is to wait for all of them.
+            first = await self._page(after, PAGE)
+            return StreamingResponse(self._pages(first), media_type="application/json")
+        if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= MAX_LIMIT):
+            msg = f"limit must be a number from 1 to {MAX_LIMIT}"
+            raise BadRequest(msg, param="limit", code="invalid_value")
+        page = await self._page(after, int(limit))
+        return Response(b'{"data":[%b],"has_more":%b}' % (page.text, page.has_more), media_type="application/json")
+
+    async def _pages(self, page: _Page) -> AsyncIterator[bytes]:
+        yield b'{"data":[' + page.text
+        while page.has_more == b"true":
+            page = await self._page(page.last, PAGE)
+            yield b"," + page.text
+        yield b"]}"
+
+    async def _page(self, after: str | None, limit: int) -> _Page:
+        try:
+            return await self._keys.records(partial(_page, limit=limit), after=after, limit=limit + 1)
+        except KeyError:
+            msg = "there is no key with this id"
+            raise BadRequest(msg, param="after", status=404, code="key_not_found") from None
 
     async def create(self, request: Request) -> Response:
         require_admin(request)
@@ -136,6 +166,21 @@ def _shown(record: KeyRecord) -> dict[str, Any]:
         "expires_at": record.expires_at,
         "revoked_at": record.revoked_at,
     }
+
+
+class _Page(NamedTuple):
+    """Keys as JSON, with commas between them; `has_more` likewise."""
+
+    text: bytes
+    has_more: bytes
+    last: str | None
+
+
+def _page(records: Sequence[KeyRecord], *, limit: int) -> _Page:
+    """limit: as many are on it; one more says that there is more."""
+    shown = records[:limit]
+    text = orjson.dumps([_shown(record) for record in shown])[1:-1]
+    return _Page(text, b"true" if len(records) > limit else b"false", shown[-1].public if shown else None)
 
 
 def json_response(value: object, *, status: int = 200) -> Response:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tollhouse.config import nodes
 from tollhouse.config.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tollhouse.config.settings import Settings
 
@@ -24,15 +26,33 @@ def found(settings: Settings, contents: Iterable[bytes]) -> bool:
     if "@" in settings.store:  # a password in a URL
         secrets.add(settings.store)
     digests = {key.digest for key in settings.keys}
+    is_told = _search(secrets)
     for content in contents:
         text = content.decode(errors="replace")
         # As it is written, and as it is meant: YAML has escapes.
-        for piece in (text, *_strings(text)):
-            if _MARK in piece or any(secret in piece for secret in secrets):
+        for piece in chain((text,), _strings(text)):
+            if _MARK in piece or is_told(piece):
                 return True
             if sha256(piece.encode()).digest() in digests:
                 return True
     return False
+
+
+def _search(secrets: set[str]) -> Callable[[str], bool]:
+    """Whether one of them is in a text, in time for the text alone: there may be as many as lines."""
+    length = min((len(secret) for secret in secrets), default=0)
+    beginnings: dict[str, list[str]] = {}
+    for secret in secrets:
+        beginnings.setdefault(secret[:length], []).append(secret)
+
+    def is_told(text: str) -> bool:
+        for at in range(len(text) - length + 1) if beginnings else ():
+            found = beginnings.get(text[at : at + length])
+            if found is not None and any(text.startswith(secret, at) for secret in found):
+                return True
+        return False
+
+    return is_told
 
 
 def _secrets(value: Any) -> Iterator[str]:
@@ -51,7 +71,7 @@ def _secrets(value: Any) -> Iterator[str]:
 
 def _strings(text: str) -> Iterator[str]:
     try:
-        tokens = list(yaml.scan(text, Loader=yaml.SafeLoader))
+        tokens = nodes.tokens(text)
     except yaml.YAMLError:  # TOML, a signature
         return
     for token in tokens:

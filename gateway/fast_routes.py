@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tollhouse.providers.transport import Origin
 
 _KEPT = 10_000
+_ONE_IN = 8
 _LONGEST_NAME = 200
 _KINDS = frozenset({"chat", "completions"})
 _DECISIONS = (b"ALLOWED", b"TRANSFORMED")
@@ -81,7 +82,8 @@ class FastRoutes:
         self.native_guard: FastGuard | None = None
         self.table = FastPath()
         self.tallies: dict[Labels, FastTally] = {}  # as many as there are configured models
-        self._routes: dict[Key, FastRoute | None] = {}  # None: not for these
+        self._routes: dict[Key, FastRoute | None] = {}  # None: not for these; the oldest first
+        self._passed_over = 0
 
     def learn(self, exchange: Exchange) -> None:
         """From one that the stages have let pass and that was sent: whether the next like it can take this way."""
@@ -108,8 +110,11 @@ class FastRoutes:
             # Prices of another day, or a budget's next window.
             self.forget(key)
         elif len(self._routes) >= _KEPT:
-            self._routes.clear()
-            self.table.clear()
+            # Where more take turns than there is room for, most are not worth learning.
+            self._passed_over += 1
+            if self._passed_over % _ONE_IN:
+                return
+            self.forget(next(iter(self._routes)))
         self._routes[key] = None
         route = self._routes[key] = self._made(exchange, view, principal)
         if route is not None:

@@ -1,8 +1,8 @@
 """All keys that open this gateway: the master key, those of the configuration, and those of the key store.
 
 The store's keys are held in memory, so a request asks no database; a poll twice a second picks up what other
-processes wrote, so a revocation holds everywhere within a second. A store that cannot be read for five seconds opens
-nothing any more.
+processes wrote, so a revocation holds everywhere within a second. Only what has changed is read, as there may be a
+million keys. A store that cannot be read for five seconds opens nothing any more.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tollhouse.middlewares.auth import Principal
 from tollhouse.middlewares.errors import Unavailable
 from tollhouse.middlewares.stores.keys import KeyRecord, KeyStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tollhouse.config.settings import Settings
 
@@ -47,6 +47,7 @@ class KeyRing:
         self._stored: dict[bytes, Principal] = {}
         self._read_at = 0.0
         self._version: tuple[int, int] | None = None
+        self._revision: int | None = None  # of the store's last change that is in `_stored`
         self._poller: asyncio.Task[None] | None = None
         # SQLite may wait for a disk or a lock; the loop must not.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-store")
@@ -88,9 +89,11 @@ class KeyRing:
         """Whether there was such a key; it opens nothing from now on."""
         return await self._change(lambda store: store.revoke(public))
 
-    async def records(self) -> list[KeyRecord]:
-        """All keys, revoked ones too."""
-        return await self._answered(lambda: self._open_store().list())
+    async def records(
+        self, made: Callable[[Sequence[KeyRecord]], T], *, after: str | None = None, limit: int = -1
+    ) -> T:
+        """What `made`, in the store's thread, makes of these keys; revoked ones are among them. As KeyStore.list."""
+        return await self._answered(lambda: made(self._open_store().list(after=after, limit=limit)))
 
     async def run(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
@@ -140,16 +143,33 @@ class KeyRing:
         store = self._open_store()
         version = store.version()
         if version != self._version:
-            self._stored = {digest: _principal(record) for digest, record in store.active().items()}
+            if self._revision is None:
+                # What is written meanwhile may be among them, and is read once more.
+                revision = store.revision()
+                self._stored = _principals(store.active())
+            else:
+                revision, changed = store.changed(self._revision)
+                for digest, record in changed.items():
+                    if record is None or record.revoked_at is not None:
+                        self._stored.pop(digest, None)
+                    else:
+                        self._stored[digest] = _principal(record, {})
+            self._revision = revision
             self._version = version
         self._read_at = monotonic()
 
 
-def _principal(record: KeyRecord) -> Principal:
+def _principals(records: Iterable[KeyRecord]) -> dict[bytes, Principal]:
+    """By digest. Teams and lists of models that keys have in common are kept once."""
+    once: dict[object, Any] = {}
+    return {record.digest: _principal(record, once) for record in records}
+
+
+def _principal(record: KeyRecord, once: dict[object, Any]) -> Principal:
     return Principal(
         id=record.public,
         name=record.name,
-        team=record.team,
-        models=record.models,
+        team=once.setdefault(record.team, record.team),
+        models=once.setdefault(record.models, record.models),
         expires_at=record.expires_at,
     )

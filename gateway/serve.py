@@ -73,8 +73,7 @@ def _credential(settings: Settings) -> str:
     try:
         store = KeyStore(Path(settings.state_dir) / "tollhouse.db")
         try:
-            names = {record.name for record in store.active().values()}
-            if settings.keys or names - {KEY_NAME}:
+            if settings.keys or not store.is_empty_but_for(KEY_NAME):
                 return "$YOUR_KEY"
             if not is_loopback(settings.host):
                 msg = (
@@ -82,9 +81,10 @@ def _credential(settings: Settings) -> str:
                     "set LLM_GATEWAY_MASTER_KEY, or make a key with `tollhouse keys create`"
                 )
                 raise _NotSafe(msg)
-            if names and path.exists():
+            ours = store.named(KEY_NAME)
+            if ours and path.exists():
                 return f"$(cat {path})"
-            for record in store.active().values():
+            for record in ours:
                 store.revoke(record.public)
             _, key = store.create(name=KEY_NAME)
         finally:

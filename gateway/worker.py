@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.lifecycle import Lifecycle
 
 SETTLE_S = 0.2  # for the requests of connections that were accepted last
+OWN_DESCRIPTORS = 128  # stores, logs, pipes, services next door
 LAST_WORDS_S = 2.0  # for errors at the deadline to reach their clients
 logger = logging.getLogger("tollhouse.worker")
 
@@ -51,7 +53,7 @@ class _Server(Protocol):
         """`serve` ends now, or the process does."""
 
 
-def _server(name: str, app: Starlette, listen_fd: int, writer: logs.LineWriter) -> _Server:
+def _server(name: str, app: Starlette, listen_fd: int, writer: logs.LineWriter, max_connections: int) -> _Server:
     sock = socket.socket(fileno=listen_fd)
     if name == "granian":
         from tollhouse.gateway.server.granian import GranianServer  # noqa: PLC0415 - memory, where it is not used
@@ -59,14 +61,14 @@ def _server(name: str, app: Starlette, listen_fd: int, writer: logs.LineWriter) 
         return GranianServer(app, sock, before_exit=writer.close)
     from tollhouse.gateway.server.server import HttpServer  # noqa: PLC0415
 
-    return HttpServer(app, sock)
+    return HttpServer(app, sock, max_connections=max_connections)
 
 
 async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, writer: logs.LineWriter) -> int:
     access = writer.write if settings.log_level in {"debug", "info"} else None
     app = create_app(settings, write_log=access)
     lifecycle: Lifecycle = app.state.lifecycle
-    server = _server(settings.server, app, listen_fd, writer)
+    server = _server(settings.server, app, listen_fd, writer, settings.max_connections)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     at_once = asyncio.Event()
@@ -152,12 +154,29 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> object:
     return done.pop().result()
 
 
+def _raise_descriptors(max_connections: int) -> None:
+    """To what the system lets this process have: the usual 1,024 are for programs that use select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = 2 * max_connections + OWN_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        logger.warning(
+            "%d open files are allowed, and %d connections with an upstream each need %d: raise LimitNOFILE, or lower"
+            " max_connections",
+            hard,
+            max_connections,
+            needed,
+        )
+
+
 def main(argv: list[str]) -> int:
     """Arguments: descriptors of the settings, the listening socket, the ready pipe and the life pipe."""
     settings_fd, listen_fd, ready_fd, life_fd = map(int, argv)
     size = os.fstat(settings_fd).st_size
     settings: Settings = pickle.loads(os.pread(settings_fd, size, 0))  # noqa: S301 - written by our own supervisor
     writer = logs.configure(level=settings.log_level, fmt=settings.log_format)
+    _raise_descriptors(settings.max_connections)
     # Requests leave few cycles behind, so the default of a collection per 700 objects finds next to nothing.
     gc.set_threshold(10_000, 20, 50)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

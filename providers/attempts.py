@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from tollhouse.providers.router import Target
 
 COUNTED = "count_tokens"  # which the gateway does itself where an upstream cannot
-_PASSING = frozenset({SERVER_ERROR, CONNECTION, RATE_LIMIT, BUSY})  # over in a moment, perhaps
+# Over in a moment, perhaps. Not BUSY: who has waited for a place, or found the queue full, would only wait once more,
+# and while there is too much to do, be turned away twice.
+_PASSING = frozenset({SERVER_ERROR, CONNECTION, RATE_LIMIT})
 _ALIVE = OF_MODEL | {REQUEST}  # no fault of the target's, which has answered
 
 

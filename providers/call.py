@@ -92,6 +92,13 @@ class Call:
             return now >= self.first_at
         return now - self.read_at >= self.timeouts.idle_s
 
+    def due_at(self, now: float) -> float:
+        """No deadline of it is over before that, whatever happens from now on."""
+        awaits_first = self.first_at != inf and not self.reader.events
+        # When the first event comes, silence counts from there.
+        silent_at = (now if awaits_first else self.read_at) + self.timeouts.idle_s
+        return min(silent_at, self.first_at if awaits_first else inf, self.ping_at, self.total_at)
+
     def raise_flags(self, flags: int) -> None:
         """Record flags (as returned by the reader) and wake the waiter if it asked for one of them."""
         self.flags = flags

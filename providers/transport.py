@@ -20,6 +20,7 @@ from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, Upst
 
 STREAM_BUFFER = 65536  # bytes ready and not taken before the upstream's reading is paused
 COPY_LIMIT = 65536  # bodies up to this size are joined with the head into one write
+KEEP_FEW = 32  # idle connections, however old
 KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
 
 
@@ -149,11 +150,13 @@ class Origin:
         self._addresses = addresses
         self.deadlines = deadlines
         self._tls = tls
-        self._idle: list[Connection] = []
+        self._idle: dict[Connection, None] = {}  # the one that was used last comes last
         self._free = max_in_flight
         self._places = max_in_flight
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._max_queue = max_in_flight
+        # FIFO, so whoever is admitted last waits for as long as half an answer takes, however long that is. As many as
+        # there are places would double the time of everybody while there is too much to do.
+        self._max_queue = max(1, max_in_flight // 2)
         self._queue_wait_s = queue_wait_s
 
     @property
@@ -215,12 +218,18 @@ class Origin:
         connection.send(call, head, body)
 
     def keep(self, connection: Connection) -> None:
-        self._idle.append(connection)
+        idle = self._idle
+        idle[connection] = None
+        if len(idle) > KEEP_FEW:
+            # What many streams have left is not needed again, and not every upstream closes it.
+            oldest = next(iter(idle))
+            if self.deadlines.now - oldest.idle_since > KEEP_IDLE_S:
+                del idle[oldest]
+                oldest.abort()
 
     def forget(self, connection: Connection) -> None:
         """The connection is gone."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
 
     def leave(self, call: Call) -> None:
         """A call is over, however it ended."""
@@ -233,13 +242,13 @@ class Origin:
     def close(self) -> None:
         """Close idle connections (calls under way end with their own)."""
         while self._idle:
-            self._idle.pop().abort()
+            self._idle.popitem()[0].abort()
 
     def _pick(self) -> Connection | None:
         """The connection that was used last: the rest can grow old and be closed."""
         idle = self._idle
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
             transport = connection.transport
             is_open = transport is not None and not transport.is_closing()
             if is_open and monotonic() - connection.idle_since < KEEP_IDLE_S:

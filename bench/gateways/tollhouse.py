@@ -13,6 +13,7 @@ from bench.gateways.entry import EVERYTHING, KEY, LIMITS, MODEL, PASS, Gateway, 
 from bench.processes import free_port, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from bench.processes import Running
@@ -47,21 +48,35 @@ def config(setup: Setup, **settings: Any) -> dict[str, Any]:
             "prices": {"openai/mock-1": {"input": "0.15", "output": "0.60"}},
         }
     if setup.mode == EVERYTHING:
-        file["scan"] = SCAN
+        file.setdefault("scan", SCAN)
     return file
 
 
 def start(
-    setup: Setup, *, server: str = "builtin", log_level: str = "warning", by: str = "", **settings: Any
+    setup: Setup,
+    *,
+    server: str = "builtin",
+    log_level: str = "warning",
+    by: str = "",
+    prepare: Callable[[Path], object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 20,
+    **settings: Any,
 ) -> AbstractContextManager[Running]:
-    """`by` is "uvicorn" for the app under uvicorn; `server` as in the configuration."""
+    """`by` is "uvicorn" for the app under uvicorn; `server` as in the configuration; `seconds` it has for starting.
+
+    prepare: puts into the state folder what is to be there.
+    """
     port = free_port()
     path = setup.folder / "config.yaml"
     path.write_text(json.dumps(config(setup, server=server, **settings)))  # JSON is YAML
     state = setup.folder / "state"
     shutil.rmtree(state, ignore_errors=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("LLM_GATEWAY_", "OPENAI_"))}
-    env |= {"LLM_GATEWAY_STATE_DIR": str(state), "LLM_GATEWAY_LOG_LEVEL": log_level}
+    env |= {"LLM_GATEWAY_STATE_DIR": str(state), "LLM_GATEWAY_LOG_LEVEL": log_level, **(environment or {})}
+    if prepare is not None:
+        state.mkdir()
+        prepare(state)
     if setup.tls is not None:
         env["SSL_CERT_FILE"] = str(setup.tls)
     if by == "uvicorn":
@@ -69,7 +84,7 @@ def start(
     else:
         command = [str(Path(sys.executable).with_name("tollhouse")), "serve", "--config", str(path)]
         command += ["--port", str(port)]
-    return running(setup.name, command, port, env=env, log=setup.folder / "log", ready="/health/ready")
+    return running(setup.name, command, port, env=env, log=setup.folder / "log", ready="/health/ready", seconds=seconds)
 
 
 GATEWAY = Gateway(

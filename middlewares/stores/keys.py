@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tollhouse.middlewares.stores import sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PREFIX = "sk-th-"
 PUBLIC_LENGTH = 12
@@ -38,6 +38,21 @@ _MIGRATIONS = (
         expires_at REAL,
         revoked_at REAL
     ) STRICT
+    """,
+    # Whoever wrote and however: what a process has read once it need not read again for one key that is new.
+    """
+    CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL) STRICT;
+    CREATE TRIGGER key_made AFTER INSERT ON keys BEGIN
+        INSERT INTO changes (digest) VALUES (NEW.digest);
+    END;
+    CREATE TRIGGER key_changed AFTER UPDATE ON keys BEGIN
+        INSERT INTO changes (digest) VALUES (OLD.digest);
+        INSERT INTO changes (digest) SELECT NEW.digest WHERE NEW.digest <> OLD.digest;
+    END;
+    CREATE TRIGGER key_deleted AFTER DELETE ON keys BEGIN
+        INSERT INTO changes (digest) VALUES (OLD.digest);
+    END;
+    CREATE INDEX active_keys_by_name ON keys (name) WHERE revoked_at IS NULL;
     """,
 )
 
@@ -110,26 +125,57 @@ class KeyStore:
             )
         return record, key
 
-    def list(self) -> list[KeyRecord]:
-        """All keys, revoked ones too, oldest first."""
-        return [_record(row) for row in self._db.execute("SELECT * FROM keys ORDER BY created_at, public")]
+    def list(self, *, after: str | None = None, limit: int = -1) -> Sequence[KeyRecord]:
+        """Keys, revoked ones too, in the order in which they were made; `limit` of them, if it is not negative.
 
-    def active(self) -> dict[bytes, KeyRecord]:
-        """The keys that are not revoked, by digest; expired ones are among them, their time is in the record."""
-        rows = self._db.execute("SELECT * FROM keys WHERE revoked_at IS NULL")
-        return {record.digest: record for record in map(_record, rows)}
+        after: the public part of a key; those that were made after it. Raises KeyError where there is none.
+        """
+        place = 0
+        if after is not None:
+            found = self._db.execute("SELECT rowid FROM keys WHERE public = ?", (after,)).fetchone()
+            if found is None:
+                raise KeyError(after)
+            place = found[0]
+        return self._records("SELECT * FROM keys WHERE rowid > ? ORDER BY rowid LIMIT ?", place, limit)
+
+    def active(self) -> Iterator[KeyRecord]:
+        """The keys that are not revoked; expired ones are among them, their time is in the record."""
+        return map(_record, self._db.execute("SELECT * FROM keys WHERE revoked_at IS NULL"))
+
+    def is_empty_but_for(self, name: str) -> bool:
+        """Whether no active key has another name."""
+        query = "SELECT 1 FROM keys WHERE revoked_at IS NULL AND (name < ?1 OR name > ?1) LIMIT 1"
+        return self._db.execute(query, (name,)).fetchone() is None
+
+    def named(self, name: str) -> Sequence[KeyRecord]:
+        """The active keys of this name."""
+        return self._records("SELECT * FROM keys WHERE revoked_at IS NULL AND name = ?", name)
+
+    def revision(self) -> int:
+        """Of the last change."""
+        return int(self._db.execute("SELECT coalesce(max(revision), 0) FROM changes").fetchone()[0])
+
+    def changed(self, since: int) -> tuple[int, dict[bytes, KeyRecord | None]]:
+        """What was made, changed or revoked after that revision, as it is now, by digest; and the revision of that.
+
+        None: there is no such key any more.
+        """
+        rows = self._db.execute(
+            "SELECT revision, changes.digest, keys.* FROM changes LEFT JOIN keys ON keys.digest = changes.digest"
+            " WHERE revision > ? ORDER BY revision",
+            (since,),
+        )
+        found: dict[bytes, KeyRecord | None] = {}
+        for revision, digest_, *row in rows:
+            since = revision
+            found[digest_] = None if row[0] is None else _record(tuple(row))
+        return since, found
 
     def revoke(self, public_or_name: str) -> bool:
         """End a key, named by its public part or by a name that only one active key has. False if there is none."""
         with self._transaction():
-            found = [
-                row[0]
-                for row in self._db.execute(
-                    "SELECT public FROM keys WHERE revoked_at IS NULL AND (public = ?1 OR name = ?1)", (public_or_name,)
-                )
-            ]
-            if public_or_name in found:
-                found = [public_or_name]
+            # An id is looked for first: it is unique, and a name may look like one.
+            found = [record.public for record in self._with_public(public_or_name) or self.named(public_or_name)]
             if len(found) > 1:
                 msg = f"{len(found)} active keys are named {public_or_name!r}: give the id of one of them"
                 raise AmbiguousName(msg)
@@ -137,6 +183,12 @@ class KeyStore:
                 "UPDATE keys SET revoked_at = ? WHERE public = ?", (time.time(), found[0] if found else "")
             )
         return bool(found)
+
+    def _with_public(self, public: str) -> Sequence[KeyRecord]:
+        return self._records("SELECT * FROM keys WHERE revoked_at IS NULL AND public = ?", public)
+
+    def _records(self, query: str, *values: object) -> Sequence[KeyRecord]:
+        return tuple(map(_record, self._db.execute(query, values)))
 
     def version(self) -> tuple[int, int]:
         """Differs from an earlier answer if anything was written since, here or elsewhere. Cheap enough to poll."""

@@ -61,4 +61,5 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX ledger_by_hold ON ledger (hold, expired) WHERE shared
     """,  # noqa: S608 - names from the lists above
     "ALTER TABLE series ADD COLUMN tenant TEXT",
+    "CREATE INDEX series_by_key ON series (key, model, status)",
 )

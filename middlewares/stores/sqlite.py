@@ -65,9 +65,19 @@ def migrate(db: Connection, steps: tuple[str, ...], what: str) -> None:
         if known > len(steps):
             raise _newer(what, known)
         for step in steps[known:]:
-            for statement in step.split(";"):
+            for statement in _statements(step):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(steps)}")
+
+
+def _statements(step: str) -> Iterator[str]:
+    """One after the other; those in the body of a trigger belong to it."""
+    statement = ""
+    for piece in step.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def expect(db: Connection, steps: tuple[str, ...], what: str) -> None:

@@ -1,5 +1,10 @@
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from tollhouse.config import allowances
+from tollhouse.config.document import Document
 from tollhouse.config.loader import ConfigError, check, load_mapping
 from tollhouse.config.settings import Allowance, BudgetSettings
 
@@ -89,3 +94,25 @@ def test_a_limit_in_the_environment_is_a_number(text):
     with pytest.raises(ConfigError, match=variable):
         load_mapping({}, {variable: text})
     assert load_mapping({}, {variable: "60"}).key_default == Allowance("key", "", rpm=60)
+
+
+def test_the_names_of_many_models_are_not_compared_with_each_other():
+    looks = 0
+
+    class Entry:
+        limits = budget = None
+        litellm_params = SimpleNamespace(rpm=10, tpm=None)
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        @property
+        def model_name(self) -> str:
+            nonlocal looks
+            looks += 1
+            return self._name
+
+    entries: Any = [Entry(f"m{i // 2}") for i in range(1000)]
+    found = allowances._models(entries, Document({}))
+    assert {one.id: one.rpm for one in found if one is not None} == {f"m{i}": 20 for i in range(500)}
+    assert looks <= 3 * len(entries)

@@ -12,6 +12,7 @@ from tests.support.app import ADMIN_KEY, running_app, settings
 from tests.support.asgi import http_scope
 from tests.support.client import checked_error
 from tests.support.gateway import KEY, MASTER_KEY
+from tollhouse.gateway import admin
 from tollhouse.gateway.admin import MAX_BODY, KeyAdmin
 from tollhouse.gateway.keyring import KeyRing
 from tollhouse.middlewares.errors import Forbidden
@@ -51,6 +52,41 @@ async def test_a_key_is_shown_once_and_works_at_once(app):
     answer = await app.chat("tollhouse/echo", key=made["key"])
     assert answer.status == 200
     assert (app.log[-1]["key_id"], app.log[-1]["team"]) == (made["id"], "acme")
+
+
+async def test_keys_are_listed_page_by_page(app):
+    made = [(await _create(app, {"name": name})).json["id"] for name in "abcde"]
+    first = (await app.send(f"{KEYS}?limit=2", key=None, headers=ADMIN)).json
+    assert ([one["id"] for one in first["data"]], first["has_more"]) == (made[:2], True)
+    rest = (await app.send(f"{KEYS}?limit=3&after={made[1]}", key=None, headers=ADMIN)).json
+    assert ([one["id"] for one in rest["data"]], rest["has_more"]) == (made[2:], False)
+    tail = (await app.send(f"{KEYS}?after={made[3]}", key=None, headers=ADMIN)).json
+    assert [one["id"] for one in tail["data"]] == made[4:]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
+async def test_all_keys_are_one_list_however_many_there_are(app, monkeypatch, count):
+    monkeypatch.setattr(admin, "PAGE", 3)
+    made = [(await _create(app, {"name": str(i)})).json["id"] for i in range(count)]
+    assert [one["id"] for one in (await _list(app)).json["data"]] == made
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("limit=0", 400, "invalid_value"),
+        ("limit=1001", 400, "invalid_value"),
+        ("limit=x", 400, "invalid_value"),
+        ("limit=-1", 400, "invalid_value"),
+        ("after=nobody", 404, "key_not_found"),
+        ("after=nobody&limit=5", 404, "key_not_found"),
+        ("page=2", 400, "unknown_parameter"),
+    ],
+)
+async def test_pages_that_cannot_be_are_refused(app, query, status, code):
+    response = await app.send(f"{KEYS}?{query}", key=None, headers=ADMIN)
+    assert response.status == status
+    checked_error(response.body, code)
 
 
 async def test_a_revoked_key_opens_nothing_from_that_moment(app):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tollhouse.config.files import Files
@@ -32,3 +34,19 @@ def test_a_secret_in_clear_is_seen_however_it_is_written(tmp_path, text, is_clea
     files = Files()
     settings = load(str(path), {"SECRET": SECRET, "STORE": f"redis://:{SECRET}@127.0.0.1/0"}, files=files)
     assert clear_secrets.found(settings, files.contents.values()) is is_clear
+
+
+def test_many_secrets_of_any_length_are_found_as_one_by_one():
+    chance = random.Random(5)
+
+    def some(least: int, most: int) -> str:
+        return "".join(chance.choice("abc") for _ in range(chance.randint(least, most)))
+
+    seen = set()
+    for _ in range(2000):
+        secrets = {some(1, 9) for _ in range(chance.randrange(5))}
+        text = some(0, 12)
+        is_there = any(secret in text for secret in secrets)
+        assert clear_secrets._search(secrets)(text) is is_there, (secrets, text)
+        seen.add(is_there)
+    assert seen == {True, False}

@@ -67,11 +67,11 @@ async def test_configured_keys_and_the_master_key_are_known(ring):
 async def test_a_new_key_opens_at_once_and_a_revoked_one_no_more(ring):
     record, key = await ring.create(name="app", team="t", models=("a",))
     assert ring.find(_digest(key)) == Principal(id=record.public, name="app", team="t", models=("a",))
-    assert [each.public for each in await ring.records()] == [record.public]
+    assert [each.public for each in await ring.records(list)] == [record.public]
     assert await ring.revoke(record.public)
     assert ring.find(_digest(key)) is None
     assert not await ring.revoke(record.public)
-    assert [each.revoked_at is not None for each in await ring.records()] == [True]
+    assert [each.revoked_at is not None for each in await ring.records(list)] == [True]
 
 
 async def test_what_another_process_writes_is_seen(ring, elsewhere):
@@ -80,6 +80,41 @@ async def test_what_another_process_writes_is_seen(ring, elsewhere):
     assert ring.find(_digest(key)).expires_at == 9e9
     elsewhere.revoke(record.public)
     await _until(lambda: ring.find(_digest(key)) is None)
+
+
+async def test_only_what_has_changed_is_read_again(ring, elsewhere, monkeypatch):
+    kept, key = elsewhere.create(name="kept")
+    await _until(lambda: ring.find(_digest(key)))
+    before = ring.find(_digest(key))
+    monkeypatch.setattr(KeyStore, "active", lambda _: pytest.fail("all keys were read again"))
+    gone, theirs = elsewhere.create(name="new")
+    await _until(lambda: ring.find(_digest(theirs)))
+    elsewhere.revoke(gone.public)
+    await _until(lambda: ring.find(_digest(theirs)) is None)
+    assert ring.find(_digest(key)) is before
+    assert before.id == kept.public
+
+
+async def test_a_key_that_was_deleted_by_hand_opens_nothing(ring, elsewhere, tmp_path):
+    record, key = elsewhere.create(name="gone")
+    await _until(lambda: ring.find(_digest(key)))
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "tollhouse.db", isolation_level=None)) as db:
+        db.execute("DELETE FROM keys WHERE public = ?", (record.public,))
+        await _until(lambda: ring.find(_digest(key)) is None)
+
+
+async def test_keys_share_what_they_have_in_common(tmp_path):
+    store = KeyStore(tmp_path / "state" / "tollhouse.db")
+    made = [store.create(name="app", team="a team", models=("one", "two"))[1] for _ in range(2)]
+    store.close()
+    ring = KeyRing(settings(tmp_path))
+    await ring.open()
+    one, two = (ring.find(_digest(key)) for key in made)
+    assert one is not None
+    assert two is not None
+    assert one.team is two.team
+    assert one.models is two.models
+    await ring.close()
 
 
 def test_a_revocation_holds_within_a_second():
@@ -97,7 +132,7 @@ async def test_a_store_that_fails_opens_nothing_after_a_while_and_is_told_once(r
             ring.find(_digest(key))
         assert (caught.value.status, caught.value.code) == (503, "key_store_unavailable")
         assert ring.find(_digest(MASTER_KEY)), "the configuration's keys need no store"
-        for asked in (ring.records(), ring.create(name="x", team=None, models=None), ring.revoke("x")):
+        for asked in (ring.records(list), ring.create(name="x", team=None, models=None), ring.revoke("x")):
             with pytest.raises(Unavailable, match="cannot be used"):
                 await asked
         assert [record.getMessage() for record in caplog.records] == ["the key store cannot be read: OperationalError"]

@@ -176,6 +176,7 @@ def test_workers_that_do_not_start_leave_the_old_ones_in_place():
         gateway.allowed_exceptions.add("DatabaseError")
         before = _workers(gateway)
         with contextlib.closing(sqlite3.connect(gateway.folder / "state" / "tollhouse.db")) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
             db.execute("PRAGMA user_version = 99")
             gateway.signal(signal.SIGHUP)
             wait_until(lambda: "the old ones stay" in gateway.output, what="the failure is told", timeout_s=40)
@@ -183,7 +184,7 @@ def test_workers_that_do_not_start_leave_the_old_ones_in_place():
             wait_until(lambda: _workers(gateway) == before, what="only the old worker is left")
             assert _open_settings(gateway) == 1
             assert post(gateway, BODY).status == 200
-            db.execute("PRAGMA user_version = 1")
+            db.execute(f"PRAGMA user_version = {version}")
         _roll(gateway)
         assert post(gateway, BODY).status == 200
 

@@ -198,6 +198,12 @@ def test_retry_after_is_waited_for_if_that_is_short(asked_s, wait_s):
     assert (None if step is None else step.wait_s) == wait_s
 
 
+def test_whoever_found_the_queue_full_goes_elsewhere_and_does_not_queue_again():
+    busy = Failure("busy")
+    assert _walk(_attempts(_plan("m/a")), busy) == ["m/a", None]
+    assert _walk(_attempts(_plan("m/a", "m/b")), busy, busy) == ["m/a", "m/b", None]
+
+
 def test_retries_that_were_asked_for_come_before_fallbacks():
     plan = _plan("m/a", backups=[("n/b", GENERAL)])
     attempts = _attempts(plan, retries=1, is_eager=True)

@@ -637,6 +637,7 @@ async def test_what_is_counted_is_handed_on_when_nothing_more_comes(tmp_path, up
 
 async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, monkeypatch):
     monkeypatch.setattr(fast_routes, "_KEPT", 3)
+    monkeypatch.setattr(fast_routes, "_ONE_IN", 1)
     async with gateway(tmp_path, model_list=[model("fine*", upstream.base_url, upstream="openai/fine")]) as running:
         await running.learn("fine1")
         for number in range(1, 9):
@@ -646,6 +647,30 @@ async def test_names_under_a_pattern_do_not_pile_up(tmp_path, upstream, taken, m
         await running.ask(chat("fine" + "9" * 300))
         assert len(taken) == 9
         assert len(running.app.middleware_stack.fast._routes._routes) <= 3
+
+
+async def test_where_more_take_turns_than_are_kept_some_are_and_the_rest_costs_nothing(
+    tmp_path, upstream, taken, monkeypatch
+):
+    monkeypatch.setattr(fast_routes, "_KEPT", 3)
+    made: list[str] = []
+    make = fast_routes.FastRoutes._made
+
+    def noted(self: Any, exchange: Any, *rest: Any) -> Any:
+        made.append(exchange.view.model)
+        return make(self, exchange, *rest)
+
+    monkeypatch.setattr(fast_routes.FastRoutes, "_made", noted)
+    async with gateway(tmp_path, model_list=[model("fine*", upstream.base_url, upstream="openai/fine")]) as running:
+        await running.learn("fine0")
+        for number in range(1, 11):
+            await running.ask(chat(f"fine{number}"))
+        assert made == ["fine0", "fine1", "fine2", "fine10"]
+        await running.ask(chat("fine10"))
+        await running.ask(chat("fine1"))
+        assert len(taken) == 2
+        await running.ask(chat("fine0"))  # the oldest had to go
+        assert len(taken) == 2
 
 
 async def test_other_prices_and_another_window_are_learned_anew(tmp_path, upstream, taken, monkeypatch):

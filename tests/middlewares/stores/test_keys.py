@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tollhouse.middlewares.stores import keys
 from tollhouse.middlewares.stores.keys import AmbiguousName, KeyStore, digest, generate
 
 
@@ -19,6 +20,10 @@ def store(tmp_path):
     opened = KeyStore(tmp_path / "state" / "keys.db")
     yield opened
     opened.close()
+
+
+def _active(store):
+    return {record.digest: record for record in store.active()}
 
 
 def test_keys_have_a_public_and_a_secret_part():
@@ -31,11 +36,11 @@ def test_keys_have_a_public_and_a_secret_part():
 
 def test_a_key_is_found_by_its_digest_until_it_is_revoked(store):
     record, key = store.create(name="app", team="acme", models=("a", "b\nc"), expires_at=9e9)
-    found = store.active()[digest(key.encode())]
+    found = _active(store)[digest(key.encode())]
     assert found == record
     assert (found.name, found.team, found.models, found.expires_at) == ("app", "acme", ("a", "b\nc"), 9e9)
     assert store.revoke(record.public)
-    assert store.active() == {}
+    assert _active(store) == {}
     assert not store.revoke(record.public)
     assert [r.revoked_at is not None for r in store.list()] == [True]
 
@@ -85,6 +90,63 @@ def test_the_version_changes_with_every_write_here_or_elsewhere(store, tmp_path)
     assert len(set(seen)) == 4
 
 
+def test_what_has_changed_since_a_revision_is_known_however_it_was_written(store, tmp_path):
+    assert store.changed(0) == (0, {})
+    kept, gone, deleted = (store.create(name=name)[0] for name in ("kept", "gone", "deleted"))
+    seen, found = store.changed(0)
+    assert (seen, list(found)) == (store.revision(), [kept.digest, gone.digest, deleted.digest])
+    assert found[kept.digest] == kept
+    store.revoke("gone")
+    other = sqlite3.connect(tmp_path / "state" / "keys.db", isolation_level=None)
+    other.execute("DELETE FROM keys WHERE name = 'deleted'")
+    other.execute("UPDATE keys SET digest = ? WHERE name = 'kept'", (b"d" * 32,))
+    other.close()
+    seen, found = store.changed(seen)
+    assert found[gone.digest].revoked_at is not None
+    assert found[deleted.digest] is None
+    assert found[kept.digest] is None, "its old digest opens nothing"
+    assert found[b"d" * 32].public == kept.public
+    assert store.changed(seen) == (seen, {})
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path):
+    db = sqlite3.connect(tmp_path / "keys.db")
+    for statement in keys._MIGRATIONS[0].split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO keys VALUES ('p', x'00', 'old', NULL, NULL, 1.0, NULL, NULL)")
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    store = KeyStore(tmp_path / "keys.db")
+    assert [record.name for record in store.active()] == ["old"]
+    assert store.changed(store.revision()) == (0, {})
+    assert store.revoke("old")
+    (changed,) = store.changed(0)[1].values()
+    assert changed is not None
+    assert changed.revoked_at is not None
+    store.close()
+
+
+def test_keys_are_listed_page_by_page(store):
+    made = [store.create(name=name)[0] for name in "abcde"]
+    first = store.list(limit=2)
+    rest = store.list(after=first[-1].public, limit=10)
+    assert [*first, *rest] == made == list(store.list())
+    with pytest.raises(KeyError):
+        store.list(after="nobody")
+
+
+def test_whether_others_have_keys_is_asked_without_reading_them(store):
+    assert store.is_empty_but_for("default")
+    ours = store.create(name="default")[0]
+    assert store.is_empty_but_for("default")
+    assert list(store.named("default")) == [ours]
+    theirs = store.create(name="app")[0]
+    assert not store.is_empty_but_for("default")
+    store.revoke(theirs.public)
+    assert store.is_empty_but_for("default")
+
+
 def _create(path: Path, count: int) -> None:
     store = KeyStore(path)
     for i in range(count):
@@ -101,7 +163,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
     store = KeyStore(path)
-    assert len(store.active()) == 40
+    assert len(_active(store)) == 40
     store.close()
 
 

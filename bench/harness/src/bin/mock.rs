@@ -3,6 +3,7 @@
 //! `mock [--port 0] [--tls-port 0 --cert FILE] [--chunks 64] [--interval-us 0]` prints its ports as JSON and serves
 //! until it is ended. A request's own `max_tokens` (content chunks) and `seed` (microseconds between them, or before
 //! a whole answer) win over the arguments. With an interval of 0 a stream is one write, as a proxy sees it from a fast server.
+//! A `user` of `status-N` is answered with that status, and one of `cut` loses its connection in the middle.
 
 use std::error::Error;
 use std::future::{Future, ready};
@@ -39,6 +40,14 @@ struct Wanted {
     usage: bool,
     chunks: usize,
     interval: Duration,
+    fault: Option<Fault>,
+}
+
+/// How it fails, if it is to.
+#[derive(Clone, Copy)]
+enum Fault {
+    Status(u16),
+    Cut,
 }
 
 fn event(choices: &str, usage: &str) -> Vec<u8> {
@@ -47,6 +56,13 @@ fn event(choices: &str, usage: &str) -> Vec<u8> {
          \"created\":1764000000,\"model\":\"mock-1\",\"system_fingerprint\":\"fp_0\",\"choices\":[{choices}]{usage}}}\n\n"
     );
     framed(&data)
+}
+
+/// The text of the first `"name": "..."`, up to the next quote.
+fn quoted<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
+    let key = format!("\"{name}\"");
+    let rest = std::str::from_utf8(&body[memchr::memmem::find(body, key.as_bytes())? + key.len()..]).ok()?;
+    rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?.split('"').next()
 }
 
 fn framed(data: &str) -> Vec<u8> {
@@ -95,6 +111,10 @@ impl Answers {
             usage: http::json_field(body, "include_usage") == Some("true"),
             chunks: number("max_tokens").map_or(self.chunks, |count| usize::try_from(count).unwrap_or(self.chunks)),
             interval: Duration::from_micros(number("seed").unwrap_or(self.interval)),
+            fault: quoted(body, "user").and_then(|user| match user.strip_prefix("status-") {
+                Some(status) => status.parse().ok().map(Fault::Status),
+                None => (user == "cut").then_some(Fault::Cut),
+            }),
         }
     }
 
@@ -112,7 +132,12 @@ impl Answers {
         out.extend_from_slice(&self.done);
     }
 
-    async fn stream<S: AsyncWrite + Unpin>(&self, socket: &mut S, wanted: &Wanted, out: &mut Vec<u8>) -> io::Result<()> {
+    async fn stream<S: AsyncWrite + Unpin>(
+        &self,
+        socket: &mut S,
+        wanted: &Wanted,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
         out.clear();
         out.extend_from_slice(STREAM_HEAD);
         out.extend_from_slice(&self.role);
@@ -132,6 +157,14 @@ impl Answers {
         self.push_end(wanted, out);
         send(socket, out).await
     }
+}
+
+fn refusal(status: u16) -> String {
+    let body = "{\"error\":{\"message\":\"the mock was told to fail\",\"type\":\"server_error\",\"code\":null}}";
+    format!(
+        "HTTP/1.1 {status} Failed\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 async fn send<S: AsyncWrite + Unpin>(socket: &mut S, out: &mut Vec<u8>) -> io::Result<()> {
@@ -163,7 +196,14 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, answers: &Answe
             }
         }
         let wanted = answers.wanted(&buf[head.len..end]);
-        if wanted.stream {
+        if let Some(Fault::Status(status)) = wanted.fault {
+            socket.write_all(refusal(status).as_bytes()).await?;
+            socket.flush().await?;
+        } else if let Some(Fault::Cut) = wanted.fault {
+            let whole = if wanted.stream { [STREAM_HEAD, &answers.role].concat() } else { answers.whole.clone() };
+            socket.write_all(&whole[..whole.len() - 20]).await?;
+            return socket.shutdown().await;
+        } else if wanted.stream {
             answers.stream(&mut socket, &wanted, &mut out).await?;
         } else {
             if !wanted.interval.is_zero() {

@@ -1,0 +1,205 @@
+"""`python -m bench.scale.overload`: three times the capacity, with the settings as they are by default.
+
+The capacity is what is served to as many callers as may be asked upstream at once. Then requests come at that rate, and
+at three times it, whatever becomes of those before (an open loop). O2 and O3 are what has to hold: at least 90 % of the
+capacity is served, the p99 of what is admitted is at most twice that at the capacity, a refusal costs at most a tenth
+of an answer's CPU, and what operators look at answers all the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import http.client
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import loads
+from bench.gateways.entry import EVERYTHING, KEY, PASS, ROOT
+from bench.peers_report import table
+from bench.scale.bench import WHERE, Bench, Load, chat, raise_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.processes import Running
+
+REPORT = ROOT / "bench" / "report" / "scale"
+TIMES = 3
+IN_FLIGHT = 256  # the default of upstream.max_in_flight
+ADMIN = "admin-of-the-bench"
+REFUSED = (429, 503)
+ENOUGH = 100  # refusals, for their CPU to be told from the rest
+LIVE = ("/health", "/health/ready", "/v1/models", "/admin/keys")
+LIVE_EVERY_S = 0.1
+# O2 and O3
+LEAST_GOODPUT, MOST_P99, MOST_REFUSAL, MOST_LIVE_MS = 0.9, 2.0, 0.1, 100.0
+
+
+class Watching(threading.Thread):
+    """Asks what operators look at, all the time."""
+
+    def __init__(self, gateway: Running) -> None:
+        super().__init__(daemon=True)
+        self._port = gateway.port
+        self._over = threading.Event()
+        self.took_ms: list[float] = []
+        self.failed = 0
+
+    def run(self) -> None:
+        headers = {"authorization": f"Bearer {KEY}", "x-admin-api-key": ADMIN}
+        while not self._over.wait(LIVE_EVERY_S):
+            for path in LIVE:
+                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+                started = time.monotonic()
+                try:
+                    connection.request("GET", path, headers=headers)
+                    response = connection.getresponse()
+                    response.read()
+                    self.failed += response.status != 200
+                except OSError:
+                    self.failed += 1
+                finally:
+                    connection.close()
+                self.took_ms.append((time.monotonic() - started) * 1000)
+
+    def end(self) -> tuple[float, int]:
+        """p95 in ms, and how many failed."""
+        self._over.set()
+        self.join()
+        return sorted(self.took_ms)[int(len(self.took_ms) * 0.95)], self.failed
+
+
+def measured(bench: Bench, mode: str, delay_ms: int, connections: int) -> dict[str, Any]:
+    """A gateway at its capacity, and at three times that."""
+    body = chat(seed=delay_ms * 1000)
+    with bench.gateway(mode, upstream={}, general_settings={"admin_key": ADMIN}) as gateway:
+        peak = bench.send(Load(body, connections, seconds=bench.seconds), gateway)
+        capacity = peak["requests"] / peak["elapsed_s"]
+        once, once_cpu, _ = _open(bench, gateway, Load(body, 4 * connections, seconds=bench.seconds, rate=capacity))
+        time.sleep(1.5)
+        load = Load(body, 8 * connections, seconds=bench.seconds, rate=TIMES * capacity)
+        much, much_cpu, live = _open(bench, gateway, load)
+    served, refused = much["requests"] - much["allowed"], much["allowed"]
+    serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
+    return {
+        "mode": mode,
+        "delay_ms": delay_ms,
+        "capacity": capacity,
+        "offered": much["requests"] / much["elapsed_s"],
+        "served": served / bench.seconds,
+        "goodput": served / bench.seconds / capacity,
+        "p99_once_ms": once["latency_us"]["p99"] / 1000,
+        "p99_ms": much["latency_us"]["p99"] / 1000,
+        "p50_ms": much["latency_us"]["p50"] / 1000,
+        "refused": refused,
+        "refused_p95_ms": (much["allowed_us"] or {"p95": 0.0})["p95"] / 1000,
+        "serving_us": serving_us,
+        "refusal_us": (much_cpu * 1e6 - served * serving_us) / refused if refused >= ENOUGH else 0.0,
+        "live_p95_ms": live[0],
+        "live_failed": live[1],
+        "once_statuses": once["statuses"],
+        "statuses": much["statuses"],
+    }
+
+
+def _open(bench: Bench, gateway: Running, load: Load) -> tuple[dict[str, Any], float, tuple[float, int]]:
+    watching = Watching(gateway)
+    before = gateway.cpu_s()
+    watching.start()
+    seen = bench.send(Load(**{**load.__dict__, "allow": REFUSED}), gateway)
+    return seen, gateway.cpu_s() - before, watching.end()
+
+
+def broken(found: dict[str, Any]) -> list[str]:
+    """Of O2 and O3."""
+    why = []
+    if found["goodput"] < LEAST_GOODPUT:
+        why.append(f"{found['goodput']:.0%} of the capacity is served")
+    if found["p99_ms"] > MOST_P99 * found["p99_once_ms"]:
+        why.append(f"p99 is {found['p99_ms'] / found['p99_once_ms']:.2f} times that at the capacity")
+    if found["refusal_us"] > MOST_REFUSAL * found["serving_us"]:
+        why.append(f"a refusal costs {found['refusal_us'] / found['serving_us']:.0%} of an answer")
+    if found["live_failed"] or found["live_p95_ms"] > MOST_LIVE_MS:
+        why.append(f"health and admin: p95 {found['live_p95_ms']:.0f} ms, {found['live_failed']} failed")
+    return why
+
+
+def markdown(report: dict[str, Any]) -> str:
+    before, after = report["load_average"]
+    rows = [
+        [
+            one["mode"],
+            f"{one['delay_ms']}",
+            f"{one['capacity']:,.0f}",
+            f"{one['offered']:,.0f}",
+            f"{one['goodput']:.0%}",
+            f"{one['p99_once_ms']:,.0f}",
+            f"{one['p99_ms']:,.0f} ({one['p99_ms'] / one['p99_once_ms']:.2f})",
+            f"{one['refused']:,}",
+            f"{one['refused_p95_ms']:,.0f}",
+            f"{one['serving_us']:,.0f} / {one['refusal_us']:,.0f}",
+            f"{one['live_p95_ms']:,.0f} / {one['live_failed']}",
+            "; ".join(one["broken"]) or "holds",
+        ]
+        for one in report["rows"]
+    ]
+    head = [
+        "mode",
+        "upstream ms",
+        "capacity / s",
+        "offered / s",
+        "served of it",
+        "p99 ms at the capacity",
+        "at three times (ratio)",
+        "refused",
+        "p95 ms of refusals",
+        "CPU us, answer / refusal",
+        "health and admin: p95 ms / failed",
+        "O2, O3",
+    ]
+    return (
+        f"# Three times the capacity\n\n{report['date']}, `python -m bench.scale.overload`: "
+        f"{', '.join(report['machine'].values())}; load average {before:.1f} before, {after:.1f} after; "
+        f"{report['seconds']:g} s each, defaults of `upstream` ({IN_FLIGHT} at once, a second in the queue).\n\n"
+        f"{table(head, rows)}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a load")
+    parser.add_argument("--report", type=Path, default=REPORT)
+    options = parser.parse_args(arguments)
+    loads.build()
+    raise_descriptors()
+    before, rows = os.getloadavg()[0], []
+    work = ROOT / WHERE / f"overload-{os.getpid()}"
+    with loads.mock(work) as mock:
+        bench = Bench(mock, work, seconds=options.seconds)
+        for mode, delay_ms, connections in ((PASS, 400, IN_FLIGHT), (EVERYTHING, 400, IN_FLIGHT), (EVERYTHING, 0, 64)):
+            found = measured(bench, mode, delay_ms, connections)
+            rows.append({**found, "broken": broken(found)})
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    report = {
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "machine": loads.machine(),
+        "load_average": (before, os.getloadavg()[0]),
+        "seconds": options.seconds,
+        "rows": rows,
+    }
+    options.report.mkdir(parents=True, exist_ok=True)
+    (options.report / "overload.json").write_text(json.dumps(report, indent=1))
+    text = markdown(report)
+    (options.report / "overload.md").write_text(text)
+    print(text)
+    raise SystemExit(1 if any(row["broken"] for row in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A module per thing that grows. Each has a `SWEEP`."""
