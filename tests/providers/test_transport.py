@@ -300,14 +300,14 @@ async def test_of_many_idle_connections_those_of_long_ago_are_closed():
     kept = []
     for age in (KEEP_IDLE_S + 1, 5.0):
         for _ in range(2 * KEEP_FEW):
-            connection = Connection(to)
-            connection.connection_made(Closable())
+            connection, transport = Connection(to), Closable()
+            connection.connection_made(transport)
             connection.idle_since = to.deadlines.now - age
-            kept.append(connection)
+            kept.append(transport)
             to.keep(connection)
     old, young = kept[: 2 * KEEP_FEW], kept[2 * KEEP_FEW :]
-    assert not any(connection.is_open for connection in old)
-    assert all(connection.is_open for connection in young)
+    assert all(transport.is_closing() for transport in old)
+    assert not any(transport.is_closing() for transport in young)
 
 
 class Closable(asyncio.Transport):
