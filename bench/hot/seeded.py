@@ -59,7 +59,8 @@ SEEDS = (
     Seed("app: everything, stream", "gateway/request.py", "Request.run"),
     Seed("sockets: pass-through, whole", "gateway/fastpath.py", "FastPath.begin"),
     Seed("sockets: limits, whole", "gateway/fastpath.py", "FastPath.end"),
-    Seed("sockets: everything, whole", "gateway/errand.py", "Errand.raise_flags"),
+    Seed("sockets: scanned, whole", "gateway/errand.py", "Errand.raise_flags"),
+    Seed("sockets: everything, whole", "gateway/request.py", "Request.start"),
     Seed("sockets: everything, stream", "gateway/request.py", "Request.run"),
 )
 

@@ -34,18 +34,21 @@ HOST = "127.0.0.1"
 LIMIT = 1 << 20
 MODES = (PASS, LIMITS, EVERYTHING)
 KINDS = ("whole", "stream")
+# Everything that plain requests may have: no policy, no receipts.
+SCANNED = "scanned"
 RULES = [{"id": "everybody", "effect": "allow", "tenants": ["bench"]}]
 
 
 def app(mode: str, folder: Path, upstream: int | None) -> Starlette:
     """The gateway in a mode, in front of a port, or of the built-in model."""
-    file = config(Setup("hot", upstream or 9, folder, folder, mode))
+    file = config(Setup("hot", upstream or 9, folder, folder, EVERYTHING if mode == SCANNED else mode))
     if upstream is None:
         file["model_list"] = [{"model_name": MODEL, "litellm_params": {"model": "tollhouse/echo"}}]
     if mode == EVERYTHING:
         policy = folder / "policy.yaml"
         policy.write_text(yaml.safe_dump({"policy": 1, "version": "v1", "rules": RULES}))
         file |= {"policy": {"file": str(policy), "require_signature": False}, "receipts": {}}
+    if "scan" in file:
         file["scan"] = {**file["scan"], "pseudonym_key": "0" * 64}
     settings = load_mapping(file, {"LLM_GATEWAY_STATE_DIR": str(folder / "state")})
     lines: list[bytes] = []
@@ -181,4 +184,5 @@ PIECES: list[Piece] = [
         for mode in MODES
         for kind in KINDS
     ),
+    Piece(f"sockets: {SCANNED}, whole", partial(_over_sockets, SCANNED, stream=False), 2, blocks=8),
 ]

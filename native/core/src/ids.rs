@@ -1,6 +1,5 @@
 //! Request ids: 16 random bytes from a pool, because a system call per id costs more than the id.
 
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 const ID: usize = 16;
@@ -29,7 +28,9 @@ pub fn new_id() -> Result<String, getrandom::Error> {
     let mut id = String::with_capacity(4 + 2 * ID);
     id.push_str("req_");
     for byte in pool.noise.iter().skip(pool.used).take(ID) {
-        let _ = write!(id, "{byte:02x}");
+        for digit in [byte >> 4, byte & 15] {
+            id.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
     }
     pool.used += ID;
     Ok(id)

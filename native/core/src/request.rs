@@ -230,10 +230,7 @@ impl View {
     /// The body with these changes; None if they change nothing.
     #[must_use]
     pub fn rewrite(&self, body: &[u8], changes: Changes<'_>) -> Option<Vec<u8>> {
-        let edits = self.edits(body, changes)?;
-        let mut out = Vec::with_capacity(edits.length(body));
-        edits.pieces(body).for_each(|piece| out.extend_from_slice(piece));
-        Some(out)
+        self.edits(body, changes).map(|edits| edits.made(body))
     }
 
     /// What these changes come to in this body; None if they change nothing.
@@ -297,6 +294,20 @@ impl View {
 pub struct Edits(Vec<(Span, Vec<u8>)>);
 
 impl Edits {
+    /// The body with them.
+    fn made(&self, body: &[u8]) -> Vec<u8> {
+        let grown: usize = self.0.iter().map(|(_, text)| text.len()).sum();
+        let mut out = Vec::with_capacity(body.len() + grown);
+        let mut from = 0;
+        for (span, text) in &self.0 {
+            out.extend_from_slice(&body[from..span.start]);
+            out.extend_from_slice(text);
+            from = span.end;
+        }
+        out.extend_from_slice(&body[from..]);
+        out
+    }
+
     /// Bytes of the body with them.
     #[must_use]
     pub fn length(&self, body: &[u8]) -> usize {
