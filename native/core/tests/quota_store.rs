@@ -215,6 +215,11 @@ fn nothing_is_admitted_that_cannot_be_written_down_and_settlements_still_can() {
     let plan = plan(&store);
     let holds: Vec<u64> = (0..200).map(|_| admit(&store, &plan, START, b"")).collect();
     // No further file can be made where its name is taken by a folder that is not empty.
+    let logs =
+        fs::read_dir(&folder.0).unwrap().filter_map(|file| file.ok()?.path().file_stem()?.to_str()?.parse().ok());
+    let newest: u64 = logs.max().unwrap();
+    let next: &Path = &folder.0.join(format!("{:016}.log", newest + 1));
+    fs::create_dir_all(next.join("x")).unwrap();
     let spare: &Path = &folder.0.join("spare");
     while !spare.is_dir() {
         let _ = fs::remove_file(spare);
@@ -235,5 +240,6 @@ fn nothing_is_admitted_that_cannot_be_written_down_and_settlements_still_can() {
     }
     assert_ne!(standings(&store, &plan, START), before);
     fs::remove_dir_all(spare).unwrap();
+    fs::remove_dir_all(next).unwrap();
     admit(&store, &plan, START, b"");
 }
