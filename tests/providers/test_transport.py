@@ -223,16 +223,19 @@ async def test_closing_a_call_closes_the_upstream_at_once():
         call.close()
 
 
-async def test_beyond_the_places_callers_queue_and_then_are_told():
-    release = asyncio.Event()
-
+def _answering_after(release):
     async def handler(reader, writer):
         while True:
             await read_request(reader)
             await release.wait()
             writer.write(OK)
 
-    async with Upstream(handler) as upstream:
+    return handler
+
+
+async def test_beyond_the_places_callers_queue_and_then_are_told():
+    release = asyncio.Event()
+    async with Upstream(_answering_after(release)) as upstream:
         to = origin(upstream.port, max_in_flight=1, queue_wait_s=0.1)
         first = await start(to)
         for _ in range(2):  # whoever has gone takes no room in the queue
@@ -252,14 +255,7 @@ async def test_beyond_the_places_callers_queue_and_then_are_told():
 
 async def test_half_as_many_as_there_are_places_may_wait():
     release = asyncio.Event()
-
-    async def handler(reader, writer):
-        while True:
-            await read_request(reader)
-            await release.wait()
-            writer.write(OK)
-
-    async with Upstream(handler) as upstream:
+    async with Upstream(_answering_after(release)) as upstream:
         to = origin(upstream.port, max_in_flight=6, queue_wait_s=5)
         running = [await start(to) for _ in range(6)]
         queued = [asyncio.create_task(start(to)) for _ in range(3)]
