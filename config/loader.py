@@ -221,6 +221,7 @@ def _server(file: File) -> dict[str, Any]:
         "linger_s",
         "hold_margin_s",
         "max_connections",
+        "max_lag_s",
         "default_model",
         "default_provider",
     )

@@ -282,6 +282,7 @@ class File(Part):
     linger_s: Annotated[float, Field(ge=0)] | None = None
     hold_margin_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_lag_s: Annotated[float, Field(ge=0, le=60)] | None = None
     cors_origins: list[str] | None = None
     default_model: Text | None = None
     default_provider: Text | None = None

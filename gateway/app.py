@@ -35,6 +35,7 @@ from tollhouse.gateway.quota import Quota
 from tollhouse.gateway.quota_metrics import QuotaMetrics
 from tollhouse.gateway.receipts import book
 from tollhouse.gateway.route_metrics import RouteMetrics
+from tollhouse.gateway.shedding import Shed
 from tollhouse.gateway.state_metrics import GuardMetrics, StateMetrics
 from tollhouse.gateway.telemetry import Telemetry
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
@@ -237,6 +238,9 @@ def create_app(
             guards=guards,
             write_log=write_log,
         ),
+        shed=Shed(
+            routes.HOT, metrics=metrics, write_log=write_log, json=settings.log_format == "json", registry=registry
+        ),
     )
     app = _Gateway(
         routes=table,
@@ -282,6 +286,12 @@ class _Gateway(Starlette):
     def direct(self) -> Direct | None:
         """The lane's, where nothing stands around it."""
         return self.middleware_stack.direct if isinstance(self.middleware_stack, Lane) else None
+
+    @property
+    def shed(self) -> Shed | None:
+        """What its lane says no with while there is no time, likewise."""
+        lane = self.middleware_stack
+        return lane.shed if isinstance(lane, Lane) else None
 
     @property
     def fast(self) -> Fast | None:

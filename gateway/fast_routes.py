@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from tollhouse._native import FastGuard, FastPath, FastRoute, FastTally, Price
+from tollhouse._native import FastGuard, FastPath, FastRefusal, FastRoute, FastTally, Price
 from tollhouse.gateway.answer import RETURNED, who_answers
+from tollhouse.gateway.errors import refusal_of
+from tollhouse.gateway.shedding import members, noted, refused
 from tollhouse.gateway.state_metrics import NS
 from tollhouse.middlewares.auth import bearer
 from tollhouse.middlewares.metrics import LATENCY_NS, OVERHEAD_NS
+from tollhouse.middlewares.quota_errors import RateLimited, limited
 from tollhouse.providers.openai import OpenAIUpstream
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from tollhouse.config.settings import BodyLimits
     from tollhouse.gateway.forward import Forwarder
     from tollhouse.gateway.pricing import Pricing
-    from tollhouse.middlewares.allowances import Charged
+    from tollhouse.middlewares.allowances import Charged, Label
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.exchange import Exchange
     from tollhouse.middlewares.guard import Guard
@@ -82,6 +85,7 @@ class FastRoutes:
         self.native_guard: FastGuard | None = None
         self.table = FastPath()
         self.tallies: dict[Labels, FastTally] = {}  # as many as there are configured models
+        self.busy: set[Labels] = set()  # those of refusals by a full queue
         self._routes: dict[Key, FastRoute | None] = {}  # None: not for these; the oldest first
         self._passed_over = 0
 
@@ -93,13 +97,10 @@ class FastRoutes:
             logger.error("unexpected %s: requests go on the ordinary way", type(error).__name__)  # noqa: TRY400
 
     def _learn(self, exchange: Exchange) -> None:
-        view, principal, charge, kind = exchange.view, exchange.principal, exchange.charge, exchange.kind
-        if view is None or principal is None or charge is None or kind not in _KINDS:
+        view, principal, charge = exchange.view, exchange.principal, exchange.charge
+        key = _key(exchange)
+        if view is None or principal is None or charge is None or key is None or self._store.native is None:
             return
-        token, model = bearer(exchange), view.model
-        if token is None or model is None or len(model) > _LONGEST_NAME or self._store.native is None:
-            return
-        key = sha256(token).digest(), exchange.route, model
         if key in self._routes:
             route = self._routes[key]
             if route is None:
@@ -119,6 +120,13 @@ class FastRoutes:
         route = self._routes[key] = self._made(exchange, view, principal)
         if route is not None:
             self.table.learn(key[0], route)
+
+    def limit(self, exchange: Exchange) -> None:
+        """A limit has refused it: those that are alike are asked about it first."""
+        key = _key(exchange)
+        route = None if key is None else self._routes.get(key)
+        if route is not None:
+            route.limit()
 
     def _is_fresh(self, way: Way, charge: Charge) -> bool:
         return way.until_s == self._pricing.until_s and way.charged is charge.charged
@@ -154,7 +162,7 @@ class FastRoutes:
             return None
         if self._guard is not None and self.native_guard is None:
             self.native_guard = self._guard.for_plain_requests(durations=list(NS))
-        fields = {"model": label, "provider": target.provider, "stream": False}
+        fields = {"model": label, "provider": target.provider}
         who = {"key_id": principal.id} | ({"team": principal.team} if principal.team else {}) | fields
         asked = {"method": "POST", "route": exchange.route, "status": 200}
         return FastRoute(
@@ -191,18 +199,31 @@ class FastRoutes:
             has_budget=about.has_budget,
             has_hard=about.has_hard,
             expires_in_ms=self._quota.expires_in_ms,
-            requests=[(index, about.labels[index].limit) for index in about.requests],
-            tokens=[(index, about.labels[index].limit) for index in about.tokens],
+            bounds=[_bound(label) for label in about.labels],
             meta=b"," + detail[1:],
             entry=b"," + detail[1:-1] + b"," + ending[1:-1],
             lines=[self._lines(plan, target, decision) for decision in _DECISIONS],
             returned=list(RETURNED),
-            log_asked=_members(asked),
-            log_who=_members(who),
+            log_asked=members(asked),
+            log_who=members(who | {"stream": False}),
             tallies=[self._tally((exchange.route, 200, label, target.provider, one)) for one in _DECISIONS],
+            limited=noted(
+                asked | {"status": RateLimited.status},
+                who | {"provider": ""},
+                RateLimited.code,
+                self._tally((exchange.route, RateLimited.status, label, "", b"ALLOWED")),
+            ),
+            busy=self._busy(upstream.origin, kind, asked, who) if plan.is_alone else None,
             guard=self.native_guard,
             pseudonym_key=None if self._guard is None else self._guard.pseudonym_key(principal.id),
         )
+
+    def _busy(self, origin: Origin, kind: str, asked: dict[str, Any], who: dict[str, Any]) -> FastRefusal:
+        """What is told when the queue is full, and nobody else can be asked."""
+        refusal = refusal_of(origin.busy())
+        labels: Labels = (asked["route"], refusal.status, who["model"], who["provider"], b"ALLOWED")
+        self.busy.add(labels)
+        return refused(refusal, kind, asked=asked, who=who, tally=self._tally(labels))
 
     def _tally(self, labels: Labels) -> FastTally:
         found = self.tallies.get(labels)
@@ -211,6 +232,15 @@ class FastRoutes:
         return found
 
 
-def _members(fields: dict[str, Any]) -> str:
-    """As they stand in a JSON object."""
-    return orjson.dumps(fields)[1:-1].decode()
+def _key(exchange: Exchange) -> Key | None:
+    """None: it is not for this way, whatever it says."""
+    token, model = bearer(exchange), None if exchange.view is None else exchange.view.model
+    if token is None or model is None or len(model) > _LONGEST_NAME or exchange.kind not in _KINDS:
+        return None
+    return sha256(token).digest(), exchange.route, model
+
+
+def _bound(label: Label) -> tuple[str, int, str]:
+    """What it counts, how much of it, and the beginning of its refusals' messages as it stands in a JSON string."""
+    said = "" if label.what == "budget" else limited(label)
+    return label.what, label.limit, orjson.dumps(said)[1:-1].decode()

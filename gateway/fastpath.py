@@ -2,7 +2,8 @@
 
 A request takes it only where the stages would do nothing else (`made`, and `FastRequest` on what is plain). Nothing is
 decided here: a refusal, a failure, an answer that is no success, a client that goes are all left to the stages and the
-forwarder, with the request turned into an ordinary one as it stands (`FastPath.unfold`).
+forwarder, with the request turned into an ordinary one as it stands (`FastPath.unfold`). Only who is refused by the
+limit that has refused one before, or by a full queue, is told here: what is turned away must cost little.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from tollhouse.gateway.fast_routes import FastRoutes
 from tollhouse.gateway.request import Request
 from tollhouse.middlewares.stores.quota import Admitted
 from tollhouse.providers.call import SETTLED
+from tollhouse.providers.errors import UpstreamBusy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tollhouse._native import FastRequest, RequestReader
+    from tollhouse._native import FastRequest, QuotaStore, RequestReader
     from tollhouse.config.settings import BodyLimits, Settings
     from tollhouse.gateway.fast_routes import Way
     from tollhouse.gateway.forward import Forwarder
@@ -114,40 +116,44 @@ class FastPath:
         self._find = self._routes.table.find
         self.expects = self._routes.table.expects
         self.learn = self._routes.learn
+        self.limit = self._routes.limit
         metrics.before_flush.insert(0, self.hand_on)  # before those that hand on what is handed to them
 
-    def begin(self, connection: HttpConnection, reader: RequestReader) -> Errand | None:
-        """Serve a request that has come whole, if it is plain and waits for nothing; None: nothing was done."""
-        if self._lifecycle.draining:
-            return None
-        found = parts = upstream = None
+    def begin(self, connection: HttpConnection, reader: RequestReader) -> bool:
+        """Serve a request that has come whole, if it is plain and waits for nothing; False: nothing was done."""
+        found = upstream = parts = said = None
         try:
             found = self._find(reader)
-            if found is None:
-                return None
-            way: Way = found.way
             store = self._store.native
-            if store is None or not self._holds(way, found) or not way.target.breaker.is_quiet:
-                return None
-            upstream = way.origin.claim()
+            if found is None or store is None or not self._holds(found.way, found):
+                return False
+            way: Way = found.way
+            connection.is_closing |= found.closes
+            if found.is_limited:
+                said = self._limited(found, store, reader, connection)
+            if said is None and found.is_plain:
+                upstream = way.origin.claim()
             if upstream is not None:
                 parts = found.reserve(store, reader)
+            elif said is None and way.origin.is_full:
+                said = found.busy(reader, connection.last_lines())
         except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
             logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
-        if upstream is None or found is None:
-            return None
+        if said is not None:
+            self._refused(connection, *said)
+            return True
+        if found is None or upstream is None:
+            return False
         if parts is None:
             way.origin.give_back(upstream)
-            return None
-        if found.closes:
-            connection.close_after()
-        errand = Errand(self, connection, found, way)
+            return False
+        errand = connection.exchange = Errand(self, connection, found, way)
         self._lifecycle.in_flight += 1
         self._lifecycle.calls.add(errand)
         self._metrics.begun()
         way.target.load.in_flight += 1
         way.origin.send(upstream, errand, parts[0], parts[1], stream=False)
-        return errand
+        return True
 
     def _holds(self, way: Way, found: FastRequest) -> bool:
         """Whether what was found once still is so. The key ring is asked each time: a key may have been revoked."""
@@ -157,9 +163,30 @@ class FastPath:
         except Exception:  # noqa: BLE001 - the stage says what is the matter
             return False
         if is_known and self._store.openings == way.opening:
-            return principal.expires_at is None or time() < principal.expires_at
+            is_valid = principal.expires_at is None or time() < principal.expires_at
+            return is_valid and way.target.breaker.is_quiet and not self._lifecycle.draining
         self._routes.forget((found.digest, way.path, way.asked))
         return False
+
+    def _limited(
+        self, found: FastRequest, store: QuotaStore, reader: RequestReader, connection: HttpConnection
+    ) -> tuple[bytes, bytes] | None:
+        """Response and line of the log, if a limit refuses this one as it has the one before it."""
+        said = found.limited(store, reader, connection.last_lines())
+        if said is None:
+            return None
+        response, line, meter = said
+        label = found.way.charged.labels[meter]
+        denied, where = self._quota.tally.denied, (label.level, label.what)
+        denied[where] = denied.get(where, 0) + 1
+        return response, line
+
+    def _refused(self, connection: HttpConnection, response: bytes, line: bytes) -> None:
+        connection.transport.write(response)
+        if self._write_log is not None:
+            self._write_log(line)
+        self._metrics.flush_soon()
+        connection.finished(reusable=True)
 
     def end(self, errand: Errand) -> bytes | None:
         """The response to a plain success, settled and counted; None: it is none, and nothing was done."""
@@ -168,8 +195,7 @@ class FastPath:
         if not is_whole or store is None or self._store.openings != way.opening or not way.target.breaker.is_quiet:
             return None
         connection = errand.connection
-        last = connection.server.date
-        response = found.end(store, errand.reader, b"connection: close\r\n" + last if connection.is_closing else last)
+        response = found.end(store, errand.reader, connection.last_lines())
         if response is not None:
             self.left(errand)
         return response
@@ -232,6 +258,8 @@ class FastPath:
                 requests, durations, duration_ns, overheads, overhead_ns, tokens, cost, unpriced = counted
                 self._metrics.add(labels, requests, durations, duration_ns, overheads, overhead_ns, tokens)
                 self._spent.add(labels[2:4], cost=cost, unpriced=unpriced)
+                if labels in self._routes.busy:
+                    self._forwarder.count_errors(labels[2], labels[3], UpstreamBusy.code, requests)
         if (guard := self._routes.native_guard) is not None:
             for direction, (allowed, transformed), by_duration, total_ns, findings in guard.counted():
                 if allowed or transformed:

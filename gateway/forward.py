@@ -80,7 +80,10 @@ class Forwarder:
         return Request(self, exchange).start(ended)
 
     def count(self, attempt: Attempt, kind: str) -> None:
-        self._upstream_errors.labels(attempt.leg.group.label, attempt.target.provider, kind).inc()
+        self.count_errors(attempt.leg.group.label, attempt.target.provider, kind, 1)
+
+    def count_errors(self, model: str, provider: str, kind: str, number: int) -> None:
+        self._upstream_errors.labels(model, provider, kind).inc(number)
 
     def count_malformed(self, attempt: Attempt, events: int) -> None:
         self._malformed_events.labels(attempt.leg.group.label, attempt.target.provider).inc(events)

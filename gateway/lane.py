@@ -15,11 +15,13 @@ from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.lifecycle import CLOSE, Lifecycle
 from tollhouse.middlewares.errors import Refusal
 from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, raised
+from tollhouse.middlewares.quota_errors import RateLimited
 from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamError
 
 if TYPE_CHECKING:
     from tollhouse.gateway.fastpath import FastPath
+    from tollhouse.gateway.shedding import Shed
     from tollhouse.middlewares.exchange import Connection
     from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
@@ -35,7 +37,8 @@ class Lane:
 
     `start` is the handler of those whose server lets them be served without a task: it calls what it is given once it
     has answered, or returns what is to be awaited for that. `paths` are the routes that are their own template,
-    `templates` has those of the other endpoints. `fast` is asked first where the server can.
+    `templates` has those of the other endpoints. `fast` is asked first where the server can, and `shed`
+    before that while there is no time.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Lane:
         paths: Collection[str],
         templates: Mapping[object, str],
         fast: FastPath | None = None,
+        shed: Shed | None = None,
     ) -> None:
         self.app = app
         self._enter = tuple(stage.enter for stage in stages)
@@ -63,6 +67,7 @@ class Lane:
         self._lifecycle = lifecycle
         self._paths = paths
         self._templates = templates
+        self.shed = shed
         self.fast = fast
         if fast is not None:
             fast.lane = self
@@ -137,15 +142,20 @@ class Lane:
                 raise
             exchange.error_code = "client_disconnected"
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the stages leave
-            refusal = _refusal(error, exchange)
-            guard = exchange.answer_guard
-            if guard is not None:  # a message may quote the name of a model, and a caller may name one by a secret
-                refusal.message = guard.text(refusal.message)
-            await exchange.refuse(refusal)
+            await self._refuse(error, exchange)
             # Its frames hold the request and the upstream's answer, and one of them holds the error.
             error.__traceback__ = error.__context__ = None
         finally:
             self._left(exchange, entered)
+
+    async def _refuse(self, error: Exception, exchange: Exchange) -> None:
+        if self.fast is not None and isinstance(error, RateLimited):
+            self.fast.limit(exchange)
+        refusal = _refusal(error, exchange)
+        guard = exchange.answer_guard
+        if guard is not None:  # a message may quote the name of a model, and a caller may name one by a secret
+            refusal.message = guard.text(refusal.message)
+        await exchange.refuse(refusal)
 
     def _left(self, exchange: Exchange, entered: int) -> None:
         self._lifecycle.in_flight -= 1

@@ -53,22 +53,22 @@ class _Server(Protocol):
         """`serve` ends now, or the process does."""
 
 
-def _server(name: str, app: Starlette, listen_fd: int, writer: logs.LineWriter, max_connections: int) -> _Server:
+def _server(settings: Settings, app: Starlette, listen_fd: int, writer: logs.LineWriter) -> _Server:
     sock = socket.socket(fileno=listen_fd)
-    if name == "granian":
+    if settings.server == "granian":
         from tollhouse.gateway.server.granian import GranianServer  # noqa: PLC0415 - memory, where it is not used
 
         return GranianServer(app, sock, before_exit=writer.close)
     from tollhouse.gateway.server.server import HttpServer  # noqa: PLC0415
 
-    return HttpServer(app, sock, max_connections=max_connections)
+    return HttpServer(app, sock, max_connections=settings.max_connections, max_lag_s=settings.max_lag_s)
 
 
 async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, writer: logs.LineWriter) -> int:
     access = writer.write if settings.log_level in {"debug", "info"} else None
     app = create_app(settings, write_log=access)
     lifecycle: Lifecycle = app.state.lifecycle
-    server = _server(settings.server, app, listen_fd, writer, settings.max_connections)
+    server = _server(settings, app, listen_fd, writer)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     at_once = asyncio.Event()

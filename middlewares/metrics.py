@@ -112,12 +112,15 @@ class MetricsStage(Stage):
     def begun(self) -> None:
         """A request has; `ended` when it has ended."""
         self.in_flight += 1
-        if not self.is_flushing:
-            self._flush_later()
+        self.flush_soon()
 
     def ended(self) -> None:
         """One that had begun, and was counted or is about to be."""
         self.in_flight -= 1
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Something was counted."""
         if not self.is_flushing:
             self._flush_later()
 
@@ -141,7 +144,8 @@ class MetricsStage(Stage):
             tally.duration_ns += duration_ns
             tally.overhead = [a + b for a, b in zip(tally.overhead, overhead, strict=True)]
             tally.overhead_ns += overhead_ns
-            tally.tokens = [a + b for a, b in zip(tally.tokens or [0] * len(_TOKEN_KINDS), tokens, strict=True)]
+            if any(tokens):
+                tally.tokens = [a + b for a, b in zip(tally.tokens or [0] * len(_TOKEN_KINDS), tokens, strict=True)]
 
     def leave(self, exchange: Exchange) -> None:
         self.in_flight -= 1
@@ -168,8 +172,7 @@ class MetricsStage(Stage):
                 tokens[1] += completion
                 tokens[2] += cached
                 tokens[3] += reasoning
-        if not self.is_flushing:
-            self._flush_later()
+        self.flush_soon()
 
     def flush(self) -> None:
         """Hand the sums on to prometheus-client. May be called in any thread."""

@@ -46,16 +46,19 @@ def denied(charged: Charged, answer: Denied, needed: int) -> Refusal:
         headers.append((b"x-ratelimit-remaining-" + suffix, b"%d" % max(0, answer.remaining)))
         if wait_ms is not None:
             headers.append((b"x-ratelimit-reset-" + suffix, duration(wait_ms).encode()))
-    whose = _whose(label)
-    limit = f"{label.limit} {_EXCEEDED[label.what]}"
     if label.what == "parallel":
         headers.append((b"retry-after", b"1"))
-        return RateLimited(f"rate limit of {whose}: {limit} are running", retry=True, headers=headers)
+        return RateLimited(f"{limited(label)} are running", retry=True, headers=headers)
     if wait_ms is None:
-        message = f"this request needs {needed} tokens, and {whose} has a limit of {limit}"
+        message = f"this request needs {needed} tokens, and {_whose(label)} has a limit of {_limit(label)}"
         return RateLimited(message, retry=False, headers=headers)
     rest = f"{max(0, answer.remaining)} are left, try again in {duration(wait_ms)}"
-    return RateLimited(f"rate limit of {whose}: {limit}; {rest}", retry=wait_ms <= _SOON_MS, headers=headers)
+    return RateLimited(f"{limited(label)}; {rest}", retry=wait_ms <= _SOON_MS, headers=headers)
+
+
+def limited(label: Label) -> str:
+    """How refusals by a rate begin, whoever writes them: requests that are alike are told natively."""
+    return f"rate limit of {_whose(label)}: {_limit(label)}"
 
 
 def unpriced(model: str, charged: Charged) -> Refusal:
@@ -91,6 +94,10 @@ def _budget(label: Label, answer: Denied, needed: int) -> str:
         f"the budget of {_whose(label)} is exceeded: {usd(label.limit)} USD {per}, {left} are left and this request "
         f"needs at least {usd(needed)}; {reset}"
     )
+
+
+def _limit(label: Label) -> str:
+    return f"{label.limit} {_EXCEEDED[label.what]}"
 
 
 def _whose(label: Label) -> str:

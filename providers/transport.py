@@ -165,6 +165,15 @@ class Origin:
         return self._places - self._free
 
     @property
+    def is_full(self) -> bool:
+        """Nobody else may wait."""
+        return self._free <= 0 and len(self._queue) >= self._max_queue
+
+    def busy(self) -> UpstreamBusy:
+        """What is said then."""
+        return UpstreamBusy(f"{self.name} is busy: its queue of {self._max_queue} requests is full")
+
+    @property
     def waiting(self) -> int:
         """Requests that wait for one."""
         return len(self._queue)
@@ -266,8 +275,7 @@ class Origin:
 
     async def _wait_for_place(self, loop: asyncio.AbstractEventLoop) -> None:
         if len(self._queue) >= self._max_queue:
-            msg = f"{self.name} is busy: its queue of {self._max_queue} requests is full"
-            raise UpstreamBusy(msg)
+            raise self.busy()
         waiter: asyncio.Future[None] = loop.create_future()
         self._queue.append(waiter)
         try:

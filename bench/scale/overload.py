@@ -16,12 +16,14 @@ import os
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import loads
 from bench.gateways.entry import EVERYTHING, KEY, PASS, ROOT
 from bench.peers_report import table
+from bench.scale import refusals
 from bench.scale.bench import WHERE, Bench, Load, chat, raise_descriptors
 
 if TYPE_CHECKING:
@@ -39,6 +41,12 @@ LIVE = ("/health", "/health/ready", "/v1/models", "/admin/keys")
 LIVE_EVERY_S = 0.1
 # O2 and O3
 LEAST_GOODPUT, MOST_P99, MOST_REFUSAL, MOST_LIVE_MS = 0.9, 2.0, 0.1, 100.0
+
+
+DENSE = " ".join(
+    f"Write to kim.doe{number}@example.com or call +49 30 {1_234_567 + number} today, and tell them of it."
+    for number in range(100)
+)
 
 
 class Watching(threading.Thread):
@@ -75,19 +83,48 @@ class Watching(threading.Thread):
         return sorted(self.took_ms)[int(len(self.took_ms) * 0.95)], self.failed
 
 
-def measured(bench: Bench, mode: str, delay_ms: int, connections: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shortage:
+    """What there is too little of: places upstream while it takes delay_ms, or the gateway's own time.
+
+    connections: at its capacity; `most` of them have something to ask at three times that.
+    """
+
+    name: str
+    mode: str
+    connections: int
+    most: int
+    delay_ms: int = 0
+    text: str = "Say what changed."
+
+
+SHORTAGES = (
+    Shortage("places upstream", PASS, IN_FLIGHT, 8 * IN_FLIGHT, delay_ms=400),
+    Shortage("places upstream", EVERYTHING, IN_FLIGHT, 8 * IN_FLIGHT, delay_ms=400),
+    Shortage("CPU: 9 KB with 200 personal values", EVERYTHING, 64, 2048, text=DENSE),
+)
+
+
+def measured(bench: Bench, shortage: Shortage) -> dict[str, Any]:
     """A gateway at its capacity, and at three times that."""
-    body = chat(seed=delay_ms * 1000)
+    mode, delay_ms, connections = shortage.mode, shortage.delay_ms, shortage.connections
+    body = chat(shortage.text, seed=delay_ms * 1000)
     with bench.gateway(mode, upstream={}, general_settings={"admin_key": ADMIN}) as gateway:
         peak = bench.send(Load(body, connections, seconds=bench.seconds), gateway)
         capacity = peak["requests"] / peak["elapsed_s"]
         once, once_cpu, _ = _open(bench, gateway, Load(body, 4 * connections, seconds=bench.seconds, rate=capacity))
         time.sleep(1.5)
-        load = Load(body, 8 * connections, seconds=bench.seconds, rate=TIMES * capacity)
+        load = Load(body, shortage.most, seconds=bench.seconds, rate=TIMES * capacity)
         much, much_cpu, live = _open(bench, gateway, load)
-    served, refused = much["requests"] - much["allowed"], much["allowed"]
-    serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
+        served, refused = much["requests"] - much["allowed"], much["allowed"]
+        serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
+        if delay_ms:
+            # What is let in at three times has waited in the queue, and costs more for that: only refusals, then.
+            refusal_us = _refusal_us(bench, gateway, Load(body, shortage.most, rate=(TIMES - 1) * capacity))
+        else:
+            refusal_us = (much_cpu * 1e6 - served * serving_us) / refused if refused >= ENOUGH else 0.0
     return {
+        "short": shortage.name,
         "mode": mode,
         "delay_ms": delay_ms,
         "capacity": capacity,
@@ -100,12 +137,22 @@ def measured(bench: Bench, mode: str, delay_ms: int, connections: int) -> dict[s
         "refused": refused,
         "refused_p95_ms": (much["allowed_us"] or {"p95": 0.0})["p95"] / 1000,
         "serving_us": serving_us,
-        "refusal_us": (much_cpu * 1e6 - served * serving_us) / refused if refused >= ENOUGH else 0.0,
+        "refusal_us": refusal_us,
         "live_p95_ms": live[0],
         "live_failed": live[1],
         "once_statuses": once["statuses"],
         "statuses": much["statuses"],
     }
+
+
+def _refusal_us(bench: Bench, gateway: Running, load: Load) -> float:
+    """CPU of a refusal, while all places upstream and the queue for them are taken."""
+    time.sleep(1.5)
+    sending = refusals.fill(bench, gateway, IN_FLIGHT + IN_FLIGHT // 2)
+    load = Load(**{**load.__dict__, "seconds": bench.seconds, "allow": REFUSED})
+    spent = bench.cost(load, gateway)["cpu_us"]
+    sending.stop()
+    return spent
 
 
 def _open(bench: Bench, gateway: Running, load: Load) -> tuple[dict[str, Any], float, tuple[float, int]]:
@@ -134,6 +181,7 @@ def markdown(report: dict[str, Any]) -> str:
     before, after = report["load_average"]
     rows = [
         [
+            one["short"],
             one["mode"],
             f"{one['delay_ms']}",
             f"{one['capacity']:,.0f}",
@@ -150,6 +198,7 @@ def markdown(report: dict[str, Any]) -> str:
         for one in report["rows"]
     ]
     head = [
+        "what is short",
         "mode",
         "upstream ms",
         "capacity / s",
@@ -167,7 +216,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"# Three times the capacity\n\n{report['date']}, `python -m bench.scale.overload`: "
         f"{', '.join(report['machine'].values())}; load average {before:.1f} before, {after:.1f} after; "
         f"{report['seconds']:g} s each, defaults of `upstream` ({IN_FLIGHT} at once, a second in the queue).\n\n"
-        f"{table(head, rows)}\n"
+        f"{table(head, rows)}\n\n"
+        f"What it costs to say no: CPU us at {refusals.CONNECTIONS} connections that ask again at once.\n\n"
+        f"{refusals.markdown(report['refusals'])}\n"
     )
 
 
@@ -182,11 +233,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work = ROOT / WHERE / f"overload-{os.getpid()}"
     with loads.mock(work) as mock:
         bench = Bench(mock, work, seconds=options.seconds)
-        for mode, delay_ms, connections in ((PASS, 400, IN_FLIGHT), (EVERYTHING, 400, IN_FLIGHT), (EVERYTHING, 0, 64)):
-            found = measured(bench, mode, delay_ms, connections)
+        for shortage in SHORTAGES:
+            found = measured(bench, shortage)
             rows.append({**found, "broken": broken(found)})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        said_no = [refusals.measure(bench, mode) for mode in (PASS, EVERYTHING)]
     report = {
+        "refusals": said_no,
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "machine": loads.machine(),
         "load_average": (before, os.getloadavg()[0]),

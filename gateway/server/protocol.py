@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tollhouse._native import END, FAULT, HEAD, RequestReader
@@ -14,7 +15,7 @@ from tollhouse.gateway.server.exchange import SCOPE_KEY, HttpExchange
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from tollhouse.gateway.server.server import HttpServer
+    from tollhouse.gateway.server.server import HttpServer, Shed
     from tollhouse.middlewares.types import Scope
 
 HELD = 64 * 1024  # bytes that the app has not taken before reading from the client is paused
@@ -156,19 +157,40 @@ class HttpConnection(asyncio.Protocol):
         self.quiet_since = ticks
         flags = self._reader.feed(data)
         # Not one that follows at once: the one before may not have left its stages yet, and what it holds would count.
-        fast = self.server.fast
-        if fast is not None and self.exchange is None and flags & HEAD and not flags & FAULT:
-            if flags & END:
-                self.held = 0
-                self.exchange = fast.begin(self, self._reader)
-                if self.exchange is not None:
-                    return
-            elif self.held or fast.expects(self._reader):
-                # Many clients send head and body one after the other.
-                self.held = flags
-                return
+        if flags & HEAD and self.exchange is None and not flags & FAULT and self._is_seen_to(flags):
+            return
         self.held = 0
         self._advance(flags)
+
+    def _is_seen_to(self, flags: int) -> bool:
+        """Whether a request whose head has come needs no more, or waits for its body."""
+        server = self.server
+        fast = server.fast
+        if not flags & END and fast is not None and (self.held or fast.expects(self._reader)):
+            # Many clients send head and body one after the other.
+            self.held = flags
+            return True
+        self.held = 0
+        if monotonic() > server.pressure.until and server.shed is not None:
+            return self._is_shed(server.shed, flags)
+        return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
+
+    def _is_shed(self, shed: Shed, flags: int) -> bool:
+        """Whether there is no time for it, which it has been told."""
+        is_whole = bool(flags & END)
+        said = shed(self._reader, self.server.date, closes=self.is_closing or not is_whole)
+        if said is None:
+            return False
+        self.server.pressure.refused()
+        response, self.is_closing = said
+        self.transport.write(response)
+        self.finished(reusable=is_whole)
+        return True
+
+    def last_lines(self) -> bytes:
+        """The end of a response's head."""
+        date = self.server.date
+        return b"connection: close\r\n" + date if self.is_closing else date
 
     def let_go(self) -> None:
         """Begin the request that was held, although its body has not come."""

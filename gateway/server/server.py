@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tollhouse.gateway.server import wire
 from tollhouse.gateway.server.exchange import HttpExchange
-from tollhouse.gateway.server.protocol import HttpConnection, Serving
+from tollhouse.gateway.server.pressure import Pressure
+from tollhouse.gateway.server.protocol import HttpConnection
 
 if TYPE_CHECKING:
     import socket
@@ -25,11 +26,18 @@ LINGER_S = 30.0  # for a client to read the last of its answer
 class Fast(Protocol):
     """Serves requests that have come whole."""
 
-    def begin(self, connection: HttpConnection, reader: RequestReader, /) -> Serving | None:
-        """What will answer and free the connection; None: nothing was done."""
+    def begin(self, connection: HttpConnection, reader: RequestReader, /) -> bool:
+        """Whether it is answered, or what is now the connection's `exchange` will do that and free it."""
 
     def expects(self, reader: RequestReader, /) -> bool:
         """Whether a request whose head has come is likely to be for it, and its body to come at once."""
+
+
+class Shed(Protocol):
+    """Says no to requests that there is no time for."""
+
+    def __call__(self, reader: RequestReader, last: bytes, *, closes: bool) -> tuple[bytes, bool] | None:
+        """The response, and whether the connection ends with it; None: it is to be served. last: the end of a head."""
 
 
 class HttpServer:
@@ -37,7 +45,8 @@ class HttpServer:
 
     An app may have a `direct`, which is asked first about requests that have come whole: it returns what is to be
     awaited for them, None when it will answer and `end` the exchange by itself, without a task, or False to be called
-    as usual. What is its `fast` is asked before that.
+    as usual. What is its `fast` is asked before that. Once the loop comes round later than max_lag_s (0: never mind),
+    its `shed` is asked before anything else.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
     not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.
@@ -49,6 +58,7 @@ class HttpServer:
         sock: socket.socket,
         *,
         max_connections: int = 8192,
+        max_lag_s: float = 0.0,
         head_s: float = 10.0,
         idle_s: float = 120.0,
         body_s: float = 60.0,
@@ -65,6 +75,8 @@ class HttpServer:
         self.address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)
         self._sock = sock
         self._max_connections = max_connections
+        self._max_lag_s = max_lag_s
+        self.pressure: Pressure
         self._patience = (head_s, idle_s, body_s, stall_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
@@ -76,6 +88,7 @@ class HttpServer:
         self._lifespan = _Lifespan(app, self.state)
         self.direct: Direct | None = None
         self.fast: Fast | None = None
+        self.shed: Shed | None = None
 
     async def serve(self) -> None:
         """Until `finish` and the last response, or `abandon`. Raises what the app's start-up raises."""
@@ -84,6 +97,8 @@ class HttpServer:
         await self._lifespan.start()
         self.direct = getattr(self.app, "direct", None)
         self.fast = getattr(self.app, "fast", None)
+        self.shed = getattr(self.app, "shed", None)
+        self.pressure = Pressure(self.loop, self._max_lag_s)
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
         try:
@@ -91,6 +106,7 @@ class HttpServer:
         finally:
             self.stop_accepting()
             self._timer.cancel()
+            self.pressure.stop()
         await self._lifespan.stop()
 
     def stop_accepting(self) -> None:

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
@@ -10,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use sha2::{Digest, Sha256};
 use tollhouse_core::fastpath::{
-    Account, Answer, Asked, Checked, Direction, Ended, Facts, Guard, Known, Reserved, Route, Tally, Upstream, asked,
-    models,
+    Account, Answer, Asked, Checked, Direction, Ended, Facts, Gate, Guard, Known, Noted, Refusal, Reserved, Route,
+    Tally, Upstream, What, asked, models, request_id, wants_stream,
 };
 use tollhouse_core::http1::request::Requests;
 use tollhouse_core::ids::new_id;
@@ -93,6 +92,65 @@ impl PyFastGuard {
     }
 }
 
+/// For the log's line: from the method to the status, from the key to the provider, the error. And who counts.
+type PyNoted<'py> = (String, String, String, PyRef<'py, PyFastTally>);
+
+fn noted_of((asked, who, error, tally): PyNoted<'_>) -> Noted {
+    Noted { asked, who, error, tally: Arc::clone(&tally.tally) }
+}
+
+#[pyclass(frozen, name = "FastRefusal", module = "tollhouse._native")]
+pub(crate) struct PyFastRefusal {
+    refusal: Refusal,
+}
+
+#[pymethods]
+impl PyFastRefusal {
+    #[new]
+    #[pyo3(signature = (*, head, body, behind, noted))]
+    fn new(head: Vec<u8>, body: Vec<u8>, behind: Option<Vec<u8>>, noted: PyNoted<'_>) -> Self {
+        let noted = noted_of(noted);
+        Self { refusal: Refusal { head, body: (body, behind), noted } }
+    }
+}
+
+#[pyclass(frozen, name = "Shedding", module = "tollhouse._native")]
+pub(crate) struct PyShedding {
+    refusals: HashMap<String, Py<PyFastRefusal>>,
+}
+
+#[pymethods]
+impl PyShedding {
+    #[new]
+    #[pyo3(signature = (refusals, /))]
+    fn new(refusals: HashMap<String, Py<PyFastRefusal>>) -> Self {
+        Self { refusals }
+    }
+
+    /// The response, the line of the log and whether that is the end of the connection, if it may be refused; None: nothing was done.
+    #[pyo3(signature = (reader, last, closes, /))]
+    fn refuse<'py>(
+        &self,
+        py: Python<'py>,
+        reader: &mut PyRequestReader,
+        last: &[u8],
+        closes: bool,
+    ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, bool)> {
+        let begun = Instant::now();
+        let requests = &mut reader.requests;
+        let path = std::str::from_utf8(requests.path()).ok().filter(|_| requests.method() == b"POST");
+        let found = path.and_then(|path| self.refusals.get(path))?;
+        let refusal = &found.get().refusal;
+        let Ok(id) = request_id(requests).map_or_else(new_id, |id| Ok(id.to_owned())) else { return None };
+        let closes = closes || !requests.keep_alive();
+        let closing = if closes { [b"connection: close\r\n", last].concat() } else { last.to_vec() };
+        let response = refusal.response(&id, &closing);
+        let line = refusal.noted.note(&id, None, begun.elapsed(), epoch_s());
+        drop(requests.take());
+        Some((PyBytes::new(py, &response), PyBytes::new(py, &line), closes))
+    }
+}
+
 #[pyclass(frozen, name = "FastRoute", module = "tollhouse._native")]
 pub(crate) struct PyFastRoute {
     route: Route,
@@ -106,8 +164,8 @@ impl PyFastRoute {
     #[new]
     #[pyo3(signature = (
         *, way, plan, path, kind, model, max_bytes, max_depth, max_nodes, until_ms, upstream_model, head, limit,
-        price, actual, max_output, context, tokens_per_image, has_budget, has_hard, expires_in_ms, requests, tokens,
-        meta, entry, lines, returned, log_asked, log_who, tallies, guard, pseudonym_key
+        price, actual, max_output, context, tokens_per_image, has_budget, has_hard, expires_in_ms, bounds, meta, entry,
+        lines, returned, log_asked, log_who, tallies, limited, busy, guard, pseudonym_key
     ))]
     #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "named arguments in Python")]
     fn new(
@@ -131,8 +189,7 @@ impl PyFastRoute {
         has_budget: bool,
         has_hard: bool,
         expires_in_ms: u64,
-        requests: Vec<(usize, u64)>,
-        tokens: Vec<(usize, u64)>,
+        bounds: Vec<(String, u64, String)>,
         meta: Vec<u8>,
         entry: Vec<u8>,
         lines: [Vec<u8>; 2],
@@ -140,12 +197,19 @@ impl PyFastRoute {
         log_asked: String,
         log_who: String,
         tallies: [PyRef<'_, PyFastTally>; 2],
+        limited: PyNoted<'_>,
+        busy: Option<&PyFastRefusal>,
         guard: Option<&PyFastGuard>,
         pseudonym_key: Option<Vec<u8>>,
     ) -> PyResult<Self> {
         let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
         let limits = Limits { max_depth, max_nodes };
         let shared = |price: Option<&PyPrice>| price.map(|price| Arc::clone(&price.price));
+        let bound = |(what, limit, said): (String, u64, String)| {
+            let what = What::from_name(&what).ok_or_else(|| PyValueError::new_err("unknown kind of meter"))?;
+            PyResult::Ok(tollhouse_core::fastpath::Bound { what, limit, said })
+        };
+        let bounds = bounds.into_iter().map(bound).collect::<PyResult<_>>()?;
         let route = Route {
             known: Known { path, kind, model, max_bytes, limits, until_ms },
             upstream: Upstream { model: upstream_model, head, limit },
@@ -156,7 +220,7 @@ impl PyFastRoute {
                 has_budget,
                 has_hard,
                 expires_in_ms,
-                buckets: [requests, tokens],
+                bounds,
                 meta,
                 entry,
             },
@@ -164,14 +228,21 @@ impl PyFastRoute {
             tallies: tallies.each_ref().map(|tally| Arc::clone(&tally.tally)),
             guard: guard.map(|guard| Arc::clone(&guard.guard)),
             pseudonym_key,
-            refuses: AtomicBool::new(false),
+            limited: noted_of(limited),
+            busy: busy.map(|busy| busy.refusal.clone()),
+            gate: Gate::default(),
         };
         Ok(Self { route, plan, way })
     }
 
+    /// A limit refuses.
+    fn limit(&self) {
+        self.route.gate.limit();
+    }
+
     /// Something could be reserved again.
     fn reopen(&self) {
-        self.route.refuses.store(false, Ordering::Relaxed);
+        self.route.gate.open();
     }
 }
 
@@ -232,9 +303,11 @@ impl PyFastPath {
         let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let known = models(body).find_map(|model| routes.get(model))?;
         let route = Some(&known.get().route).filter(|route| route.holds(wall_ms))?;
-        let view = route.read(body)?;
+        // A view of what is no plain request is made where it is needed.
+        let view = if wants_stream(body) { None } else { Some(route.read(body)?).filter(Route::is_plain) };
         Some(PyFastRequest {
             begun,
+            is_plain: view.is_some(),
             sent: begun,
             took: None,
             digest,
@@ -242,7 +315,7 @@ impl PyFastPath {
             route: known.clone_ref(py),
             body: None,
             closes: !requests.keep_alive(),
-            view,
+            view: view.unwrap_or_default(),
             checked: Checked::default(),
             vault: None,
             reserved: None,
@@ -311,6 +384,9 @@ pub(crate) struct PyFastRequest {
     body: Option<Vec<u8>>,
     #[pyo3(get)]
     closes: bool,
+    #[pyo3(get)]
+    is_plain: bool,
+    /// Of a plain one.
     view: View,
     checked: Checked,
     vault: Option<Arc<Vault>>,
@@ -335,6 +411,49 @@ impl PyFastRequest {
     #[getter]
     fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether a limit has refused the last one of its route.
+    #[getter]
+    fn is_limited(&self) -> bool {
+        self.route.get().route.gate.is_limited()
+    }
+
+    /// The response, the line of the log and the meter, if a limit refuses it as it came; None: nothing was done.
+    #[pyo3(signature = (store, reader, last, /))]
+    fn limited<'py>(
+        &self,
+        py: Python<'py>,
+        store: &PyQuotaStore,
+        reader: &mut PyRequestReader,
+        last: &[u8],
+    ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, usize)> {
+        let found = self.route.get();
+        let route = &found.route;
+        let body = reader.requests.ready();
+        let read = if self.is_plain { None } else { Some(route.read(body)?) };
+        let view = read.as_ref().unwrap_or(&self.view);
+        let denial = route.denial(&store.0, &found.plan.get().0, view, body.len())?;
+        let response = route.account.bounds.get(denial.meter)?.response(denial, &self.id, last)?;
+        let stream = view.stream;
+        let line = self.refused(reader, &route.limited, stream);
+        Some((PyBytes::new(py, &response), PyBytes::new(py, &line), denial.meter))
+    }
+
+    /// The response and the line of the log where its upstream's queue is full; None: nothing was done.
+    #[pyo3(signature = (reader, last, /))]
+    fn busy<'py>(
+        &self,
+        py: Python<'py>,
+        reader: &mut PyRequestReader,
+        last: &[u8],
+    ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let route = &self.route.get().route;
+        let refusal = route.busy.as_ref()?;
+        let stream = !self.is_plain && route.read(reader.requests.ready())?.stream;
+        let response = refusal.response(&self.id, last);
+        let line = self.refused(reader, &refusal.noted, stream);
+        Some((PyBytes::new(py, &response), PyBytes::new(py, &line)))
     }
 
     /// Head and body for the upstream, in one piece or in two; None if it does not pass, or nothing could be reserved.
@@ -422,7 +541,7 @@ impl PyFastRequest {
 
     /// Its line in the access log, once it was counted.
     fn line<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let at = epoch_s();
         let mut findings: Vec<(String, usize)> = Vec::new();
         for (kind, _, count) in self.checked.counts.iter().chain(&self.answered.counts) {
             match findings.iter_mut().find(|(known, _)| known == kind) {
@@ -470,6 +589,18 @@ impl PyFastRequest {
         let meters = PyTuple::new(py, reserved.meters.iter().copied())?;
         (reserved.hold, reserved.granted, reserved.at_ms, meters).into_pyobject(py).map(Some)
     }
+}
+
+impl PyFastRequest {
+    /// What it said is gone, and it is counted. Its line in the log.
+    fn refused(&self, reader: &mut PyRequestReader, noted: &Noted, stream: bool) -> Vec<u8> {
+        drop(reader.requests.take());
+        noted.note(&self.id, Some(stream), self.begun.elapsed(), epoch_s())
+    }
+}
+
+fn epoch_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[pyfunction]

@@ -41,7 +41,9 @@ mod _native {
     #[pymodule_export]
     use super::embeddings::{embedding_answer, embedding_calls};
     #[pymodule_export]
-    use super::fastpath::{PyFastGuard, PyFastPath, PyFastRequest, PyFastRoute, PyFastTally, duration, usd};
+    use super::fastpath::{
+        PyFastGuard, PyFastPath, PyFastRefusal, PyFastRequest, PyFastRoute, PyFastTally, PyShedding, duration, usd,
+    };
     #[pymodule_export]
     use super::ids::new_id;
     #[pymodule_export]

@@ -782,6 +782,29 @@ class FastGuard:
         """
 
 @final
+class FastRefusal:
+    """A response that says no, and is the same each time."""
+
+    def __new__(
+        cls, *, head: bytes, body: bytes, behind: bytes | None, noted: tuple[str, str, str, FastTally]
+    ) -> FastRefusal:
+        """head: status line and headers, without the length. behind: of the request's id, which stands at the end of `body`
+        and in a header `request-id` then. noted: members of the access log's line, up to the status, from the key to the
+        provider, the error; and who counts.
+        """
+
+@final
+class Shedding:
+    """Refusals of POST requests, by path."""
+
+    def __new__(cls, refusals: dict[str, FastRefusal], /) -> Shedding: ...
+    def refuse(self, reader: RequestReader, last: bytes, closes: bool, /) -> tuple[bytes, bytes, bool] | None:
+        """The response to the request whose head has come, its line for the log, and whether the connection ends with it:
+        it is counted, and what has come of its body is gone. last: the end of the head; closes: the connection ends anyway.
+        None: it is for another path, and nothing was done.
+        """
+
+@final
 class FastRoute:
     """What is the same for all plain requests of one key to one model: `gateway/fastpath.py` says where it is from.
 
@@ -811,8 +834,7 @@ class FastRoute:
         has_budget: bool,
         has_hard: bool,
         expires_in_ms: int,
-        requests: list[tuple[int, int]],
-        tokens: list[tuple[int, int]],
+        bounds: list[tuple[str, int, str]],
         meta: bytes,
         entry: bytes,
         lines: Sequence[bytes],
@@ -820,18 +842,23 @@ class FastRoute:
         log_asked: str,
         log_who: str,
         tallies: Sequence[FastTally],
+        limited: tuple[str, str, str, FastTally],
+        busy: FastRefusal | None,
         guard: FastGuard | None,
         pseudonym_key: bytes | None,
     ) -> FastRoute:
         """until_ms: since the epoch, when prices may change. head: of the upstream's request, up to its id. price bounds
-        what may be reserved, `actual` is charged. requests, tokens: (index, limit) of the plan's meters that count those.
-        meta, entry: of the ledger, behind the id. lines, tallies: of what is allowed, and of what is transformed. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind.
+        what may be reserved, `actual` is charged. bounds: of the plan's meters, what each counts (requests, tokens, parallel, budget), how much, and how a refusal's
+        message begins, as it stands in a JSON string. limited: how those are logged and counted; busy: what is told when the queue is full, None where somebody else may be asked.
+        meta, entry: of the ledger, behind the id. lines, tallies: of what is allowed, and of what is transformed. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind, of request or meter.
         """
     @property
     def way(self) -> Any:
         """The very object that was given."""
+    def limit(self) -> None:
+        """A limit has refused a request: it is asked first from now on."""
     def reopen(self) -> None:
-        """Something could be reserved again, after a request for which nothing could: until now it was found for none."""
+        """Something could be reserved again, after a request for which nothing could."""
 
 @final
 class FastPath:
@@ -845,9 +872,7 @@ class FastPath:
     def expects(self, reader: RequestReader, /) -> bool:
         """Whether the head is plain and its key and path have routes, and its body is short. It need not have come."""
     def find(self, reader: RequestReader, /) -> FastRequest | None:
-        """A whole request whose head and body are plain, that passes its guard, and that a route is for. Nothing is taken
-        from the reader.
-        """
+        """A whole request whose head is plain, and that a route is for. Nothing is taken from the reader."""
 
 @final
 class FastRequest:
@@ -876,6 +901,18 @@ class FastRequest:
     @property
     def closes(self) -> bool:
         """Whether the client wants the connection to end with the answer."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether its body is, too: no stream. Of others it can only be said that they are refused."""
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit has refused the last one of its route."""
+    def limited(self, store: QuotaStore, reader: RequestReader, last: bytes, /) -> tuple[bytes, bytes, int] | None:
+        """The response, the line for the log and the index of the meter, if a limit refuses it as it came: it is counted,
+        and taken from the reader. last: the end of the head. None: nothing was done.
+        """
+    def busy(self, reader: RequestReader, last: bytes, /) -> tuple[bytes, bytes] | None:
+        """The same where its upstream's queue is full; None: somebody else may be asked."""
     def reserve(self, store: QuotaStore, reader: RequestReader, /) -> tuple[bytes, bytes] | None:
         """Reserve what it may come to, and take the body from the reader: head and body for the upstream, a small body in
         one piece with the head. None: it was not admitted (or cannot be); nothing is held and nothing was taken.

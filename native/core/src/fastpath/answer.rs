@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::line::usd;
+use super::line::{logged, usd};
 use super::route::{Reserved, Route};
 use super::tally::One;
 use crate::cost::Kind;
@@ -142,18 +142,16 @@ impl Route {
     #[must_use]
     pub fn line(&self, id: &str, ended: &Ended, found: &[(String, usize)], duration: Duration, at: f64) -> Vec<u8> {
         let Ended { decision, tokens, overhead } = ended;
-        let took = (duration.as_secs_f64() * 1e6).round() / 1e3;
-        let mut line = format!(
-            "{{\"ts\":{at:?},\"level\":\"info\",\"logger\":\"tollhouse.access\",\"msg\":\"request\",\
-             \"request_id\":\"{id}\",{},\"duration_ms\":{took:?},{},\"overhead_us\":{},\
-             \"prompt_tokens\":{},\"completion_tokens\":{}",
-            self.facts.log_asked,
+        let mut line = logged(at, id, &self.facts.log_asked, duration);
+        let _ = write!(
+            line,
+            ",{},\"overhead_us\":{},\"prompt_tokens\":{},\"completion_tokens\":{}",
             self.facts.log_who,
             overhead.as_micros(),
             tokens.prompt(),
             tokens.completion(),
-        )
-        .into_bytes();
+        );
+        let mut line = line.into_bytes();
         if !found.is_empty() {
             line.extend_from_slice(format!(",\"decision\":\"{}\",\"findings\":{{", decision.name()).as_bytes());
             for (index, (kind, count)) in found.iter().enumerate() {
@@ -168,6 +166,6 @@ impl Route {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -49,6 +49,13 @@ pub fn asked(requests: &Requests) -> Option<Asked<'_>> {
     Some(Asked { token: token?, request_id })
 }
 
+/// The caller's `x-request-id`, whatever else the head says: if there is one, and it may be taken over.
+#[must_use]
+pub fn request_id(requests: &Requests) -> Option<&str> {
+    let given = requests.headers().filter(|(name, _)| *name == b"x-request-id").last();
+    given.and_then(|(_, value)| sane(value))
+}
+
 /// An id that can be repeated in headers, logs and records.
 fn sane(id: &[u8]) -> Option<&str> {
     let is_sane = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');

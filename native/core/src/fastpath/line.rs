@@ -1,6 +1,7 @@
 //! What is written for people and machines: the ledger's detail, the access log's line, money and times in headers.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 const NANO: u64 = 1_000_000_000;
 
@@ -31,4 +32,13 @@ pub fn duration(ms: u64) -> String {
         (0, _) => format!("{minutes}m{seconds}s"),
         _ => format!("{hours}h{minutes}m{seconds}s"),
     }
+}
+
+/// The access log's line up to how long it took. at: seconds since the epoch; asked: members from the method to the status.
+pub(super) fn logged(at: f64, id: &str, asked: &str, took: Duration) -> String {
+    let took = (took.as_secs_f64() * 1e6).round() / 1e3;
+    format!(
+        "{{\"ts\":{at:?},\"level\":\"info\",\"logger\":\"tollhouse.access\",\"msg\":\"request\",\
+         \"request_id\":\"{id}\",{asked},\"duration_ms\":{took:?}"
+    )
 }

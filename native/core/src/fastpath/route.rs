@@ -1,7 +1,6 @@
 //! What holds for every plain request of a key to a model, and how one is charged and written for its upstream.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
@@ -9,10 +8,11 @@ use memchr::memmem::Finder;
 use super::answer::Facts;
 use super::guard::Guard;
 use super::line::duration;
+use super::refusal::{Bound, Gate, Noted, Refusal, What};
 use super::tally::Tally;
 use crate::cost::Price;
 use crate::json::Limits;
-use crate::quota::{Admission, Plan, Request, Store};
+use crate::quota::{Admission, Denial, Plan, Request, Store};
 use crate::request::{Changes, Edits, Kind, Model, Quote, View};
 
 /// Which requests it is for.
@@ -58,8 +58,8 @@ pub struct Account {
     pub has_hard: bool,
     /// Milliseconds until a hold that nobody has ended is charged in full.
     pub expires_in_ms: u64,
-    /// Meters that count requests, and their limits; then those that count tokens.
-    pub buckets: [Vec<(usize, u64)>; 2],
+    /// The meters of the plan.
+    pub bounds: Vec<Bound>,
     /// The record of a hold, and that of its end, behind the id of the request: JSON from the comma on.
     pub meta: Vec<u8>,
     /// Up to the counts of tokens.
@@ -87,6 +87,12 @@ pub struct Reserved {
     pub length: usize,
 }
 
+/// A request to the store, but for who asks and when.
+struct Asking {
+    quote: Quote,
+    request: Request<'static>,
+}
+
 /// What is known of requests that are alike.
 #[derive(Debug)]
 pub struct Route {
@@ -104,27 +110,36 @@ pub struct Route {
     pub guard: Option<Arc<Guard>>,
     /// For their pseudonyms; None: there are none.
     pub pseudonym_key: Option<Vec<u8>>,
-    /// Nothing could be reserved the last time: the next is not read twice.
-    pub refuses: AtomicBool,
+    /// What is told where a limit refuses.
+    pub limited: Noted,
+    /// And where the upstream's queue is full; None: somebody else might be asked then.
+    pub busy: Option<Refusal>,
+    /// What became of the last one.
+    pub gate: Gate,
 }
 
 impl Route {
-    /// The view of a plain body that is for this model.
+    /// The view of a body that is for this model and has the usual price.
     #[must_use]
     pub fn read(&self, body: &[u8]) -> Option<View> {
         let known = &self.known;
-        if body.len() > known.max_bytes || wants_stream(body) {
+        if body.len() > known.max_bytes {
             return None;
         }
         let view = View::parse(body, known.kind, known.limits).ok()?;
-        let is_plain = !view.stream && !view.include_usage && view.service_tier.is_none();
-        (is_plain && view.model.as_ref() == Some(&known.model)).then_some(view)
+        (view.service_tier.is_none() && view.model.as_ref() == Some(&known.model)).then_some(view)
+    }
+
+    /// Whether an answer to it is whole, as all are that go this way.
+    #[must_use]
+    pub fn is_plain(view: &View) -> bool {
+        !view.stream && !view.include_usage
     }
 
     /// Whether it can be gone by at this time, in milliseconds since the epoch.
     #[must_use]
     pub fn holds(&self, wall_ms: u64) -> bool {
-        wall_ms < self.known.until_ms && !self.refuses.load(Ordering::Relaxed)
+        wall_ms < self.known.until_ms && !self.gate.is_shut()
     }
 
     /// Reserve what it may come to, on everything or nothing, and write it for the upstream. None: it cannot be, and
@@ -132,31 +147,23 @@ impl Route {
     #[must_use]
     pub fn reserve(&self, store: &Store, plan: &Plan, id: &str, view: &View, body: &[u8]) -> Option<Reserved> {
         let account = &self.account;
-        let quote = Quote::of(view, body.len(), account.model);
-        let (want, minimum) = match &account.price {
-            _ if !account.has_budget => (0, 0),
-            Some(price) => quote.bounds(price).ok()?,
-            None if account.has_hard => return None,
-            None => (0, 0),
-        };
         let times = store.times();
+        let asking = self.asking(view, body.len())?;
         let meta = [b"[\"", id.as_bytes(), b"\"", &account.meta].concat();
-        let admission = store.admit(
-            plan,
-            Request {
-                id: 0,
-                now: times.now,
-                wall: times.wall,
-                expires_at: times.now.saturating_add(account.expires_in_ms),
-                tokens: quote.tokens,
-                want,
-                minimum,
-                meta: &meta,
-            },
-        );
-        let Ok(Admission::Admitted(hold, granted)) = admission else {
-            self.refuses.store(true, Ordering::Relaxed);
-            return None;
+        let expires_at = times.now.saturating_add(account.expires_in_ms);
+        let request = Request { now: times.now, wall: times.wall, expires_at, meta: &meta, ..asking.request };
+        let Asking { quote, .. } = asking;
+        let want = request.want;
+        let (hold, granted) = match store.admit(plan, request) {
+            Ok(Admission::Admitted(hold, granted)) => (hold, granted),
+            Ok(Admission::Denied(denial)) if self.tells(denial) => {
+                self.gate.limit();
+                return None;
+            }
+            _ => {
+                self.gate.shut();
+                return None;
+            }
         };
         let mut meters = Vec::with_capacity(plan.len());
         store.standings(plan, times, |standing| meters.push((standing.remaining, standing.reset)));
@@ -176,9 +183,46 @@ impl Route {
         let edits = view.edits(body, changes);
         let length = edits.as_ref().map_or(body.len(), |edits| edits.length(body));
         let own = format!("x-request-id: {id}\r\ncontent-length: {length}\r\n\r\n");
-        let lines = standing(&account.buckets, &meters);
+        let lines = standing(&account.bounds, &meters);
         let head = [&*upstream.head, own.as_bytes()].concat();
         Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, edits, length })
+    }
+
+    /// The limit that would refuse this request as it came, where one has refused the last. None: none would now.
+    #[must_use]
+    pub fn denial(&self, store: &Store, plan: &Plan, view: &View, size: usize) -> Option<Denial> {
+        let times = store.times();
+        let asking = self.asking(view, size)?;
+        let found = store.denial(plan, &Request { now: times.now, wall: times.wall, ..asking.request });
+        match found {
+            Some(denial) if self.tells(denial) => return found,
+            Some(_) => self.gate.shut(),
+            None => self.gate.open(),
+        }
+        None
+    }
+
+    fn tells(&self, denial: Denial) -> bool {
+        let what = self.account.bounds.get(denial.meter).map(|bound| bound.what);
+        match what {
+            Some(What::Requests | What::Tokens) => denial.wait.is_some(),
+            Some(What::Parallel) => denial.wait.is_none(),
+            _ => false,
+        }
+    }
+
+    /// What a request of this size may come to. None: nobody can say.
+    fn asking(&self, view: &View, size: usize) -> Option<Asking> {
+        let account = &self.account;
+        let quote = Quote::of(view, size, account.model);
+        let (want, minimum) = match &account.price {
+            _ if !account.has_budget => (0, 0),
+            Some(price) => quote.bounds(price).ok()?,
+            None if account.has_hard => return None,
+            None => (0, 0),
+        };
+        let request = Request { id: 0, now: 0, wall: 0, expires_at: 0, tokens: quote.tokens, want, minimum, meta: b"" };
+        Some(Asking { quote, request })
     }
 }
 
@@ -192,7 +236,8 @@ pub fn models(body: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 /// Whether it looks like it, likewise.
-pub(super) fn wants_stream(body: &[u8]) -> bool {
+#[must_use]
+pub fn wants_stream(body: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"stream\""));
     NAME.find_iter(body).any(|at| {
         let value = body[at + 8..].trim_ascii_start();
@@ -201,12 +246,12 @@ pub(super) fn wants_stream(body: &[u8]) -> bool {
 }
 
 /// `OpenAI`'s headers for the tightest of the buckets that count requests, and of those that count tokens.
-fn standing(buckets: &[Vec<(usize, u64)>; 2], meters: &[(i64, u64)]) -> Vec<u8> {
+fn standing(bounds: &[Bound], meters: &[(i64, u64)]) -> Vec<u8> {
     let mut lines = String::new();
-    for (indexes, of) in buckets.iter().zip(["requests", "tokens"]) {
-        let tightest = indexes.iter().filter_map(|(index, limit)| Some((meters.get(*index)?, limit)));
-        if let Some(((remaining, reset), limit)) = tightest.min_by_key(|((remaining, _), _)| *remaining) {
-            let (remaining, reset) = ((*remaining).max(0), duration(*reset));
+    for what in [What::Requests, What::Tokens] {
+        let tightest = bounds.iter().zip(meters).filter(|(bound, _)| bound.what == what);
+        if let Some((bound, (remaining, reset))) = tightest.min_by_key(|(_, (remaining, _))| *remaining) {
+            let (of, limit, remaining, reset) = (what.name(), bound.limit, (*remaining).max(0), duration(*reset));
             let _ = write!(
                 lines,
                 "x-ratelimit-limit-{of}: {limit}\r\nx-ratelimit-remaining-{of}: {remaining}\r\n\

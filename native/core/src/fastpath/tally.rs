@@ -51,7 +51,7 @@ impl Tally {
     pub(super) fn add(&self, one: One) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.requests += 1;
-        counts.durations[self.durations.partition_point(|bound| *bound < one.duration_ns)] += 1;
+        counts.durations[self.bucket(one.duration_ns)] += 1;
         counts.duration_ns += one.duration_ns;
         counts.overheads[self.overheads.partition_point(|bound| *bound < one.overhead_ns)] += 1;
         counts.overhead_ns += one.overhead_ns;
@@ -60,6 +60,18 @@ impl Tally {
         }
         counts.cost += one.cost.unwrap_or(0);
         counts.unpriced += u64::from(one.cost.is_none());
+    }
+
+    /// One that was refused: it took so many nanoseconds, and nobody worked for it.
+    pub(super) fn refused(&self, duration_ns: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.requests += 1;
+        counts.durations[self.bucket(duration_ns)] += 1;
+        counts.duration_ns += duration_ns;
+    }
+
+    fn bucket(&self, duration_ns: u64) -> usize {
+        self.durations.partition_point(|bound| *bound < duration_ns)
     }
 
     /// Everything since the last time; None: nothing.

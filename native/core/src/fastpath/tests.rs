@@ -1,7 +1,11 @@
 use super::tally::One;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
 use crate::http1::Limits;
 use crate::http1::request::{END, Requests};
+use crate::quota::Denial;
 
 fn read(lines: &str) -> Requests {
     let mut requests = Requests::new(Limits { max_head: 65_536, max_headers: 100 });
@@ -158,5 +162,105 @@ mod guards {
         guard.count(Direction::Request, &checked);
         guard.count(Direction::Response, &guard.response(&body, None).unwrap());
         assert!(guard.take().iter().all(|(_, runs)| runs.outcomes == [0, 0] && runs.duration_ns == 0));
+    }
+}
+
+fn head_and_body(response: &[u8]) -> (String, String) {
+    let text = String::from_utf8(response.to_vec()).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_limit_says_when_to_come_again() {
+    let said = "rate limit of the key 'k': 60 requests per minute".to_owned();
+    let bound = Bound { what: What::Requests, limit: 60, said };
+    let deny = |wait, remaining| Denial { meter: 0, wait, remaining };
+    let (head, body) = head_and_body(&bound.response(deny(Some(61_001), -3), "id", b"date: now\r\n\r\n").unwrap());
+    assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+    assert_eq!(
+        head,
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 62\r\nretry-after-ms: 61001\r\n\
+         x-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1m1.001s\r\n\
+         x-should-retry: false\r\ncontent-length: 176\r\nx-request-id: id\r\ndate: now"
+    );
+    assert_eq!(
+        body,
+        "{\"error\":{\"message\":\"rate limit of the key 'k': 60 requests per minute; 0 are left, try again in 1m1.001s\",\
+         \"type\":\"rate_limit_error\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}"
+    );
+    let (head, _) = head_and_body(&bound.response(deny(Some(0), 0), "id", b"\r\n").unwrap());
+    assert!(
+        head.contains("retry-after: 1\r\nretry-after-ms: 0\r\n") && head.contains("x-should-retry: true"),
+        "{head}"
+    );
+    let (head, body) =
+        head_and_body(&Bound { what: What::Parallel, ..bound.clone() }.response(deny(None, 0), "id", b"\r\n").unwrap());
+    assert!(head.contains("\r\nretry-after: 1\r\nx-should-retry: true\r\n") && body.contains("minute are running\""));
+    for (what, wait) in [
+        (What::Requests, None),
+        (What::Tokens, None),
+        (What::Parallel, Some(1)),
+        (What::Budget, Some(1)),
+        (What::Budget, None),
+    ] {
+        assert_eq!(Bound { what, ..bound.clone() }.response(deny(wait, 0), "id", b"\r\n"), None, "{what:?}");
+    }
+}
+
+#[test]
+fn a_refusal_that_is_the_same_each_time_has_the_id_where_it_belongs() {
+    let noted = Noted {
+        asked: "\"status\":503".to_owned(),
+        who: "\"key_id\":\"k\"".to_owned(),
+        error: "\"error\":\"x\"".to_owned(),
+        tally: Arc::new(Tally::new(vec![10], vec![10])),
+    };
+    let refusal = Refusal { head: b"HTTP/1.1 503 No\r\n".to_vec(), body: (b"no".to_vec(), None), noted };
+    let last = b"date: now\r\n\r\n";
+    assert_eq!(
+        refusal.response("a", last),
+        b"HTTP/1.1 503 No\r\ncontent-length: 2\r\nx-request-id: a\r\ndate: now\r\n\r\nno"
+    );
+    let told = Refusal { body: (b"no ".to_vec(), Some(b"!".to_vec())), ..refusal.clone() };
+    assert_eq!(
+        told.response("a", last),
+        b"HTTP/1.1 503 No\r\ncontent-length: 5\r\nx-request-id: a\r\nrequest-id: a\r\ndate: now\r\n\r\nno a!"
+    );
+    let took = Duration::from_nanos(11);
+    let line = String::from_utf8(refusal.noted.note("a", Some(true), took, 1.5)).unwrap();
+    assert_eq!(
+        line,
+        "{\"ts\":1.5,\"level\":\"info\",\"logger\":\"tollhouse.access\",\"msg\":\"request\",\"request_id\":\"a\",\"status\":503,\
+         \"duration_ms\":0.0,\"key_id\":\"k\",\"stream\":true,\"error\":\"x\"}\n"
+    );
+    let unread = String::from_utf8(refusal.noted.note("a", None, took, 1.5)).unwrap();
+    assert!(unread.ends_with("\"duration_ms\":0.0,\"error\":\"x\"}\n"), "{unread}");
+    let counts = refusal.noted.tally.take().unwrap();
+    assert_eq!((counts.requests, counts.durations, counts.overheads), (2, vec![0, 2], vec![0, 0]));
+    assert_eq!((counts.cost, counts.unpriced, counts.tokens), (0, 0, [0; 4]));
+}
+
+#[test]
+fn a_gate_is_open_until_something_refuses() {
+    let gate = Gate::default();
+    assert!(!gate.is_limited() && !gate.is_shut());
+    gate.limit();
+    assert!(gate.is_limited() && !gate.is_shut());
+    gate.shut();
+    assert!(!gate.is_limited() && gate.is_shut());
+    gate.open();
+    assert!(!gate.is_limited() && !gate.is_shut());
+}
+
+#[test]
+fn of_a_repeated_id_the_last_counts_and_only_a_sane_one() {
+    for (lines, id) in [
+        ("x-request-id: a\r\n", Some("a")),
+        ("x-request-id: a\r\nx-request-id: b\r\n", Some("b")),
+        ("x-request-id: a b\r\n", None),
+        ("", None),
+    ] {
+        assert_eq!(request_id(&read(lines)), id, "{lines}");
     }
 }

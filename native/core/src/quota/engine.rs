@@ -154,6 +154,15 @@ impl Engine {
         if let Some(hold) = self.holds.get(&request.id) {
             return if hold.phase == Phase::Open { Decision::Repeated(hold.grant) } else { Decision::Finished };
         }
+        let decision = self.decide(plan, request);
+        if let Decision::Admitted(grant) = decision {
+            self.take(plan, request, grant);
+        }
+        decision
+    }
+
+    /// What an admission of somebody new would come to. Nothing is taken.
+    pub fn decide(&mut self, plan: &Plan, request: &Request<'_>) -> Decision {
         let mut grant = request.want;
         for meter in plan.iter() {
             if let Kind::Budget(budget) = meter.kind()
@@ -168,7 +177,6 @@ impl Engine {
                 Err((wait, remaining)) => return Decision::Denied(Denial { meter: index, wait, remaining }),
             }
         }
-        self.take(plan, request, grant);
         Decision::Admitted(grant)
     }
 

@@ -158,6 +158,15 @@ impl Store {
         Ok(Admission::Admitted(request.id, grant))
     }
 
+    /// The refusal that an admission would meet now, if it is one. Nothing is taken and nothing written down.
+    #[must_use]
+    pub fn denial(&self, plan: &Plan, request: &Request<'_>) -> Option<Denial> {
+        match self.shared.lock().engine.decide(plan, request) {
+            Decision::Denied(denial) => Some(denial),
+            _ => None,
+        }
+    }
+
     /// End a hold with what it came to.
     ///
     /// # Errors

@@ -49,6 +49,9 @@ fn everything(engine: &mut Engine) -> Plan {
 fn an_admission_takes_from_every_meter() {
     let mut engine = Engine::new(REMEMBERED);
     let plan = everything(&mut engine);
+    let before = standings(&mut engine, &plan);
+    assert_eq!(engine.decide(&plan, &ask(1)), Decision::Admitted(100));
+    assert_eq!((standings(&mut engine, &plan), engine.open_count()), (before, 0), "a question takes nothing");
     assert_eq!(engine.admit(&plan, &ask(1)), Decision::Admitted(100));
     assert_eq!(standings(&mut engine, &plan), [2, 90, 1, 150, 900]);
 }
@@ -61,7 +64,9 @@ fn a_denial_takes_nothing_and_names_the_first_meter_that_refuses() {
         assert_eq!(engine.admit(&plan, &ask(id)), Decision::Admitted(100));
     }
     let before = standings(&mut engine, &plan);
-    assert_eq!(engine.admit(&plan, &ask(3)), Decision::Denied(Denial { meter: 2, wait: None, remaining: 0 }));
+    let denied = Decision::Denied(Denial { meter: 2, wait: None, remaining: 0 });
+    assert_eq!(engine.decide(&plan, &ask(3)), denied);
+    assert_eq!(engine.admit(&plan, &ask(3)), denied);
     let large = Request { tokens: 90, ..ask(3) };
     assert_eq!(engine.admit(&plan, &large), Decision::Denied(Denial { meter: 1, wait: Some(6_000), remaining: 80 }));
     assert_eq!(standings(&mut engine, &plan), before);

@@ -1,0 +1,268 @@
+"""When what has come waits for too long, and what becomes of requests then."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.gateway.server.raw import GET, Running, echo, get, post, serving
+from tollhouse.gateway.routes import HOT
+from tollhouse.gateway.server import pressure
+from tollhouse.gateway.server.pressure import CALM_S, LOOK_S, PART, WATCH_S, Pressure
+from tollhouse.gateway.shedding import Shed
+from tollhouse.middlewares.metrics import MetricsStage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tollhouse.gateway.server.exchange import HttpExchange
+
+MOST_S = 0.1
+
+
+class Turns:
+    """A loop in which everything waits for as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.due: float | None = None
+        self._timer: Callable[[], None]
+        self._reader: Callable[[], None] | None = None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
+        self.due, self._timer = self.now + delay, callback
+
+    def add_reader(self, _: int, callback: Callable[[], None]) -> None:
+        self._reader = callback
+
+    def remove_reader(self, _: int) -> None:
+        self._reader = None
+
+    @property
+    def is_watched(self) -> bool:
+        return self.due is None or self.due <= self.now + WATCH_S
+
+    def wait(self, took: float) -> None:
+        """The next byte, once it is due, waits for so long."""
+        if self.due is not None:
+            self.now, self.due = self.due, None
+            self._timer()
+        self.now += took
+        assert self._reader is not None
+        self._reader()
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
+    made = Turns()
+    monkeypatch.setattr(pressure, "monotonic", made.monotonic)
+    return made
+
+
+@pytest.fixture
+def found(turns: Turns) -> Iterator[Pressure]:
+    made = Pressure(turns, MOST_S)  # type: ignore[arg-type]
+    yield made
+    made.stop()
+    assert turns._reader is None
+
+
+def until_nobody_looks(turns: Turns) -> None:
+    while turns.is_watched:
+        turns.wait(0.01)
+
+
+def test_waits_that_are_long_let_little_in_until_they_are_short_again(turns, found):
+    for _ in range(20):
+        turns.wait(0)
+        assert turns.due == turns.now + LOOK_S
+        assert found.until == math.inf
+    turns.wait(MOST_S / 2)
+    assert turns.is_watched
+    assert found.until == turns.now + 2 * MOST_S
+    turns.wait(MOST_S * 1.1)
+    turns.wait(0.03)
+    assert found.until == turns.now + 2 * MOST_S
+    turns.wait(MOST_S * 1.1)
+    assert found.until == turns.now + PART * MOST_S
+    for _ in range(int(CALM_S / 0.01) - 2):
+        turns.wait(0.01)
+        assert found.until == turns.now + PART * MOST_S
+    until_nobody_looks(turns)
+    assert found.until == math.inf
+    assert not found.is_high
+
+
+def test_a_wait_that_is_none_is_not_asked_for_again_at_once(turns, found):
+    for _ in range(2):
+        turns.wait(MOST_S * 2)
+    for _ in range(10):
+        turns.wait(0.0)
+        assert turns.due == turns.now + WATCH_S
+        assert found.until == turns.now + PART * MOST_S
+
+
+def test_single_long_waits_are_no_matter(turns, found):
+    for _ in range(10):
+        turns.wait(MOST_S * 3)
+        until_nobody_looks(turns)
+        for _ in range(3):
+            turns.wait(0)
+        assert not found.is_high
+
+
+def test_a_byte_that_could_not_be_sent_in_time_has_waited_too(turns, found):
+    turns.due += MOST_S * 1.1
+    turns.wait(0.0)
+    turns.wait(MOST_S * 1.1)
+    assert found.is_high
+
+
+def test_it_is_not_over_while_somebody_is_refused(turns, found):
+    for _ in range(2):
+        turns.wait(MOST_S * 1.1)
+    for _ in range(200):
+        turns.wait(0.01)
+        found.refused()
+        assert found.until == turns.now + PART * MOST_S
+    until_nobody_looks(turns)
+    assert not found.is_high
+
+
+def test_whoever_is_refused_while_a_byte_still_waits_is_the_first(turns, found):
+    turns.wait(MOST_S)
+    turns.now = found.until + 0.01
+    found.refused()
+    turns.wait(0)
+    assert found.until == turns.now + PART * MOST_S
+
+
+def test_without_a_longest_wait_nobody_looks(turns):
+    made = Pressure(turns, 0.0)
+    made.stop()
+    assert made.until == math.inf
+    assert turns.due is None
+
+
+class Late:
+    """A loop that has come round too late."""
+
+    until = 0.0
+
+    def refused(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+async def serves(running: Running, said: Shed, late: Any = None) -> None:
+    """Once it has started: with this to say no, and this loop."""
+    assert (await running.ask(GET)).status == 200
+    running.server.shed = said
+    running.server.pressure = late or running.server.pressure
+
+
+def shed(lines: list[bytes], *, json: bool = True) -> tuple[Shed, CollectorRegistry]:
+    registry = CollectorRegistry()
+    metrics = MetricsStage(registry=registry, prefix="gateway")
+    return Shed(HOT, metrics=metrics, write_log=lines.append, json=json, registry=registry), registry
+
+
+async def test_requests_for_a_model_are_refused_and_nothing_else():
+    lines: list[bytes] = []
+    said, registry = shed(lines)
+    async with serving(echo) as running:
+        await serves(running, said, late := Late())
+        client = await running.connect()
+        for path in HOT:
+            client.send(post(b"{}", path=path).replace(b"host: a", b"host: a\r\nx-request-id: mine"))
+            got = await client.response()
+            assert (got.status, got.header("retry-after"), got.header("x-request-id")) == (503, "1", "mine")
+            told = orjson.loads(got.body)["error"]
+            assert told["message"] == "the gateway has more to do than it has time for"
+            assert told.get("code", "gateway_overloaded") == "gateway_overloaded"
+            is_anthropic = "messages" in path
+            assert got.header("request-id") == ("mine" if is_anthropic else None)
+            assert (orjson.loads(got.body).get("request_id") == "mine") == is_anthropic
+        # On the same connection all the while.
+        assert len(running.clients) == 2
+        for other in (GET, get("/health"), get("/v1/chat/completions"), post(b"x", path="/admin/keys")):
+            client.send(other)
+            assert (await client.response()).status == 200
+        late.until = math.inf
+        client.send(post(b"{}", path="/v1/embeddings"))
+        assert (await client.response()).status == 200
+    fields = [orjson.loads(line) for line in lines]
+    assert [(one["route"], one["status"], one["error"]) for one in fields] == [
+        (path, 503, "gateway_overloaded") for path in HOT
+    ]
+    assert registry.get_sample_value("gateway_shed_requests_total") == len(HOT)
+    labels = {"route": "/v1/embeddings", "status": "503", "model": "", "provider": "", "decision": "ALLOWED"}
+    assert registry.get_sample_value("gateway_requests_total", labels) == 1
+
+
+async def test_a_request_whose_body_has_not_come_is_refused_and_its_connection_closed():
+    said, _ = shed([])
+    async with serving(echo) as running:
+        await serves(running, said, Late())
+        client = await running.connect()
+        client.send(post(b"x" * 100_000, path="/v1/embeddings")[:5000])
+        got = await client.response()
+        assert (got.status, got.header("connection")) == (503, "close")
+        client.send(b"x" * 100)
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("asks", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nconnection: close\r\n"])
+async def test_a_client_that_wants_no_more_is_told_so_and_left(asks):
+    said, _ = shed([])
+    async with serving(echo) as running:
+        await serves(running, said, Late())
+        client = await running.connect()
+        client.send(post(b"{}", path="/v1/embeddings").replace(b"HTTP/1.1\r\n", asks))
+        got = await client.response()
+        assert (got.status, got.header("connection")) == (503, "close")
+        assert await client.rest() == b""
+
+
+async def test_its_line_is_text_where_the_log_is():
+    lines: list[bytes] = []
+    said, _ = shed(lines, json=False)
+    async with serving(echo) as running:
+        await serves(running, said, Late())
+        assert (await running.ask(post(b"{}", path="/v1/embeddings"))).status == 503
+    assert lines[0].endswith(b" error=gateway_overloaded\n")
+    assert b" INFO request request_id=req_" in lines[0]
+
+
+async def test_a_loop_that_is_kept_too_long_refuses_until_it_is_not():
+    def keeps(_: Any, exchange: HttpExchange) -> None:
+        time.sleep(0.02)
+        exchange.respond(200, [(b"content-length", b"0")], b"")
+        exchange.end()
+
+    said, _ = shed([])
+    async with serving(echo, max_lag_s=0.1) as running:
+        await serves(running, said)
+        running.server.direct = keeps
+        clients = [await running.connect() for _ in range(40)]
+        statuses: list[int] = []
+        async with asyncio.timeout(20):
+            while 503 not in statuses:
+                for client in clients:
+                    client.send(post(b"{}", path="/v1/embeddings"))
+                statuses += [(await client.response()).status for client in clients]
+            assert set(statuses) == {200, 503}
+            while running.server.pressure.is_high:
+                await asyncio.sleep(0.01)
+        assert (await running.ask(post(b"{}", path="/v1/embeddings"))).status == 200
