@@ -60,6 +60,7 @@ SEEDS = (
     Seed("sockets: pass-through, whole", "gateway/fastpath.py", "FastPath.begin"),
     Seed("sockets: limits, whole", "gateway/fastpath.py", "FastPath.end"),
     Seed("sockets: scanned, whole", "gateway/errand.py", "Errand.raise_flags"),
+    Seed("sockets: refused", "gateway/fastpath.py", "FastPath._refused"),
     Seed("sockets: everything, whole", "gateway/request.py", "Request.start"),
     Seed("sockets: everything, stream", "gateway/request.py", "Request.run"),
 )

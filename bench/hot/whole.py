@@ -36,12 +36,16 @@ MODES = (PASS, LIMITS, EVERYTHING)
 KINDS = ("whole", "stream")
 # Everything that plain requests may have: no policy, no receipts.
 SCANNED = "scanned"
+# The same, of a key whose limit has refused it before.
+REFUSED = "refused"
 RULES = [{"id": "everybody", "effect": "allow", "tenants": ["bench"]}]
 
 
 def app(mode: str, folder: Path, upstream: int | None) -> Starlette:
     """The gateway in a mode, in front of a port, or of the built-in model."""
-    file = config(Setup("hot", upstream or 9, folder, folder, EVERYTHING if mode == SCANNED else mode))
+    file = config(Setup("hot", upstream or 9, folder, folder, EVERYTHING if mode in {SCANNED, REFUSED} else mode))
+    if mode == REFUSED:
+        file["keys"][0]["limits"] = {"rpm": 1}
     if upstream is None:
         file["model_list"] = [{"model_name": MODEL, "litellm_params": {"model": "tollhouse/echo"}}]
     if mode == EVERYTHING:
@@ -110,8 +114,9 @@ class _Provider(asyncio.Protocol):
 class _Client(asyncio.Protocol):
     """Sends a request when the answer to the one before has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int) -> None:
         self.transport: Any = None
+        self._status = b"HTTP/1.1 %d" % status
         self._left = 0
         self._seen = b""
         self.done: asyncio.Future[None]
@@ -129,7 +134,7 @@ class _Client(asyncio.Protocol):
         self._seen += data
         if not _is_complete(self._seen):
             return
-        assert self._seen.startswith(b"HTTP/1.1 200"), self._seen[:200]
+        assert self._seen.startswith(self._status), self._seen[:200]
         self._seen = b""
         self._left -= 1
         if self._left:
@@ -161,7 +166,11 @@ async def _over_sockets(mode: str, *, stream: bool) -> AsyncIterator[Prepare]:
         server = HttpServer(gateway, listening)
         serving = loop.create_task(server.serve())
         await gateway.state.started.wait()
-        _, client = await loop.create_connection(_Client, *listening.getsockname())
+        if mode == REFUSED:
+            _, first = await loop.create_connection(partial(_Client, 200), *listening.getsockname())
+            await first.send(request, 1)
+        status = 429 if mode == REFUSED else 200
+        _, client = await loop.create_connection(partial(_Client, status), *listening.getsockname())
 
         def prepare(units: int) -> Block:
             return partial(client.send, request, units)
@@ -185,4 +194,5 @@ PIECES: list[Piece] = [
         for kind in KINDS
     ),
     Piece(f"sockets: {SCANNED}, whole", partial(_over_sockets, SCANNED, stream=False), 2, blocks=8),
+    Piece(f"sockets: {REFUSED}", partial(_over_sockets, REFUSED, stream=False), 2, blocks=8),
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-LOOK_S = 0.25  # how often the wait is taken while nothing is the matter
+LOOK_S = 0.1  # how often the wait is taken while nothing is the matter
 WATCH_S = 0.001  # and while something is; a shorter wait is none
 TIMES = 2  # so many waits that are too long before they are short again: a single one may be a collection
 PART = 0.2  # of the longest wait is there for new requests, once there is too much to do
@@ -21,8 +21,9 @@ class Pressure:
     """Whether what has come waits for longer than most_s (0: nobody asks), and what is to be done about new requests.
 
     A byte on a socket of its own takes its turn among all others: how long it takes is how long they wait. (A loop that
-    comes round in time may still read a thousand sockets of ten thousand.) Once two bytes have waited for too long, or
-    one for twice that, requests are let in while a byte has waited for a part of it only, `until` then (on
+    comes round in time may still read a thousand sockets of ten thousand.) What is read while one has waited for too
+    long came after it, and is refused; what a single thing has kept waiting came before. Once that has happened, or two
+    bytes have waited for too long, requests are let in while a byte has waited for a part of it only (`until` then, on
     `time.monotonic`), and this goes on until waits are short although nobody is refused. So those that are served wait
     for a bounded time, and so does everybody who asks how the gateway is.
     """
@@ -65,7 +66,7 @@ class Pressure:
         self._handle = self._loop.call_later(delay_s, self._ask)
 
     def _ask(self) -> None:
-        self.until = monotonic() + self._most_s * (PART if self.is_high else TIMES)
+        self.until = monotonic() + self._most_s * (PART if self.is_high else 1)
         self._sockets[0].send(b"\0")
 
     def _came(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Direct = Callable[["Scope", HttpExchange], Awaitable[None] | Literal[False] | None]
 BACKLOG = 4096
+ACCEPTS = 16  # connections that are accepted behind each
 LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
 LINGER_S = 30.0  # for a client to read the last of its answer
 
@@ -80,6 +81,7 @@ class HttpServer:
         self._patience = (head_s, idle_s, body_s, stall_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
+        self._opening: set[asyncio.Task[object]] = set()
         self.running: set[HttpExchange] = set()  # those whose app has not returned
         self._server: asyncio.Server | None = None
         self._finishing = False
@@ -145,6 +147,25 @@ class HttpServer:
             connection.close_after()
         if len(self._connections) > self._max_connections:
             connection.refuse(503, "too many connections")
+        if self._server is not None:
+            self._accept_more()
+
+    def _accept_more(self) -> None:
+        """Those that wait behind one: uvloop accepts one a turn, however long turns are."""
+        for _ in range(ACCEPTS):
+            try:
+                sock, _peer = self._sock.accept()
+            except OSError:  # there are none, or no descriptors: what the loop is told as well
+                return
+            sock.settimeout(0)
+            task = self.loop.create_task(self.loop.connect_accepted_socket(lambda: HttpConnection(self), sock))
+            self._opening.add(task)
+            task.add_done_callback(self._is_open)
+
+    def _is_open(self, task: asyncio.Task[object]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled():
+            task.exception()  # it has gone already
 
     def closed(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)

@@ -179,6 +179,24 @@ async def test_beyond_the_most_connections_is_a_503():
         assert (await running.ask(GET)).status == 200
 
 
+async def test_many_who_come_at_once_are_let_in_within_a_few_turns():
+    async with serving(echo) as running:
+        assert (await running.ask(GET)).status == 200
+        socks = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(100)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(running.server._connections) == 101
+        for sock in socks:
+            sock.sendall(GET)
+        async with asyncio.timeout(5):
+            for sock in socks:
+                sock.settimeout(0)
+                assert (await asyncio.get_running_loop().sock_recv(sock, 100)).startswith(b"HTTP/1.1 200")
+                sock.close()
+        await until(lambda: len(running.server._connections) == 1)
+        assert not running.server._opening
+
+
 # The life of a server
 
 
