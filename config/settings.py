@@ -293,7 +293,7 @@ class Settings:
     max_in_flight: int = 256  # per upstream origin and worker
     queue_wait_s: float = 1.0
     max_connections: int = 8192  # of callers, per worker
-    max_lag_s: float = 0.25  # of the event loop, before requests are refused; 0: none is
+    max_lag_s: float = 0.25  # that what has come waits to be read, before requests are refused; 0: none is
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     health_checks: HealthChecks | None = None
     metrics_address: tuple[str, int] | None = None  # where metrics are served besides

@@ -239,7 +239,12 @@ def create_app(
             write_log=write_log,
         ),
         shed=Shed(
-            routes.HOT, metrics=metrics, write_log=write_log, json=settings.log_format == "json", registry=registry
+            routes.HOT,
+            lifecycle=lifecycle,
+            metrics=metrics,
+            write_log=write_log,
+            json=settings.log_format == "json",
+            registry=registry,
         ),
     )
     app = _Gateway(

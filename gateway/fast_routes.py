@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.allowances import Charged, Label
     from tollhouse.middlewares.auth import Principal
     from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.guard import Guard
+    from tollhouse.middlewares.guard import AnswerGuard, Guard
     from tollhouse.middlewares.quota import Charge, QuotaStage
     from tollhouse.middlewares.stores.embedded import EmbeddedQuota
     from tollhouse.providers.plan import Plan
@@ -199,7 +199,7 @@ class FastRoutes:
             has_budget=about.has_budget,
             has_hard=about.has_hard,
             expires_in_ms=self._quota.expires_in_ms,
-            bounds=[_bound(label) for label in about.labels],
+            bounds=[_bound(label, exchange.answer_guard) for label in about.labels],
             meta=b"," + detail[1:],
             entry=b"," + detail[1:-1] + b"," + ending[1:-1],
             lines=[self._lines(plan, target, decision) for decision in _DECISIONS],
@@ -213,17 +213,21 @@ class FastRoutes:
                 RateLimited.code,
                 self._tally((exchange.route, RateLimited.status, label, "", b"ALLOWED")),
             ),
-            busy=self._busy(upstream.origin, kind, asked, who) if plan.is_alone else None,
+            busy=self._busy(upstream.origin, exchange, asked, who) if plan.is_alone else None,
             guard=self.native_guard,
             pseudonym_key=None if self._guard is None else self._guard.pseudonym_key(principal.id),
         )
 
-    def _busy(self, origin: Origin, kind: str, asked: dict[str, Any], who: dict[str, Any]) -> FastRefusal:
+    def _busy(
+        self, origin: Origin, exchange: Exchange, asked: dict[str, Any], who: dict[str, Any]
+    ) -> FastRefusal | None:
         """What is told when the queue is full, and nobody else can be asked."""
         refusal = refusal_of(origin.busy())
+        if not _passes(refusal.message, exchange.answer_guard):
+            return None
         labels: Labels = (asked["route"], refusal.status, who["model"], who["provider"], b"ALLOWED")
         self.busy.add(labels)
-        return refused(refusal, kind, asked=asked, who=who, tally=self._tally(labels))
+        return refused(refusal, exchange.kind or "", asked=asked, who=who, tally=self._tally(labels))
 
     def _tally(self, labels: Labels) -> FastTally:
         found = self.tallies.get(labels)
@@ -240,7 +244,17 @@ def _key(exchange: Exchange) -> Key | None:
     return sha256(token).digest(), exchange.route, model
 
 
-def _bound(label: Label) -> tuple[str, int, str]:
-    """What it counts, how much of it, and the beginning of its refusals' messages as it stands in a JSON string."""
-    said = "" if label.what == "budget" else limited(label)
+def _bound(label: Label, guard: AnswerGuard | None) -> tuple[str, int, str | None]:
+    """What it counts, how much of it, and the beginning of its refusals' messages as it stands in a JSON string.
+
+    None for the last: they are the stages' to tell, because of what they are of, or of what names in them look like.
+    """
+    said = None if label.what == "budget" else limited(label)
+    if said is None or not _passes(said, guard):
+        return label.what, label.limit, None
     return label.what, label.limit, orjson.dumps(said)[1:-1].decode()
+
+
+def _passes(message: str, guard: AnswerGuard | None) -> bool:
+    """Whether nothing in it is what answers must not say."""
+    return guard is None or guard.text(message) == message

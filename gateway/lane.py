@@ -149,7 +149,7 @@ class Lane:
             self._left(exchange, entered)
 
     async def _refuse(self, error: Exception, exchange: Exchange) -> None:
-        if self.fast is not None and isinstance(error, RateLimited):
+        if self.fast is not None and isinstance(error, RateLimited) and error.passes:
             self.fast.limit(exchange)
         refusal = _refusal(error, exchange)
         guard = exchange.answer_guard

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tollhouse._native import RequestReader
+    from tollhouse.gateway.lifecycle import Lifecycle
     from tollhouse.middlewares.errors import Refusal
     from tollhouse.middlewares.metrics import MetricsStage
 
@@ -27,24 +28,27 @@ STATUS = 503
 class Shed:
     """Says no to requests for a model, and to nothing else.
 
-    kinds: of requests, by path. write_log: as the access log's, with its `json`; None: there is none.
+    kinds: of requests, by path. lifecycle: connections end while it drains. write_log: as the access log's, with its
+    `json`; None: there is none.
     """
 
     def __init__(
         self,
         kinds: Mapping[str, str],
         *,
+        lifecycle: Lifecycle,
         metrics: MetricsStage,
         write_log: Callable[[bytes], None] | None,
         json: bool,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
+        self._lifecycle = lifecycle
         self._metrics = metrics
         self._write_log = write_log if write_log is None or json else lambda line: write_log(as_text(line))
         self._tallies = {path: FastTally(durations=list(LATENCY_NS), overheads=list(OVERHEAD_NS)) for path in kinds}
         self._shed = Counter(
             "gateway_shed_requests",
-            "Requests refused because the event loop came round too late.",
+            "Requests refused because they had waited too long to be read.",
             registry=registry,
         )
         made = {path: self._refusal(path, kind) for path, kind in kinds.items()}
@@ -57,7 +61,7 @@ class Shed:
 
         last: the end of its head; closes: the connection ends anyway.
         """
-        said = self._refuse(reader, last, closes)
+        said = self._refuse(reader, last, closes or self._lifecycle.draining)
         if said is None:
             return None
         response, line, closes = said

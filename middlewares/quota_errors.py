@@ -23,6 +23,11 @@ class RateLimited(Refusal):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may be let through later."""
+        return any(name == b"retry-after" for name, _ in self.headers)
+
 
 class BudgetExceeded(Refusal):
     status = 429

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.1  # how often the wait is taken while nothing is the matter
 WATCH_S = 0.001  # and while something is; a shorter wait is none
 TIMES = 2  # so many waits that are too long before they are short again: a single one may be a collection
-PART = 0.2  # of the longest wait is there for new requests, once there is too much to do
-CALM_S = 0.5  # so long must waits be short, and nobody be refused
+PART = 0.2  # of the longest wait is there for new requests at first, once there is too much to do
+CALM_S = 0.5  # after so long with short waits that part is doubled, until it is all
 
 
 class Pressure:
@@ -22,19 +22,34 @@ class Pressure:
 
     A byte on a socket of its own takes its turn among all others: how long it takes is how long they wait. (A loop that
     comes round in time may still read a thousand sockets of ten thousand.) What is read while one has waited for too
-    long came after it, and is refused; what a single thing has kept waiting came before. Once that has happened, or two
-    bytes have waited for too long, requests are let in while a byte has waited for a part of it only (`until` then, on
-    `time.monotonic`), and this goes on until waits are short although nobody is refused. So those that are served wait
-    for a bounded time, and so does everybody who asks how the gateway is.
+    long is refused, unless a single thing has kept all of them waiting. Once two bytes have waited for too long,
+    requests are let in while a byte has waited for a part of that only, `until` then (on `time.monotonic`). So those
+    that are served wait for a bounded time, and so does everybody who asks how the gateway is.
+
+    read_at: when the last request was.
     """
 
-    __slots__ = ("_asked", "_calm_since", "_handle", "_long", "_loop", "_most_s", "_sockets", "is_high", "until")
+    __slots__ = (
+        "_asked",
+        "_calm_since",
+        "_handle",
+        "_long",
+        "_loop",
+        "_most_s",
+        "_part",
+        "_sockets",
+        "is_high",
+        "read_at",
+        "until",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most_s: float) -> None:
         self.is_high = False
         self.until = math.inf
+        self.read_at = 0.0
         self._loop = loop
         self._most_s = most_s
+        self._part = 1.0
         self._long = 0  # waits that were too long, since they were short
         self._asked = self._calm_since = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -46,10 +61,12 @@ class Pressure:
             loop.add_reader(self._sockets[1].fileno(), self._came)
             self._ask_after(LOOK_S)
 
-    def refused(self) -> None:
-        """It was later than that, and somebody was told so."""
-        self.is_high = True
-        self._calm_since = monotonic()
+    def is_late(self, now: float) -> bool:
+        """Whether a request that is read now, after `until`, is to be refused."""
+        kept, self.read_at = now - self.read_at, now
+        if kept > self._most_s / 4:  # by the one before, or by what is no request: that is no queue
+            self.until += kept
+        return now > self.until
 
     def stop(self) -> None:
         """It stays as it is."""
@@ -66,25 +83,36 @@ class Pressure:
         self._handle = self._loop.call_later(delay_s, self._ask)
 
     def _ask(self) -> None:
-        self.until = monotonic() + self._most_s * (PART if self.is_high else 1)
-        self._sockets[0].send(b"\0")
+        try:
+            self._sockets[0].send(b"\0")
+        except OSError:  # no memory in the kernel, say
+            self.until = math.inf
+            self._ask_after(LOOK_S)
+        else:
+            self.until = monotonic() + self._most_s * self._part
 
     def _came(self) -> None:
         self._sockets[1].recv(1)
         now = monotonic()
         wait = now - self._asked
-        if wait > self._most_s:
-            self._long += 1
-            self.is_high = self.is_high or self._long >= TIMES
-        if wait > self._most_s / 2:
-            self._calm_since = now
-        if now - self._calm_since > CALM_S:
-            self.is_high = False
-            self._long = 0
-        self.until = now + self._most_s * PART if self.is_high else math.inf
+        self._judge(now, wait)
+        self.until = now + self._most_s * self._part if self.is_high else math.inf
         is_watched = self.is_high or wait > self._most_s / 4
         if is_watched and wait > WATCH_S:
             self._asked = now
             self._ask()
         else:
             self._ask_after(WATCH_S if is_watched else LOOK_S)
+
+    def _judge(self, now: float, wait: float) -> None:
+        if wait > self._most_s:
+            self._long += 1
+            self.is_high = self.is_high or self._long >= TIMES
+        if wait > self._most_s / 2:
+            self._calm_since = now
+            self._part = PART if self.is_high else 1.0
+        elif now - self._calm_since > CALM_S:
+            self._calm_since = now
+            self._long = 0
+            self._part = min(1.0, self._part * 2)
+            self.is_high = self._part < 1.0

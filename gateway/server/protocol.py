@@ -41,6 +41,20 @@ class Serving(Protocol):
         """The client has gone."""
 
 
+class _Answered:
+    """A request whose response is complete, and that nobody has served: what follows waits behind it."""
+
+    awaits_body = False
+    is_done = True
+
+    def advance(self, flags: int) -> None: ...
+
+    def disconnect(self) -> None: ...
+
+
+_ANSWERED = _Answered()
+
+
 class HttpConnection(asyncio.Protocol):
     """Serves one request at a time; pipelined ones wait in the reader."""
 
@@ -171,8 +185,10 @@ class HttpConnection(asyncio.Protocol):
             self.held = flags
             return True
         self.held = 0
-        if monotonic() > server.pressure.until and server.shed is not None:
+        now, pressure = monotonic(), server.pressure
+        if now > pressure.until and server.shed is not None and pressure.is_late(now):
             return self._is_shed(server.shed, flags)
+        pressure.read_at = now
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
     def _is_shed(self, shed: Shed, flags: int) -> bool:
@@ -181,7 +197,6 @@ class HttpConnection(asyncio.Protocol):
         said = shed(self._reader, self.server.date, closes=self.is_closing or not is_whole)
         if said is None:
             return False
-        self.server.pressure.refused()
         response, self.is_closing = said
         self.transport.write(response)
         self.finished(reusable=is_whole)
@@ -288,7 +303,9 @@ class HttpConnection(asyncio.Protocol):
             self.close()
         elif self.unsent is None:
             self._go_on()
-        # Otherwise a client that does not read would have us pile up the responses to what it pipelined.
+        elif self.exchange is None:
+            # A client that does not read would have us pile up the responses to what it pipelined.
+            self.exchange = _ANSWERED
 
     def _go_on(self) -> None:
         """To the next request."""

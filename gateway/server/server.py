@@ -46,8 +46,8 @@ class HttpServer:
 
     An app may have a `direct`, which is asked first about requests that have come whole: it returns what is to be
     awaited for them, None when it will answer and `end` the exchange by itself, without a task, or False to be called
-    as usual. What is its `fast` is asked before that. Once the loop comes round later than max_lag_s (0: never mind),
-    its `shed` is asked before anything else.
+    as usual. What is its `fast` is asked before that. Once what comes waits longer than max_lag_s to be read (0: never
+    mind), its `shed` is asked before anything else.
 
     head_s: seconds for a request's head to come; idle_s: between two requests; body_s: without a byte of a body that is
     not complete; stall_s: without a byte of the response being taken. They are looked at every tick_s.

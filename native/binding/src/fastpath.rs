@@ -189,7 +189,7 @@ impl PyFastRoute {
         has_budget: bool,
         has_hard: bool,
         expires_in_ms: u64,
-        bounds: Vec<(String, u64, String)>,
+        bounds: Vec<(String, u64, Option<String>)>,
         meta: Vec<u8>,
         entry: Vec<u8>,
         lines: [Vec<u8>; 2],
@@ -205,7 +205,7 @@ impl PyFastRoute {
         let kind = Kind::from_name(kind).ok_or_else(|| PyValueError::new_err("unknown kind of request"))?;
         let limits = Limits { max_depth, max_nodes };
         let shared = |price: Option<&PyPrice>| price.map(|price| Arc::clone(&price.price));
-        let bound = |(what, limit, said): (String, u64, String)| {
+        let bound = |(what, limit, said): (String, u64, Option<String>)| {
             let what = What::from_name(&what).ok_or_else(|| PyValueError::new_err("unknown kind of meter"))?;
             PyResult::Ok(tollhouse_core::fastpath::Bound { what, limit, said })
         };

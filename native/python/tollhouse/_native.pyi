@@ -836,7 +836,7 @@ class FastRoute:
         has_budget: bool,
         has_hard: bool,
         expires_in_ms: int,
-        bounds: list[tuple[str, int, str]],
+        bounds: list[tuple[str, int, str | None]],
         meta: bytes,
         entry: bytes,
         lines: Sequence[bytes],
@@ -851,7 +851,7 @@ class FastRoute:
     ) -> FastRoute:
         """until_ms: since the epoch, when prices may change. head: of the upstream's request, up to its id. price bounds
         what may be reserved, `actual` is charged. bounds: of the plan's meters, what each counts (requests, tokens, parallel, budget), how much, and how a refusal's
-        message begins, as it stands in a JSON string. limited: how those are logged and counted; busy: what is told when the queue is full, None where somebody else may be asked.
+        message begins, as it stands in a JSON string (None: they are told by somebody else). limited: how those are logged and counted; busy: what is told when the queue is full, None where somebody else may be asked.
         meta, entry: of the ledger, behind the id. lines, tallies: of what is allowed, and of what is transformed. log_asked, log_who: members of the access log's line. Raises ValueError for an unknown kind, of request or meter.
         """
     @property

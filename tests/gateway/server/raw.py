@@ -7,6 +7,7 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tollhouse.gateway.server.protocol import HttpConnection
 from tollhouse.gateway.server.server import HttpServer
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -137,6 +138,17 @@ async def serving(app, *, log: list[str] | None = None, **options):
         if not running.task.done():
             server.abandon()
         await asyncio.wait({running.task}, timeout=2)
+
+
+async def narrow(running: Running) -> tuple[Client, HttpConnection]:
+    """A client and its connection, on which little fits that the client has not read."""
+    others = set(running.server._connections)
+    client = await running.connect(receive_buffer=4096)
+    client.send(GET)
+    await client.response()
+    (connection,) = running.server._connections - others
+    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return client, connection
 
 
 async def until(condition) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.gateway.server.raw import GET, Running, echo, get, post, serving
+from tests.gateway.server.raw import GET, Running, echo, get, narrow, post, serving, until
+from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.routes import HOT
 from tollhouse.gateway.server import pressure
 from tollhouse.gateway.server.pressure import CALM_S, LOOK_S, PART, WATCH_S, Pressure
@@ -81,7 +84,7 @@ def until_nobody_looks(turns: Turns) -> None:
         turns.wait(0.01)
 
 
-def test_waits_that_are_long_let_little_in_until_they_are_short_again(turns, found):
+def test_waits_that_are_long_let_little_in_and_more_by_and_by_once_they_are_short(turns, found):
     for _ in range(20):
         turns.wait(0)
         assert turns.due == turns.now + LOOK_S
@@ -93,13 +96,25 @@ def test_waits_that_are_long_let_little_in_until_they_are_short_again(turns, fou
     turns.wait(0.03)
     assert found.until == turns.now + MOST_S
     turns.wait(MOST_S * 1.1)
-    assert found.until == turns.now + PART * MOST_S
-    for _ in range(int(CALM_S / 0.01) - 2):
+    parts: Counter[float] = Counter()
+    while found.is_high:
+        parts[round((found.until - turns.now) / MOST_S, 6)] += 1
         turns.wait(0.01)
-        assert found.until == turns.now + PART * MOST_S
-    until_nobody_looks(turns)
-    assert found.until == math.inf
+    assert list(parts) == [PART, 2 * PART, 4 * PART]
+    assert all(count >= CALM_S / 0.01 for count in parts.values())
     assert not found.is_high
+    assert found.until == math.inf
+    assert turns.due == turns.now + LOOK_S
+
+
+def test_a_wait_that_is_not_short_lets_little_in_again(turns, found):
+    for _ in range(2):
+        turns.wait(MOST_S * 1.1)
+    for _ in range(int(CALM_S / 0.01) + 2):
+        turns.wait(0.01)
+    assert found.until == turns.now + MOST_S * (2 * PART)
+    turns.wait(MOST_S * 0.6)
+    assert found.until == turns.now + PART * MOST_S
 
 
 def test_a_wait_that_is_none_is_not_asked_for_again_at_once(turns, found):
@@ -120,6 +135,20 @@ def test_single_long_waits_are_no_matter(turns, found):
         assert not found.is_high
 
 
+def test_what_a_single_thing_keeps_waiting_is_let_in_and_what_many_keep_waiting_is_not(turns, found):
+    turns.wait(MOST_S)  # there is a byte on its way from now on
+    for took, late in ((MOST_S * 5, False), (0.001, False), (MOST_S * 0.9, False), (0.001, False)):
+        found.read_at = turns.now
+        turns.now += took
+        assert found.is_late(turns.now) is late
+    while turns.now < found.until:
+        found.read_at = turns.now
+        turns.now += 0.002
+    for _ in range(100):
+        turns.now += 0.002
+        assert found.is_late(turns.now)
+
+
 def test_a_byte_that_could_not_be_sent_in_time_has_waited_too(turns, found):
     turns.due += MOST_S * 1.1
     turns.wait(0.0)
@@ -127,23 +156,24 @@ def test_a_byte_that_could_not_be_sent_in_time_has_waited_too(turns, found):
     assert found.is_high
 
 
-def test_it_is_not_over_while_somebody_is_refused(turns, found):
-    for _ in range(2):
-        turns.wait(MOST_S * 1.1)
-    for _ in range(200):
-        turns.wait(0.01)
-        found.refused()
-        assert found.until == turns.now + PART * MOST_S
-    until_nobody_looks(turns)
-    assert not found.is_high
+def test_a_byte_that_cannot_be_sent_is_sent_later(turns, found):
+    ours, theirs = found._sockets
 
+    class Full:
+        def send(self, _: bytes) -> int:
+            raise OSError(errno.ENOBUFS, "no memory")
 
-def test_whoever_is_refused_while_a_byte_still_waits_is_the_first(turns, found):
-    turns.wait(MOST_S)
-    turns.now = found.until + 0.01
-    found.refused()
+        def close(self) -> None:
+            ours.close()
+
+    found._sockets = (Full(), theirs)
+    turns.now, due = turns.due, turns.due
+    turns._timer()
+    assert found.until == math.inf
+    assert turns.due == due + LOOK_S
+    found._sockets = (ours, theirs)
     turns.wait(0)
-    assert found.until == turns.now + PART * MOST_S
+    assert found.until == math.inf
 
 
 def test_without_a_longest_wait_nobody_looks(turns):
@@ -157,9 +187,10 @@ class Late:
     """A loop that has come round too late."""
 
     until = 0.0
+    read_at = 0.0
 
-    def refused(self) -> None:
-        pass
+    def is_late(self, now: float) -> bool:
+        return now > self.until
 
     def stop(self) -> None:
         pass
@@ -172,10 +203,20 @@ async def serves(running: Running, said: Shed, late: Any = None) -> None:
     running.server.pressure = late or running.server.pressure
 
 
-def shed(lines: list[bytes], *, json: bool = True) -> tuple[Shed, CollectorRegistry]:
+def shed(
+    lines: list[bytes], *, json: bool = True, lifecycle: Lifecycle | None = None
+) -> tuple[Shed, CollectorRegistry]:
     registry = CollectorRegistry()
     metrics = MetricsStage(registry=registry, prefix="gateway")
-    return Shed(HOT, metrics=metrics, write_log=lines.append, json=json, registry=registry), registry
+    said = Shed(
+        HOT,
+        lifecycle=lifecycle or Lifecycle(),
+        metrics=metrics,
+        write_log=lines.append,
+        json=json,
+        registry=registry,
+    )
+    return said, registry
 
 
 async def test_requests_for_a_model_are_refused_and_nothing_else():
@@ -233,6 +274,40 @@ async def test_a_client_that_wants_no_more_is_told_so_and_left(asks):
         got = await client.response()
         assert (got.status, got.header("connection")) == (503, "close")
         assert await client.rest() == b""
+
+
+async def test_while_the_gateway_drains_the_refused_are_told_to_connect_elsewhere():
+    lifecycle = Lifecycle()
+    said, _ = shed([], lifecycle=lifecycle)
+    async with serving(echo) as running:
+        await serves(running, said, Late())
+        lifecycle.drain()
+        client = await running.connect()
+        client.send(post(b"{}", path="/v1/embeddings"))
+        got = await client.response()
+        assert (got.status, got.header("connection")) == (503, "close")
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_sends_on_and_does_not_read_is_not_read_any_more():
+    said, _ = shed([])
+    async with serving(echo) as running:
+        await serves(running, said, Late())
+        client, connection = await narrow(running)
+        asked = 0
+        while connection.unsent is None:
+            client.send(post(b"{}", path="/v1/embeddings"))
+            asked += 1
+            await asyncio.sleep(0)
+        for _ in range(1000):
+            client.send(post(b"x" * 1000, path="/v1/embeddings"))
+            await asyncio.sleep(0)
+        await until(lambda: connection.is_paused)
+        assert connection._reader.held <= 512 * 1024
+        statuses = [(await client.response()).status for _ in range(asked + 1000)]
+        assert set(statuses) == {200, 503}, "one that was sent with the one before is served"
+        client.send(GET)
+        assert (await client.response()).body == b"/|"
 
 
 async def test_its_line_is_text_where_the_log_is():

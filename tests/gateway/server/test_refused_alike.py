@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
 
 from tests.gateway.server.fast import PRICES, RANDOM, SCRIPTS, Gateway, chat, gateway, ledger, request
-from tests.gateway.server.raw import Client, Response, until
+from tests.gateway.server.raw import Client, Response, narrow, until
 from tests.gateway.server.test_fast_alike import OF_ITS_OWN as VARYING
 from tests.gateway.server.test_fast_alike import TIMES, told_and_logged
 from tests.support.gateway import KEY, model
@@ -196,6 +197,59 @@ async def test_what_is_refused_is_not_looked_at(tmp_path, upstream, native):
         assert b'"decision":"TRANSFORMED"' in running.lines[3]
         assert b"decision" not in running.lines[5]
         assert b'"error":"rate_limit_exceeded"' in running.lines[5]
+
+
+async def test_a_name_that_answers_must_not_say_is_not_said(tmp_path, upstream, native):
+    sections: dict[str, Any] = {
+        "model_list": [model("fine", upstream.base_url)],
+        "teams": [{"name": "kim.doe@example.com", "limits": {"rpm": 3}}],
+        "keys": [{"name": "k", "key": KEY, "team": "kim.doe@example.com"}],
+        "scan": {"request": None, "response": {"pii": "redact"}},
+    }
+    async with gateway(tmp_path, **sections) as running:
+        answers = [await running.ask(chat("fine")) for _ in range(6)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429, 429, 429]
+    assert all(b"the team '<EMAIL_ADDRESS>'" in answer.body for answer in answers[3:])
+    assert native == []
+
+
+async def test_a_request_that_no_waiting_helps_leaves_the_others_their_way(tmp_path, upstream, native):
+    sections: dict[str, Any] = {
+        "model_list": [model("fine", upstream.base_url)],
+        "keys": [{"name": "k", "key": KEY, "limits": {"tpm": 100}}],
+    }
+    async with gateway(tmp_path, **sections) as running:
+        await running.learn("fine")
+        large = chat("fine") | {"messages": [{"role": "user", "content": "word " * 400}]}
+        answers = [await running.ask(large) for _ in range(3)]
+        assert [answer.status for answer in answers] == [429] * 3
+        assert all(b"this request needs" in answer.body for answer in answers)
+        assert native == []
+        assert (await running.ask(chat("fine"))).status == 200
+
+
+async def test_each_is_answered_once_where_the_client_does_not_read(tmp_path, upstream, native):
+    sections: dict[str, Any] = {
+        "model_list": [model("fine", upstream.base_url)],
+        "keys": [{"name": "k", "key": KEY, "limits": {"rpm": 2}}],
+    }
+    async with gateway(tmp_path, **sections) as running:
+        for _ in range(3):
+            await running.ask(chat("fine"))
+        client, connection = await narrow(running.running)
+        sent = 0
+        while connection.unsent is None:
+            client.send(request(chat("fine"), x_request_id=f"n{sent}"))
+            sent += 1
+            await asyncio.sleep(0)
+        for _ in range(3):
+            client.send(request(chat("fine"), x_request_id=f"n{sent}"))
+            sent += 1
+            await asyncio.sleep(0.01)
+        got = [await client.response() for _ in range(sent)]
+        assert [one.header("x-request-id") for one in got] == [f"n{number}" for number in range(sent)]
+        assert {one.status for one in got} == {429}
+    assert native
 
 
 async def test_a_revoked_key_is_told_so_and_not_of_its_limit(tmp_path, upstream, native):

@@ -53,8 +53,9 @@ pub struct Bound {
     pub what: What,
     /// How much of it.
     pub limit: u64,
-    /// Whose it is and how large, as it stands in a JSON string: the beginning of the message of its refusals.
-    pub said: String,
+    /// Whose it is and how large, as it stands in a JSON string: the beginning of the message of its refusals. None: somebody
+    /// else tells them.
+    pub said: Option<String>,
 }
 
 /// What the log and the metrics are told of a refusal.
@@ -128,11 +129,12 @@ impl Bound {
     /// The response to who is refused by it. None: this is for somebody else to say (money, and what no waiting helps).
     #[must_use]
     pub fn response(&self, denial: Denial, id: &str, last: &[u8]) -> Option<Vec<u8>> {
+        let said = self.said.as_ref()?;
         let (limit, left) = (self.limit, denial.remaining.max(0));
         let mut head = String::with_capacity(384);
         head.push_str("HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n");
         let mut body = String::with_capacity(256);
-        let _ = write!(body, "{{\"error\":{{\"message\":\"{}", self.said);
+        let _ = write!(body, "{{\"error\":{{\"message\":\"{said}");
         let retry = match (self.what, denial.wait) {
             (What::Requests | What::Tokens, Some(wait)) => {
                 let (of, reset) = (self.what.name(), duration(wait));

@@ -203,8 +203,8 @@ impl Route {
     }
 
     fn tells(&self, denial: Denial) -> bool {
-        let what = self.account.bounds.get(denial.meter).map(|bound| bound.what);
-        match what {
+        let bound = self.account.bounds.get(denial.meter).filter(|bound| bound.said.is_some());
+        match bound.map(|bound| bound.what) {
             Some(What::Requests | What::Tokens) => denial.wait.is_some(),
             Some(What::Parallel) => denial.wait.is_none(),
             _ => false,

@@ -173,7 +173,7 @@ fn head_and_body(response: &[u8]) -> (String, String) {
 
 #[test]
 fn a_limit_says_when_to_come_again() {
-    let said = "rate limit of the key 'k': 60 requests per minute".to_owned();
+    let said = Some("rate limit of the key 'k': 60 requests per minute".to_owned());
     let bound = Bound { what: What::Requests, limit: 60, said };
     let deny = |wait, remaining| Denial { meter: 0, wait, remaining };
     let (head, body) = head_and_body(&bound.response(deny(Some(61_001), -3), "id", b"date: now\r\n\r\n").unwrap());
@@ -197,6 +197,7 @@ fn a_limit_says_when_to_come_again() {
     let (head, body) =
         head_and_body(&Bound { what: What::Parallel, ..bound.clone() }.response(deny(None, 0), "id", b"\r\n").unwrap());
     assert!(head.contains("\r\nretry-after: 1\r\nx-should-retry: true\r\n") && body.contains("minute are running\""));
+    assert_eq!(Bound { said: None, ..bound.clone() }.response(deny(Some(1), 0), "id", b"\r\n"), None);
     for (what, wait) in [
         (What::Requests, None),
         (What::Tokens, None),
