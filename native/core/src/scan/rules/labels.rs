@@ -95,9 +95,9 @@ const LETTERS: RangeInclusive<u8> = 0xc3..=0xd3;
 
 /// What can stand between a word and the value that it names.
 const FILLERS: &[&str] = &[
-    "a", "an", "and", "as", "at", "by", "card", "code", "for", "her", "here", "his", "id", "is", "it", "me", "mine",
-    "my", "no", "nos", "nr", "num", "number", "numbers", "of", "on", "or", "our", "s", "that", "the", "their", "this",
-    "to", "under", "us", "via", "was", "with", "your", "back", "him", "them", "office", "home", "work", "now",
+    "a", "an", "and", "as", "at", "by", "for", "her", "here", "his", "is", "it", "me", "mine", "my", "no", "nos", "nr",
+    "num", "number", "numbers", "of", "on", "or", "our", "s", "that", "the", "their", "this", "to", "under", "us",
+    "via", "was", "with", "your", "back", "him", "them", "checking", "savings", "office", "home", "work", "now",
     "please", "new", "personal", "direct", "directly", "main", "am", "auf", "die", "der", "das", "ist", "lautet",
     "mein", "meine", "nummer", "sie", "mich", "unter", "uns", "de", "el", "la", "le", "es", "est", "sur", "au", "mon",
     "ma", "moi", "nous", "mi", "al", "en", "mio", "il", "per", "numero", "número", "numéro", "do", "da", "meu", "op",
