@@ -74,8 +74,8 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     if boundary == Boundary::None {
         return Some(true);
     }
-    let joined = |byte: u8| is_word(byte) || (boundary == Boundary::Token && matches!(byte, b'-' | b'+' | b'/' | b'.'));
-    if window.before(start).is_some_and(joined) {
+    let joined = |byte: u8| is_word(byte) || (boundary != Boundary::Word && matches!(byte, b'-' | b'+' | b'/' | b'.'));
+    if window.before(start).is_some_and(joined) || (boundary == Boundary::Group && follows_head(window, start)) {
         return Some(false);
     }
     if window.unknown(end) {
@@ -98,6 +98,21 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
         return Some(!window.get(end + 1).is_some_and(is_word));
     }
     Some(true)
+}
+
+/// Whether the country and the check digits of an account number stand before a position.
+fn follows_head(window: &Window<'_>, at: usize) -> bool {
+    let before = window.context(at);
+    match before {
+        [rest @ .., a, b, c, d, b' ' | b'-'] => {
+            a.is_ascii_uppercase()
+                && b.is_ascii_uppercase()
+                && c.is_ascii_digit()
+                && d.is_ascii_digit()
+                && !rest.last().is_some_and(|byte| is_word(*byte))
+        }
+        _ => false,
+    }
 }
 
 fn score(

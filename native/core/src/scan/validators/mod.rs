@@ -61,6 +61,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
     ("kvnr", europe::kvnr),
     ("lanr", europe::lanr),
     ("luhn", luhn::luhn),
+    ("mac", network::mac),
     ("mixed", super::stoplist::randomness::is_mixed),
     ("mrz", europe::mrz),
     ("my-number", asia::my_number),
@@ -94,6 +95,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
 ];
 
 pub(crate) use bank::iban_length;
+pub(crate) use network::mac as is_somebodys;
 
 /// The check of a name.
 #[must_use]
