@@ -6,7 +6,7 @@ use super::Scanner;
 use super::normalise::Normalised;
 use super::policy::Action;
 use super::prefilter::{self, Candidate, Scratch};
-use super::rules::{Rules, judge};
+use super::rules::{LastZone, Rules, judge};
 use super::views::{self, Seen, View};
 use super::window::{Verdict, Window};
 
@@ -130,6 +130,7 @@ impl Machine {
             }
         }
         let from = self.next - base;
+        let mut zone = LastZone::default();
         let mut scratch = std::mem::take(&mut self.scratch);
         let to = prefilter::candidates(rules, window, base, from, &mut scratch, |candidate| {
             each_question(rules, window, candidate, &mut |question, at| {
@@ -142,7 +143,7 @@ impl Machine {
                         if actions.get(usize::from(rule)).is_none_or(|it| *it == Action::Allow) {
                             return;
                         }
-                        Some(judge(rules.at(rule), window, at))
+                        Some(judge(rules.at(rule), window, at, &mut zone))
                     }
                     // Within what was put together there is nothing to begin with.
                     Question::View(View::Spelled) if base + at < self.spelled => return,
@@ -183,7 +184,11 @@ impl Machine {
     fn ask(&mut self, scanner: &Scanner, window: &Window<'_>, base: usize, question: Question, at: usize) -> bool {
         match question {
             Question::Rule(rule) => {
-                return self.note(base, rule, judge(scanner.rules.at(rule), window, at - base));
+                return self.note(
+                    base,
+                    rule,
+                    judge(scanner.rules.at(rule), window, at - base, &mut LastZone::default()),
+                );
             }
             // Within what was put together there is nothing to begin with.
             Question::View(View::Spelled) if at < self.spelled => return false,

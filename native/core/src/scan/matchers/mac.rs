@@ -1,5 +1,6 @@
 //! Addresses of network interfaces (IEEE EUI-48 and EUI-64), with colons.
 
+use crate::scan::validators;
 use crate::scan::window::{Match, Verdict, Window, is_word};
 
 /// Pairs of hexadecimal digits; the first colon stands here.
@@ -20,7 +21,11 @@ pub(super) fn mac(window: &Window<'_>, at: usize) -> Verdict {
         value = value.strip_suffix(b":").unwrap_or(value);
     }
     let paired = value.iter().enumerate().all(|(i, byte)| (*byte == b':') == (i % 3 == 2));
-    if !paired || !matches!(value.len(), 17 | 23) || window.get(end).is_some_and(is_word) {
+    if !paired
+        || !matches!(value.len(), 17 | 23)
+        || window.get(end).is_some_and(is_word)
+        || !validators::is_somebodys(value)
+    {
         return Verdict::No;
     }
     Verdict::Match(Match { start, end: start + value.len(), score: 0.95 })

@@ -1,6 +1,6 @@
 //! Telephone numbers: E.164, the ways in which people group national numbers, and anything that a word calls a number.
 
-use super::phone_words::{Label, label, named_behind};
+use super::phone_words::{Label, follows_international, label, named_behind};
 use crate::scan::rules::alone;
 use crate::scan::window::{Match, Verdict, Window, is_word};
 
@@ -26,8 +26,12 @@ impl Number {
         &self.groups[..self.parts]
     }
 
+    fn separators(&self) -> &[u8] {
+        &self.separators[1..self.parts]
+    }
+
     fn separated_by(&self, byte: u8) -> bool {
-        self.separators[1..self.parts].iter().all(|separator| *separator == byte)
+        self.separators().iter().all(|separator| *separator == byte)
     }
 }
 
@@ -55,12 +59,18 @@ pub(super) fn phone(window: &Window<'_>, at: usize) -> Verdict {
         Err(verdict) => return verdict,
     };
     // The words before it are read last: most numbers are no telephone number whatever they say.
-    if number.count < DIGITS_MIN || (!plus && looks_like_date(&number)) {
+    if number.count < DIGITS_MIN || (!plus && (looks_like_date(&number) || looks_like_fraction(&number))) {
         return Verdict::No;
+    }
+    match is_among_bytes(window, start, &number) {
+        Some(false) => {}
+        Some(true) => return Verdict::No,
+        None => return Verdict::More,
     }
     let Some(alone) = alone(window, start, number.end) else { return Verdict::More };
     let label = match label(window, start) {
         Label::None if alone && plausible(&number) => Label::Strong,
+        Label::None if text[at] == b'0' && number.count >= 9 && follows_international(window, start) => Label::Strong,
         label => label,
     };
     if let Some(score) =
@@ -245,9 +255,13 @@ fn national(number: &Number, bracket: bool, label: &Label, zero: bool) -> Option
             && groups.len() >= 2
             && (2..=5).contains(&groups[0])
             && groups[1] >= 3)
-        || (zero && groups == [2, 2, 2, 2, 2] && digits[1] != b'0')
+        || (zero && groups == [2, 2, 2, 2, 2] && (digits[1] > b'5' || (digits[1] > b'0' && digits[2] > b'0')))
         || (zero && number.separated_by(b'-') && matches!(groups, [2..=3, 4, 4] | [3, 3, 4] | [4, 2, 4] | [4, 3, 3]))
-        || (number.count >= 11 && digits.starts_with(b"00") && digits[2] != b'0' && groups.len() >= 3);
+        || (number.count >= 11
+            && digits.starts_with(b"00")
+            && digits[2] != b'0'
+            && groups.len() >= 3
+            && !is_pairs(groups));
     if written {
         return Some(if *label == Label::None { 0.75 } else { 0.95 });
     }
@@ -274,7 +288,51 @@ fn cellular(digits: &[u8]) -> bool {
 
 /// Whether a number of this length and beginning could be dialled somewhere.
 fn plausible(number: &Number) -> bool {
-    matches!((number.digits[0], number.digits[1], number.count), (b'0', b'2'..=b'9', 10 | 11) | (b'2'..=b'9', _, 10))
+    let grouped = number.parts > 1;
+    !(grouped && number.groups[0] > 5)
+        && matches!(
+            (number.digits[0], number.digits[1], number.count),
+            (b'0', b'2'..=b'9', 10 | 11) | (b'2'..=b'9', _, 10)
+        )
+}
+
+/// Numbers with a decimal point, alone or in a row: `0.5772156`, `353207.547`, `0 0.27 0.22`, `3.0.19 27`.
+fn looks_like_fraction(number: &Number) -> bool {
+    let separators = number.separators();
+    if !separators.contains(&b'.') {
+        return false;
+    }
+    // Behind the code of a country or an area there may be something else.
+    let (first, rest) = separators.split_first().map_or((b'.', separators), |(first, rest)| (*first, rest));
+    let all = rest.iter().all(|separator| matches!(separator, b'.' | b')'));
+    match number.groups() {
+        [head, tail] if first == b'.' => {
+            let area = number.digits[0] == b'0' && (2..=5).contains(head);
+            !(area || (*head, *tail) == (3, 4))
+        }
+        groups => !all || (first != b'.' && groups[1] < 2),
+    }
+}
+
+/// Whether what reads like groups of two digits stands in a dump of bytes: `0c 04 31 32 33 34`. None: it depends on what follows.
+fn is_among_bytes(window: &Window<'_>, start: usize, number: &Number) -> Option<bool> {
+    if number.parts < 2 || !is_pairs(number.groups()) || !number.separated_by(b' ') {
+        return Some(false);
+    }
+    let is_byte = |pair: &[u8]| pair.iter().all(u8::is_ascii_hexdigit) && pair.iter().any(u8::is_ascii_alphabetic);
+    let text = window.text;
+    let before = start.checked_sub(3).is_some_and(|from| {
+        text[start - 1] == b' ' && is_byte(&text[from..start - 1]) && !window.before(from).is_some_and(is_word)
+    });
+    let (last, open) = window.run(number.end + 1, 3, is_word);
+    if before || window.get(number.end) != Some(b' ') {
+        return Some(before);
+    }
+    if open { None } else { Some(last == number.end + 3 && is_byte(&text[last - 2..last])) }
+}
+
+fn is_pairs(groups: &[u8]) -> bool {
+    groups.iter().all(|group| *group == 2)
 }
 
 /// Days and times in digits: `2024-05-06`, `6.5.2024`, `2024-05-06 12`, `20240506`.

@@ -157,7 +157,7 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
     if errors.is_empty() { Ok(tables.build(rules)) } else { Err(errors) }
 }
 
-pub(super) fn automaton(words: &[String], folded: bool) -> Result<AhoCorasick, String> {
+pub(super) fn automaton<W: AsRef<[u8]>>(words: &[W], folded: bool) -> Result<AhoCorasick, String> {
     AhoCorasick::builder()
         .ascii_case_insensitive(folded)
         .match_kind(MatchKind::Standard)

@@ -2,12 +2,13 @@
 
 use super::compile::{Expressions, Rule, Value};
 use super::expression::Extent;
+use super::labels::LastZone;
 use super::spec::{Boundary, Require};
 use crate::scan::stoplist;
 use crate::scan::window::{Match, Verdict, Window, is_word};
 
 /// Whether a rule's value stands at a position, evidence included.
-pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
+pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize, zone: &mut LastZone) -> Verdict {
     let (from, found) = match &rule.value {
         Value::Document => return Verdict::No,
         Value::Matcher(matcher) => match matcher(window, at) {
@@ -51,7 +52,7 @@ pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize) -> Verdict {
     let Some(alone) = (if rule.alone { alone(window, found.start, found.end) } else { Some(false) }) else {
         return Verdict::More;
     };
-    match score(rule, window, from, value, found.score, alone) {
+    match score(rule, window, from, value, found.score, alone, zone) {
         Some(score) => Verdict::Match(Match { score, ..found }),
         None => Verdict::No,
     }
@@ -73,8 +74,8 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     if boundary == Boundary::None {
         return Some(true);
     }
-    let joined = |byte: u8| is_word(byte) || (boundary == Boundary::Token && matches!(byte, b'-' | b'+' | b'/' | b'.'));
-    if window.before(start).is_some_and(joined) {
+    let joined = |byte: u8| is_word(byte) || (boundary != Boundary::Word && matches!(byte, b'-' | b'+' | b'/' | b'.'));
+    if window.before(start).is_some_and(joined) || (boundary == Boundary::Group && follows_head(window, start)) {
         return Some(false);
     }
     if window.unknown(end) {
@@ -99,11 +100,34 @@ fn bounded(boundary: Boundary, window: &Window<'_>, start: usize, end: usize) ->
     Some(true)
 }
 
-fn score(rule: &Rule, window: &Window<'_>, from: usize, value: &[u8], shape: f32, alone: bool) -> Option<f32> {
+/// Whether the country and the check digits of an account number stand before a position.
+fn follows_head(window: &Window<'_>, at: usize) -> bool {
+    let before = window.context(at);
+    match before {
+        [rest @ .., a, b, c, d, b' ' | b'-'] => {
+            a.is_ascii_uppercase()
+                && b.is_ascii_uppercase()
+                && c.is_ascii_digit()
+                && d.is_ascii_digit()
+                && !rest.last().is_some_and(|byte| is_word(*byte))
+        }
+        _ => false,
+    }
+}
+
+fn score(
+    rule: &Rule,
+    window: &Window<'_>,
+    from: usize,
+    value: &[u8],
+    shape: f32,
+    alone: bool,
+    zone: &mut LastZone,
+) -> Option<f32> {
     let valid = || rule.validator.is_some_and(|check| check(value));
-    let likely = || {
+    let mut likely = || {
         alone
-            || rule.labels.as_ref().is_some_and(|labels| labels.name(window, from))
+            || rule.labels.as_ref().is_some_and(|labels| labels.are_in(zone.of(window, from)))
             || rule.context.as_ref().is_some_and(|words| words.is_match(window.context(from)))
     };
     match rule.require {

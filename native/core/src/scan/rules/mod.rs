@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 pub use compile::{Rule, Rules};
 pub use error::RuleError;
 pub(crate) use evidence::{alone, judge};
-pub(crate) use labels::{Labels, zone};
+pub(crate) use labels::{Labels, LastZone, zone};
 pub(crate) use literals::NEAR;
 pub use spec::{Boundary, Pack, Require, RuleSpec, Start};
 

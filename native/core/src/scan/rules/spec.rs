@@ -50,6 +50,8 @@ pub enum Boundary {
     Word,
     /// Nor a character that would make it a part of a longer token: `-`, `+`, `/`, `=`, or `.` before more of the same.
     Token,
+    /// Nor the head of an account number, one blank or hyphen between: `RS35 2600 0560 ...`.
+    Group,
 }
 
 /// Which evidence a match needs.

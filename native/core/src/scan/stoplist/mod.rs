@@ -54,6 +54,9 @@ const PLACEHOLDER_WORDS: &[&str] = &[
     "api_key",
     "apikey",
     "api_token",
+    // The first bytes of test vectors.
+    "00010203",
+    "00112233",
 ];
 
 /// Sequences that people type instead of a value: they say something of short values only.

@@ -68,6 +68,25 @@ pub(super) fn sg_nric(value: &[u8]) -> bool {
     table[if found[0] == b'M' { 10 - at } else { at }] == found[8]
 }
 
+/// A business, a company or another entity in Singapore: weights and a check letter for each of the three.
+pub(super) fn sg_uen(value: &[u8]) -> bool {
+    const SIGNS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWX0123456789";
+    let check = |letters: &[u8; 11], sum: u32| letters[usize::try_from(sum % 11).unwrap_or(0)];
+    if let Some([head @ .., last]) = characters::<9>(value) {
+        return exactly::<8>(&head)
+            .is_some_and(|found| check(b"XMKECAWLJDB", weighted(&found, &[10, 4, 9, 3, 8, 2, 7, 1])) == last);
+    }
+    let Some([head @ .., last]) = characters::<10>(value) else { return false };
+    if let Some(found) = exactly::<9>(&head) {
+        return check(b"ZKCMDNERGWH", weighted(&found, &[10, 8, 6, 4, 9, 7, 5, 3, 1])) == last;
+    }
+    let places =
+        head.map(|byte| SIGNS.iter().position(|sign| *sign == byte).and_then(|place| u8::try_from(place).ok()));
+    let Some(places) = places.into_iter().collect::<Option<Vec<_>>>() else { return false };
+    let sum = weighted(&places, &[4, 3, 5, 3, 10, 2, 2, 5, 7]);
+    SIGNS[usize::try_from((sum + 6) % 11).unwrap_or(0)] == last
+}
+
 /// A Thai person: modulus 11 over thirteen digits, the first 1 to 8.
 pub(super) fn th_id(value: &[u8]) -> bool {
     let Some(found) = exactly::<13>(value) else { return false };

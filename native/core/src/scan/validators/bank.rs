@@ -2,31 +2,70 @@
 
 use super::{base36, digits, exactly, luhn, uniform, weighted};
 
-/// A card: a length and a leading number that a network issues (ISO/IEC 7812 and the networks' own ranges), and Luhn.
+/// A card of a network whose cards are everywhere: a length and a leading number that it issues (ISO/IEC 7812 and the networks'
+/// own ranges), and Luhn.
 pub(super) fn card(value: &[u8]) -> bool {
-    let Some((found, count)) = digits::<19>(value) else { return false };
-    let found = &found[..count];
-    issued(found) && !uniform(found) && luhn::passes(found)
+    is_card(value, issued)
 }
 
-/// Whether a network issues cards of this length and beginning.
-fn issued(digits: &[u8]) -> bool {
-    let Some(head) = digits.get(..4) else { return false };
-    let head = head.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(*digit));
-    let lengths = match head {
-        // Visa.
-        4000..=4999 => &[13, 16, 19][..],
-        // Mastercard, Mir, JCB, RuPay.
-        5100..=5599 | 2221..=2720 | 2200..=2204 | 3528..=3589 | 8100..=8299 => &[16],
-        // Maestro, Discover, UnionPay, Verve, Troy.
-        5000..=5099 | 5600..=6999 => &[13, 14, 15, 16, 17, 18, 19],
-        // American Express, older JCB and enRoute, UATP.
-        3400..=3499 | 3700..=3799 | 1000..=1999 | 2131 | 2014 | 2149 => &[15],
+/// A card of any network: some give out whole ranges in many lengths, which long numbers often meet.
+pub(super) fn any_card(value: &[u8]) -> bool {
+    is_card(value, |head, length| issued(head, length) || issued_rarely(head, length))
+}
+
+fn is_card(value: &[u8], issued: impl Fn(u32, usize) -> bool) -> bool {
+    let Some((found, count)) = digits::<19>(value) else { return false };
+    let found = &found[..count];
+    let Some(head) = found.get(..4) else { return false };
+    let head = head.iter().fold(0, |sum, digit| sum * 10 + u32::from(*digit));
+    issued(head, count) && !uniform(found) && luhn::passes(found)
+}
+
+/// Whether the networks issue cards of this length and beginning in number.
+fn issued(head: u32, length: usize) -> bool {
+    match head {
+        // American Express.
+        3400..=3499 | 3700..=3799 => length == 15,
         // Diners Club.
-        3000..=3059 | 3095 | 3600..=3699 | 3800..=3999 => &[14, 15, 16, 17, 18, 19],
-        _ => &[],
-    };
-    lengths.contains(&digits.len())
+        3000..=3059 | 3095 | 3600..=3699 | 3800..=3999 => length == 14,
+        // Visa, Mastercard, Mir, JCB, RuPay, Discover, UnionPay, Maestro, Verve, Dankort.
+        4000..=4999
+        | 5100..=5599
+        | 2221..=2720
+        | 2200..=2204
+        | 3528..=3589
+        | 8100..=8299
+        | 6000..=6099
+        | 6200..=6299
+        | 6440..=6599
+        | 6304
+        | 6370..=6399
+        | 6706
+        | 6709
+        | 6759
+        | 6761..=6763
+        | 6771
+        | 5018..=5020
+        | 5038
+        | 5060..=5089
+        | 5893 => length == 16,
+        _ => false,
+    }
+}
+
+/// Whether a network could issue cards of this length and beginning.
+fn issued_rarely(head: u32, length: usize) -> bool {
+    match head {
+        // Visa.
+        4000..=4999 => matches!(length, 13 | 19),
+        // Maestro, Discover, UnionPay, Verve, Troy.
+        5000..=5099 | 5600..=6999 => (13..=19).contains(&length),
+        // Older JCB and enRoute, UATP.
+        1000..=1999 | 2131 | 2014 | 2149 => length == 15,
+        // Diners Club.
+        3000..=3059 | 3095 | 3600..=3699 | 3800..=3999 => (14..=19).contains(&length),
+        _ => false,
+    }
 }
 
 /// Countries of the IBAN registry (SWIFT, release 98), each with the length that its numbers have.

@@ -99,7 +99,9 @@ pub(super) fn nir(value: &[u8]) -> bool {
     let month = number(&digits[3..5]);
     let body = number(&digits[..13]) - less;
     matches!(digits[0], 1..=4 | 7 | 8)
-        && matches!(month, 1..=12 | 20..=42 | 50..=99)
+        && matches!(month, 1..=12 | 20 | 30..=42)
+        && digits[7..10] != [0; 3]
+        && digits[10..13] != [0; 3]
         && 97 - body % 97 == number(&digits[13..])
 }
 

@@ -30,6 +30,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
     ("abn", oceania::abn),
     ("acn", oceania::acn),
     ("ahv", europe::ahv),
+    ("any-card", bank::any_card),
     ("au-medicare", oceania::medicare),
     ("base58check", crypto::base58check),
     ("basic-credentials", base64::basic_credentials),
@@ -60,6 +61,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
     ("kvnr", europe::kvnr),
     ("lanr", europe::lanr),
     ("luhn", luhn::luhn),
+    ("mac", network::mac),
     ("mixed", super::stoplist::randomness::is_mixed),
     ("mrz", europe::mrz),
     ("my-number", asia::my_number),
@@ -80,6 +82,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
     ("ro-cnp", europe::ro_cnp),
     ("rvnr", europe::rvnr),
     ("sg-nric", asia::sg_nric),
+    ("sg-uen", asia::sg_uen),
     ("sin", americas::sin),
     ("ssn", united_states::ssn),
     ("steuer-id", europe::steuer_id),
@@ -92,6 +95,7 @@ pub(super) const VALIDATORS: &[(&str, Validator)] = &[
 ];
 
 pub(crate) use bank::iban_length;
+pub(crate) use network::mac as is_somebodys;
 
 /// The check of a name.
 #[must_use]

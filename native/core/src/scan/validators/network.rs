@@ -14,3 +14,9 @@ pub(super) fn ipv4(value: &[u8]) -> bool {
     }
     count == 4
 }
+
+/// An address of an interface: neither that of nobody (all zero) nor that of everybody (all ones).
+pub(crate) fn mac(value: &[u8]) -> bool {
+    let digits = || value.iter().filter(|byte| byte.is_ascii_hexdigit());
+    digits().any(|byte| *byte != b'0') && digits().any(|byte| !byte.eq_ignore_ascii_case(&b'f'))
+}

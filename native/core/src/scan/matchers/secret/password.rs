@@ -109,8 +109,11 @@ fn joint(window: &Window<'_>, from: usize) -> Result<Joint, Verdict> {
                 continue;
             }
             _ if signs > 0 || spoken => break,
-            // `machine host login joe password ...` as in .netrc.
-            _ if at == from + 1 && quotes == 0 && window.context(from).windows(7).any(|part| part == b" login ") => {
+            // `machine host login joe password ...` as in .netrc, `-Password ...` as an option.
+            _ if at == from + 1
+                && quotes == 0
+                && (is_option(window, from) || window.context(from).windows(7).any(|part| part == b" login ")) =>
+            {
                 break;
             }
             _ => return Err(Verdict::No),
@@ -121,6 +124,14 @@ fn joint(window: &Window<'_>, from: usize) -> Result<Joint, Verdict> {
         return Err(Verdict::No);
     }
     Ok(Joint { at, spoken: spoken && signs == 0 })
+}
+
+/// Whether the word that ends at a position is the name of an option: `-Password`, `--db-password`.
+fn is_option(window: &Window<'_>, end: usize) -> bool {
+    let before = window.context(end);
+    let name = before.iter().rev().take_while(|byte| TAIL.has(**byte)).count();
+    let (rest, name) = before.split_at(before.len() - name);
+    name.first() == Some(&b'-') && rest.last().is_some_and(u8::is_ascii_whitespace)
 }
 
 fn in_value(byte: u8, quote: Option<u8>, escaped: bool) -> bool {

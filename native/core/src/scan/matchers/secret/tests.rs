@@ -90,6 +90,8 @@ fn passwords_may_be_short() {
         ("the password is Zk93mTq0.", "the password is <SECRET>."),
         ("machine example.org login joe password Zk93mTq0", "machine example.org login joe password <SECRET>"),
         ("my_password := 'gr8Lake42'", "my_password := '<SECRET>'"),
+        ("Connect -Server x -Password Gr8Lake42!", "Connect -Server x -Password <SECRET>"),
+        ("dump --db-password Zk93mTq0 --all", "dump --db-password <SECRET> --all"),
     ] {
         assert_eq!(redacted(text).as_deref(), Some(expected));
     }
@@ -105,6 +107,8 @@ fn passwords_that_are_none_stay() {
         "this.addPassword = \"#add-password\";",
         "password = \"123\"",
         "echo $pwd; cd /tmp/x1",
+        "run --password PASSWORD or --password $PW1",
+        "a no-password login1 page",
         "password=$(cat file1)",
         "Forgot your password? Reset it within 24h",
     ] {
