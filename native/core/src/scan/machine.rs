@@ -80,6 +80,8 @@ pub(crate) struct Machine {
     pending: Vec<Pending>,
     /// Matches that are not settled, by start.
     open: Vec<Found>,
+    /// Where the last match ends that is.
+    closed: usize,
     scratch: Scratch,
     /// A view of a view is one deeper.
     depth: u8,
@@ -102,6 +104,7 @@ impl Machine {
         self.spelled_next.clear();
         self.pending.clear();
         self.open.clear();
+        self.closed = 0;
         self.scratch.reset();
     }
 
@@ -238,8 +241,8 @@ impl Machine {
             if end > decided && !(forced && last_start < decided) {
                 break;
             }
-            let after = settled.last().map_or(0, |found| found.end);
-            choose(rules, actions, &self.open[from..to], after, settled);
+            choose(rules, actions, &self.open[from..to], self.closed, settled);
+            self.closed = settled.last().map_or(0, |found| found.end).max(self.closed);
             from = to;
         }
         self.open.drain(..from);

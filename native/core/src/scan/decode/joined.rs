@@ -18,7 +18,8 @@ pub const fn is_separator(byte: u8) -> bool {
 }
 
 /// What a run may begin with: what a value begins with, no bullet and no frame of a table.
-const fn is_start(byte: u8) -> bool {
+#[must_use]
+pub const fn is_start(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || byte >= 0x80
         || matches!(byte, b'_' | b'+' | b'(' | b'[' | b'{' | b'<' | b'@' | b'#' | b'$')

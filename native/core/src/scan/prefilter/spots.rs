@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::bytes::ByteSet;
-use crate::scan::decode::is_separator;
+use crate::scan::decode::{is_separator, is_start};
 use crate::scan::rules::NEAR as NEAR_LETTER;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
@@ -28,6 +28,8 @@ const SPAN_MAX: usize = 64;
 const NAME_MAX: usize = 64;
 /// So many pairs of a character and a separator are looked back over.
 const PAIRS: usize = 8;
+/// Letters or digits and other bytes take turns for so many bytes where something is spelled out.
+const TURNS: usize = 5;
 /// A long run is searched for literals in steps.
 const INNER_STEP: usize = 4096;
 /// A literal shows in so many bytes.
@@ -64,6 +66,12 @@ fn is_inner(byte: u8) -> bool {
 
 fn is_alnum(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
+}
+
+/// Whether letters or digits and other bytes take turns from a position to the end of a text.
+fn takes_turns(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).is_some_and(|before| is_alnum(text[before]));
+    is_alnum(text[at]) && !before && text[at..].windows(2).all(|pair| is_alnum(pair[0]) != is_alnum(pair[1]))
 }
 
 /// What a host, a domain or the port that replaces it begins with.
@@ -128,24 +136,7 @@ impl<'a> Spots<'a> {
         let is_short = self.settled - token < TOKEN_PLAIN;
         let mut at = sign_start(text, if is_short { token.min(number) } else { number });
         at = self.short_word_before(at).unwrap_or(at);
-        // What is spelled out can begin with a bracket, which itself begins no number.
-        if self.window.before(at).is_some_and(|byte| matches!(byte, b'[' | b'{' | b'<')) {
-            at -= 1;
-        }
-        // Single bytes with the same separator between them, too few yet to be told from words.
-        let separator = self.window.before(at);
-        for _ in 0..=PAIRS {
-            let goes_on = at >= 2
-                && self.window.before(at) == separator
-                && Some(text[at - 2]) != separator
-                && at
-                    .checked_sub(3)
-                    .is_none_or(|i| Some(text[i]) == separator || (is_alnum(text[at - 2]) && !is_alnum(text[i])));
-            if !goes_on {
-                break;
-            }
-            at -= 2;
-        }
+        at = self.spelled_before(at);
         at.max(self.from)
     }
 
@@ -201,31 +192,77 @@ impl<'a> Spots<'a> {
         if at >= self.settled {
             return;
         }
-        let text = self.window.text;
-        let Some(separator) = text.get(at + 1).filter(|byte| is_separator(**byte)) else { return };
-        // A byte by itself, and the same separator behind it; white space in its place begins another run.
-        let goes_on = |start: usize| {
-            start >= 2
-                && text[start - 1] == *separator
-                && text[start - 2] != *separator
-                && !text[start - 2].is_ascii_whitespace()
-                && start.checked_sub(3).is_none_or(|i| text[i] == *separator)
-        };
-        let least = at.saturating_sub(2 * PAIRS);
-        let (first, known) = self.chain;
-        let mut start = at;
-        while start > least && goes_on(start) {
-            start -= 2;
-            // From here on it was read before.
-            if start == known {
-                start = first.max(least + (start - least) % 2);
-                break;
-            }
-        }
+        let Some(separator) = self.window.get(at + 1).filter(|byte| is_separator(*byte)) else { return };
+        let start = self.spelled_from(at, separator);
         self.chain = (start, at);
         if start >= self.from {
             found(Candidate::View(start, View::Spelled));
         }
+    }
+
+    /// Where single characters with a separator between them begin that go on at a position: with what a value begins with,
+    /// and at most [`PAIRS`] pairs earlier.
+    fn spelled_from(&self, at: usize, separator: u8) -> usize {
+        let text = self.window.text;
+        // A byte by itself, and the same separator behind it; white space in its place begins another run.
+        let goes_on = |place: usize| {
+            place >= 2
+                && text[place - 1] == separator
+                && text[place - 2] != separator
+                && !text[place - 2].is_ascii_whitespace()
+                && place.checked_sub(3).is_none_or(|i| text[i] == separator)
+        };
+        let least = at.saturating_sub(2 * PAIRS);
+        let (first, known) = self.chain;
+        let (mut start, mut place) = (at, at);
+        while place > least && goes_on(place) {
+            place -= 2;
+            if place == known {
+                // From here on it was read before.
+                let first = first.max(least + (place - least) % 2);
+                return (first..=place).step_by(2).find(|place| is_start(text[*place])).unwrap_or(start);
+            }
+            if is_start(text[place]) {
+                start = place;
+            }
+        }
+        start
+    }
+
+    /// Where a run may begin of which [`Spots::spelled`] is to learn yet, if nothing is asked about from a position on: the
+    /// characters before it take turns to the end of what has come, or the next one goes on from them.
+    fn spelled_before(&self, at: usize) -> usize {
+        let text = self.window.text;
+        let separator = |place: usize| text.get(place).copied().filter(|byte| is_separator(*byte));
+        let mut least = at;
+        // Too few bytes stand behind these to be told from words.
+        for place in text.len().saturating_sub(TURNS - 1)..at {
+            if takes_turns(text, place)
+                && let Some(separator) = separator(place + 1).or_else(|| separator(place.checked_sub(1)?))
+            {
+                least = least.min(self.spelled_from(place, separator));
+            }
+        }
+        let Some(before) = at.checked_sub(1) else { return least };
+        // The next character stands here, or one byte further on.
+        if let Some(separator) = separator(before) {
+            least = least.min(self.spelled_from(at, separator));
+        }
+        let between = text.get(at).copied();
+        if before == 0 {
+            let joins = between.is_none_or(|byte| is_separator(byte) && byte != text[before]);
+            return if joins && is_start(text[before]) { 0 } else { least };
+        }
+        if let Some(separator) = separator(before - 1).filter(|it| between.is_none_or(|byte| byte == *it))
+            && text[before] != separator
+            && !text[before].is_ascii_whitespace()
+        {
+            let start = self.spelled_from(before, separator);
+            if is_start(text[start]) {
+                least = least.min(start);
+            }
+        }
+        least
     }
 
     /// The last colon of a block stands here.

@@ -61,3 +61,27 @@ fn a_long_token_is_found_before_a_number() {
     let token = "abcdefghijklmnopqrstuvwx";
     assert!(found(&format!("{token} on 2/27/1965")).contains(&Candidate::Token(0)));
 }
+
+#[test]
+fn what_is_spelled_out_begins_with_what_a_value_begins_with() {
+    let begins = |text: &str| {
+        let window = Window { text: text.as_bytes(), at_end: true };
+        let mut first = None;
+        candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), |candidate| {
+            if let Candidate::View(at, View::Spelled) = candidate {
+                first = first.or(Some(at));
+            }
+        });
+        first
+    };
+    for (text, at) in [
+        ("a b c d", Some(0)),
+        ("| a b c d", Some(2)),
+        ("+ 1 ( 5 5 5", Some(0)),
+        (". . , a b c", Some(6)),
+        ("a b", None),
+        ("ab cd ef", None),
+    ] {
+        assert_eq!(begins(text), at, "{text}");
+    }
+}
