@@ -4,7 +4,9 @@ use crate::scan::rules::Rules;
 fn found(text: &str) -> Vec<Candidate> {
     let mut seen = Vec::new();
     let window = Window { text: text.as_bytes(), at_end: true };
-    candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), |candidate| seen.push(candidate));
+    candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), &Cell::new(0), |candidate| {
+        seen.push(candidate);
+    });
     seen.retain(|candidate| !matches!(candidate, Candidate::Literal(..) | Candidate::View(..)));
     seen
 }
@@ -57,6 +59,14 @@ fn tokens_are_found_over_the_border_of_two_pieces() {
 }
 
 #[test]
+fn the_last_token_that_a_match_reaches_is_found_from_the_first_one() {
+    for before in [200, 248, 255, 256] {
+        let text = "a".repeat(before - 1) + "=" + &"12".repeat(40);
+        assert_eq!(found(&text).contains(&Candidate::Token(before)), before < REACH, "{before}");
+    }
+}
+
+#[test]
 fn a_long_token_is_found_before_a_number() {
     let token = "abcdefghijklmnopqrstuvwx";
     assert!(found(&format!("{token} on 2/27/1965")).contains(&Candidate::Token(0)));
@@ -67,7 +77,7 @@ fn what_is_spelled_out_begins_with_what_a_value_begins_with() {
     let begins = |text: &str| {
         let window = Window { text: text.as_bytes(), at_end: true };
         let mut first = None;
-        candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), |candidate| {
+        candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), &Cell::new(0), |candidate| {
             if let Candidate::View(at, View::Spelled) = candidate {
                 first = first.or(Some(at));
             }
