@@ -195,6 +195,6 @@ fn skip(bytes: &[u8]) -> usize {
 }
 
 /// The last border of characters at or before a position.
-fn boundary(text: &str, at: usize) -> usize {
+pub(super) fn boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

@@ -170,17 +170,21 @@ fn piece(
         let token = wide(block.token, next.token);
         let alnum = wide(block.alnum, next.alnum);
         if block.digits != 0 {
+            let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
             while starts != 0 {
                 let bit = starts.trailing_zeros();
                 starts &= starts - 1;
+                let here = at + bit as usize;
+                if chained && spots.is_passed_over(here) {
+                    continue;
+                }
                 let digits = from_bit(block.digits, next.digits, bit);
                 // Most numbers stand alone and are short: a year, a count.
                 let ahead = from_bit(block.token, next.token, bit).trailing_ones();
                 let behind = up_to_bit(before.token, block.token, bit).leading_ones();
                 // What stands before the first block of a piece is not in the masks.
                 let around = if i == 0 && behind == bit { u32::MAX } else { ahead + behind };
-                let here = at + bit as usize;
                 if around >= spots::QUAD_MIN || here >= edge || spots::near(digits) >= 5 {
                     spots.digits(here, digits, around, from_bit(block.alnum, next.alnum, bit), found);
                 }
@@ -205,7 +209,7 @@ fn piece(
             spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
             emphasis &= emphasis - 1;
         }
-        let mut spelled = starts_of_spelled(alnum, before.alnum);
+        let mut spelled = if spots.is_spelled(at + BLOCK) { 0 } else { starts_of_spelled(alnum, before.alnum) };
         while spelled != 0 {
             spots.spelled(at + spelled.trailing_zeros() as usize, found);
             spelled &= spelled - 1;
@@ -281,6 +285,12 @@ fn starts_of_runs(mut run: u128) -> u64 {
     run &= run >> 7;
     let run = low(run);
     run & !(run << 1)
+}
+
+/// Whether there are no letters in a block and beside it, and from the block on no digits side by side.
+fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
+    let digits = wide(block.digits, next.digits);
+    (before.alnum, block.alnum, next.alnum) == (before.digits, block.digits, next.digits) && digits & digits >> 1 == 0
 }
 
 /// The bits of the first block from which letters or digits and other bytes take turns, five bytes in all.

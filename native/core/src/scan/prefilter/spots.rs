@@ -194,6 +194,11 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// Whether all that is spelled out before a position has been put together.
+    pub(super) fn is_spelled(&self, end: usize) -> bool {
+        end <= self.spelled.get()
+    }
+
     /// Single characters with other bytes between them stand here, and may have begun before.
     pub(super) fn spelled(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
         if at >= self.settled || at < self.spelled.get() {
@@ -341,6 +346,26 @@ impl<'a> Spots<'a> {
         if around as usize >= TOKEN_MIN {
             self.token(at, found);
         }
+    }
+
+    /// Whether digits of a block that starts here may be passed over: what follows each of them is known.
+    pub(super) fn may_chain(&self, block: usize) -> bool {
+        !self.rules.sparse && !self.window.unknown(block + BLOCK + AHEAD)
+    }
+
+    /// Whether a digit amid others, without letters near, is a link (see [`Spots::is_link`]) of a token that was looked at,
+    /// or of none.
+    pub(super) fn is_passed_over(&self, at: usize) -> bool {
+        let [.., first, joint] = self.window.text[..at] else { return false };
+        let next = self.window.get(at + 1);
+        let (token, known) = self.token;
+        first.is_ascii_digit()
+            && match joint {
+                b'-' | b'.' => (token..known).contains(&at),
+                b'/' => next != Some(b'.') && (token..known).contains(&at),
+                b' ' | b'\t' => matches!(next, Some(b' ' | b'\t')),
+                _ => false,
+            }
     }
 
     /// Whether a digit goes on from another one, and nothing can begin with it if single digits and letters follow: no
