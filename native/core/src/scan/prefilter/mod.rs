@@ -209,7 +209,10 @@ fn piece(
             spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
             emphasis &= emphasis - 1;
         }
-        let mut spelled = if spots.is_spelled(at + BLOCK) { 0 } else { starts_of_spelled(alnum, before.alnum) };
+        let mut spelled = starts_of_spelled(alnum, before.alnum);
+        if spelled != 0 && spots.is_spelled(at + BLOCK) {
+            spelled = 0;
+        }
         while spelled != 0 {
             spots.spelled(at + spelled.trailing_zeros() as usize, found);
             spelled &= spelled - 1;
@@ -290,7 +293,10 @@ fn starts_of_runs(mut run: u128) -> u64 {
 /// Whether there are no letters in a block and beside it, and from the block on no digits side by side.
 fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
     let digits = wide(block.digits, next.digits);
-    (before.alnum, block.alnum, next.alnum) == (before.digits, block.digits, next.digits) && digits & digits >> 1 == 0
+    block.alnum == block.digits
+        && before.alnum == before.digits
+        && next.alnum == next.digits
+        && digits & digits >> 1 == 0
 }
 
 /// The bits of the first block from which letters or digits and other bytes take turns, five bytes in all.
