@@ -30,10 +30,16 @@ fn numbers_tokens_and_marks_are_found() {
 
 #[test]
 fn single_digits_go_on_from_each_other_and_begin_nothing() {
-    assert_eq!(found(&"1-".repeat(50)), [Candidate::Number(0), Candidate::Token(0)]);
-    // Where letters or digits stand side by side again, something may begin.
-    assert!(found(&("1-".repeat(50) + "4111")).contains(&Candidate::Number(98)));
-    assert!(found(&("1 ".repeat(50) + "1.1.1.1")).contains(&Candidate::Number(100)));
+    // Within the blocks that are looked at one by one, and beyond.
+    for links in [50, 250] {
+        assert_eq!(found(&"1-".repeat(links)), [Candidate::Number(0), Candidate::Token(0)]);
+        // Where letters or digits stand side by side again, something may begin.
+        let end = 2 * links;
+        assert!(found(&("1-".repeat(links) + "4111")).contains(&Candidate::Number(end - 2)));
+        assert!(found(&("1 ".repeat(links) + "1.1.1.1")).contains(&Candidate::Number(end)));
+        assert!(found(&("1 ".repeat(links) + "1+1+1+1+1+1")).contains(&Candidate::Token(end + 2)), "{links}");
+        assert!(found(&("1-".repeat(links) + "no-" + &"1-".repeat(links))).contains(&Candidate::Number(end + 3)));
+    }
 }
 
 #[test]
