@@ -1,5 +1,6 @@
 //! The state between two looks at a text: what is asked, what waits, what is found.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::Scanner;
@@ -80,9 +81,13 @@ pub(crate) struct Machine {
     pending: Vec<Pending>,
     /// Matches that are not settled, by start.
     open: Vec<Found>,
+    /// Where the last match ends that is.
+    closed: usize,
     scratch: Scratch,
     /// A view of a view is one deeper.
     depth: u8,
+    /// Of what begins before this, nothing is wanted: it is the text before a view.
+    first: usize,
     /// Up to here what is spelled out has been put together.
     spelled: usize,
     /// Where it may begin next, if it does not go on that far: asked about once the one that waits is answered.
@@ -90,9 +95,9 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// For a view of that depth.
-    pub(crate) fn at_depth(depth: u8) -> Self {
-        Self { depth, ..Self::default() }
+    /// For a view of that depth, which begins behind so many bytes of the text before it.
+    pub(crate) fn of_view(depth: u8, before: usize) -> Self {
+        Self { depth, first: before, ..Self::default() }
     }
 
     /// Forgets the text, and keeps what memory it has.
@@ -102,6 +107,7 @@ impl Machine {
         self.spelled_next.clear();
         self.pending.clear();
         self.open.clear();
+        self.closed = 0;
         self.scratch.reset();
     }
 
@@ -132,7 +138,11 @@ impl Machine {
         let from = self.next - base;
         let mut zone = LastZone::default();
         let mut scratch = std::mem::take(&mut self.scratch);
-        let to = prefilter::candidates(rules, window, base, from, &mut scratch, |candidate| {
+        let spelled = Cell::new(self.spelled.saturating_sub(base));
+        let to = prefilter::candidates(rules, window, base, from, &mut scratch, &spelled, |candidate| {
+            if candidate.at() + base < self.first && !candidate.reaches_ahead(rules) {
+                return;
+            }
             each_question(rules, window, candidate, &mut |question, at| {
                 // What is not settled is looked at again, and may be waited for already.
                 if pending.iter().any(|waiting| waiting.question == question && waiting.at == base + at) {
@@ -164,6 +174,7 @@ impl Machine {
                     _ => self.ask(scanner, window, base, question, base + at),
                 };
                 spells |= waits && question == SPELLED;
+                spelled.set(self.spelled.saturating_sub(base));
                 if waits {
                     pending.push(Pending::new(scanner, window, base, question, at));
                 }
@@ -243,8 +254,8 @@ impl Machine {
             if end > decided && !(forced && last_start < decided) {
                 break;
             }
-            let after = settled.last().map_or(0, |found| found.end);
-            choose(rules, actions, &self.open[from..to], after, settled);
+            choose(rules, actions, &self.open[from..to], self.closed, settled);
+            self.closed = settled.last().map_or(0, |found| found.end).max(self.closed);
             from = to;
         }
         self.open.drain(..from);
@@ -276,6 +287,10 @@ fn each_question(rules: &Rules, window: &Window<'_>, candidate: Candidate, ask: 
 /// Of matches that overlap: the strictest action, then the highest priority, then the longest, then the leftmost; then again
 /// among those that do not overlap what was chosen.
 fn choose(rules: &Rules, actions: &[Action], chain: &[Found], after: usize, settled: &mut Vec<Found>) {
+    if let [found] = chain {
+        settled.extend((found.start >= after).then_some(*found));
+        return;
+    }
     let first = settled.len();
     let mut best: Vec<&Found> = chain.iter().filter(|found| found.start >= after).collect();
     best.sort_by_key(|found| {

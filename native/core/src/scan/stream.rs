@@ -6,7 +6,7 @@ use super::normalise::{Normalised, Normaliser};
 use super::policy::Decision;
 use super::window::{LOOKBACK, Window};
 use super::writer::Writer;
-use super::{Finding, Scanner};
+use super::{Finding, Outcome, Scanner};
 
 /// The text must not pass: it was cut before the match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,12 @@ impl Stream {
     #[must_use]
     pub fn held(&self) -> usize {
         self.base + self.raw.len() - self.writer.sent
+    }
+
+    /// What became of a text all of which has come, and of which `out` passed.
+    pub(crate) fn into_outcome(self, out: String) -> Outcome {
+        let Writer { decision, findings, changes, .. } = self.writer;
+        Outcome { decision, findings, redacted: changes.then_some(out) }
     }
 
     fn judge(&mut self, from: usize) {

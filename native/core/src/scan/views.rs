@@ -4,7 +4,6 @@ use super::decode::{self, MIN_TOKEN, decode_token, is_split, joined_run, may_sta
 use super::machine::{Found, Machine};
 use super::normalise::{Normalised, normalise};
 use super::prefilter::run_start;
-use super::rules::shape::is_token;
 use super::window::{CONTEXT, LOOKBACK, Window};
 use super::{Scanner, injection};
 
@@ -66,7 +65,7 @@ pub(crate) fn look(scanner: &Scanner, window: &Window<'_>, at: usize, view: View
 }
 
 fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen {
-    let (end, open) = window.run(at, TOKEN_MAX, is_token);
+    let (end, open) = window.token_run(at, TOKEN_MAX);
     if open {
         return Seen::More;
     }
@@ -76,7 +75,7 @@ fn encoded(scanner: &Scanner, window: &Window<'_>, at: usize, depth: u8) -> Seen
     // It may be the value of `name=token`; what follows the last equals sign but the padding.
     let until = run.len();
     let unpadded = until - run.iter().rev().take_while(|byte| **byte == b'=').count();
-    let from = run[..unpadded].iter().rposition(|byte| *byte == b'=').map_or(0, |equals| equals + 1);
+    let from = memchr::memrchr(b'=', &run[..unpadded]).map_or(0, |equals| equals + 1);
     let token = &run[from..];
     let mut decoded = Vec::new();
     if token.len() < MIN_TOKEN || !decode_token(token, &mut decoded) {
@@ -123,7 +122,7 @@ fn through(scanner: &Scanner, window: &Window<'_>, verdict: decode::Verdict, dep
 fn nested(scanner: &Scanner, context: &[u8], text: &[u8], depth: u8) -> Vec<Found> {
     let mut settled = Vec::new();
     let all = [context, text].concat();
-    Machine::at_depth(depth + 1).advance(scanner, &Window { text: &all, at_end: true }, 0, &mut settled);
+    Machine::of_view(depth + 1, context.len()).advance(scanner, &Window { text: &all, at_end: true }, 0, &mut settled);
     within(scanner, settled, context.len(), text)
 }
 
@@ -135,7 +134,7 @@ fn with_and_without_last(scanner: &Scanner, context: &[u8], text: &[u8], depth: 
         return [nested(scanner, context, text, depth), nested(scanner, context, shorter, depth)];
     }
     let all = [context, text].concat();
-    let (mut machine, mut settled) = (Machine::at_depth(depth + 1), Vec::new());
+    let (mut machine, mut settled) = (Machine::of_view(depth + 1, context.len()), Vec::new());
     let known = all.get(..all.len() - 1).unwrap_or_default();
     machine.advance(scanner, &Window { text: known, at_end: false }, 0, &mut settled);
     let (mut other, mut settled_without) = (machine.clone(), settled.clone());

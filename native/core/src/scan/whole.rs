@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::machine::{Found, Machine};
-use super::normalise::{Normalised, normalise};
+use super::normalise::{Normalised, boundary, identity_len, normalise};
 use super::policy::Action;
 use super::window::Window;
 use super::writer::Writer;
@@ -19,6 +19,10 @@ struct Scratch {
 
 /// The scratch of a longer text is let go of, in bytes.
 const KEPT: usize = 64 << 10;
+
+/// A longer text that is normalised is taken in pieces, in bytes: for each character that another stands for, the way back
+/// takes several times its size.
+const PIECE: usize = 64 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -42,6 +46,9 @@ pub(super) fn scan(scanner: &Scanner, text: &str) -> Outcome {
 }
 
 fn scan_with(scanner: &Scanner, text: &str, scratch: &mut Scratch) -> Outcome {
+    if text.len() > PIECE && identity_len(text) < text.len() {
+        return scan_in_pieces(scanner, text);
+    }
     let Scratch { machine, settled, normal } = scratch;
     let injection = if normalise(text, normal) {
         machine.advance(scanner, &Window { text: normal.bytes(), at_end: true }, 0, settled);
@@ -58,6 +65,19 @@ fn scan_with(scanner: &Scanner, text: &str, scratch: &mut Scratch) -> Outcome {
     } else {
         write(scanner, text, settled, injection)
     }
+}
+
+fn scan_in_pieces(scanner: &Scanner, text: &str) -> Outcome {
+    let (mut stream, mut out) = (scanner.stream(), String::with_capacity(text.len()));
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(boundary(rest, PIECE));
+        // What blocks is told at the end, with what is found behind it.
+        let _ = stream.feed(piece, &mut out);
+        rest = after;
+    }
+    let _ = stream.finish(&mut out);
+    stream.into_outcome(out)
 }
 
 fn write(scanner: &Scanner, text: &str, settled: &[Found], injection: Option<Found>) -> Outcome {

@@ -1,5 +1,7 @@
 //! The text that a matcher may look at, and what it can answer.
 
+use super::simd::token_run;
+
 /// A stretch of normalised text. Positions are indices into `text`.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
@@ -78,6 +80,13 @@ impl<'a> Window<'a> {
         let stop = self.text.len().min(from.saturating_add(limit));
         let run = self.text.get(from..stop).unwrap_or_default();
         let at = from + run.iter().position(|byte| !accept(*byte)).unwrap_or(run.len());
+        (at, at < from.saturating_add(limit) && self.unknown(at))
+    }
+
+    /// The same for what tokens consist of, which may be long.
+    pub(crate) fn token_run(&self, from: usize, limit: usize) -> (usize, bool) {
+        let stop = self.text.len().min(from.saturating_add(limit));
+        let at = from + token_run(self.text.get(from..stop).unwrap_or_default());
         (at, at < from.saturating_add(limit) && self.unknown(at))
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Writer {
     pub(crate) sent: usize,
     pub(crate) findings: Vec<Finding>,
     pub(crate) decision: Decision,
+    /// Whether something in the text was replaced or kept back.
+    pub(crate) changes: bool,
 }
 
 impl Writer {
@@ -19,6 +21,7 @@ impl Writer {
         let found = on_characters(found, text, base);
         let action = scanner.action(found.rule);
         if action > Action::Flag {
+            self.changes = true;
             self.pass(found.start, text, base, out);
         }
         if matches!(action, Action::Redact | Action::Pseudonymise) {

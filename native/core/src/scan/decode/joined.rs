@@ -18,7 +18,8 @@ pub const fn is_separator(byte: u8) -> bool {
 }
 
 /// What a run may begin with: what a value begins with, no bullet and no frame of a table.
-const fn is_start(byte: u8) -> bool {
+#[must_use]
+pub const fn is_start(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || byte >= 0x80
         || matches!(byte, b'_' | b'+' | b'(' | b'[' | b'{' | b'<' | b'@' | b'#' | b'$')
@@ -64,6 +65,15 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
     let (mut from, mut end) = (at, at);
     let (mut characters, mut alphanumeric, mut blanks) = (0, 0, 0);
     while characters < MAX_CHARACTERS {
+        // Most of them are letters and digits with a separator behind.
+        if let Some(&[lead, next]) = text.get(from..).and_then(<[u8]>::first_chunk)
+            && next == separator
+            && lead.is_ascii_alphanumeric()
+        {
+            (end, from) = (from + 1, from + 2);
+            (characters, alphanumeric, blanks) = (characters + 1, alphanumeric + 1, 0);
+            continue;
+        }
         let Some(&lead) = text.get(from) else {
             if at_end {
                 break;
@@ -94,11 +104,15 @@ pub fn joined_run(text: &[u8], at: usize, at_end: bool) -> Verdict {
     }
     let mut view = View::new(at);
     view.reserve(characters);
-    from = at;
-    while from < end {
-        let to = from + width(text[from]);
-        view.push(text, from, to);
-        from = to + 1;
+    if end - at + 1 == 2 * characters {
+        view.push_every_other(text, at, end);
+    } else {
+        from = at;
+        while from < end {
+            let to = from + width(text[from]);
+            view.push(text, from, to);
+            from = to + 1;
+        }
     }
     view.trim_end(separator);
     Verdict::Run(view)

@@ -10,7 +10,7 @@ mod tests;
 mod token;
 mod view;
 
-pub use joined::{is_separator, joined_run, may_start_run};
+pub use joined::{is_separator, is_start, joined_run, may_start_run};
 pub use markup::{is_split, without_marks};
 pub use token::{MIN_TOKEN, decode_token};
 pub use view::{Verdict, View};

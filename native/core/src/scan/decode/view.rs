@@ -88,6 +88,15 @@ impl View {
         self.end = self.end.max(to);
     }
 
+    /// Adds every other byte of `text` from `from` to `to`, the first of them included.
+    pub(super) fn push_every_other(&mut self, text: &[u8], from: usize, to: usize) {
+        let bytes = text.get(from..to).unwrap_or_default();
+        let offset = |at: usize| u32::try_from(at - self.start).unwrap_or(u32::MAX);
+        self.bytes.extend(bytes.iter().step_by(2));
+        self.offsets.extend((offset(from)..offset(to)).step_by(2));
+        self.end = self.end.max(to);
+    }
+
     /// Takes off what the view ends with while it is this byte.
     pub(super) fn trim_end(&mut self, byte: u8) {
         while self.bytes.last() == Some(&byte) {

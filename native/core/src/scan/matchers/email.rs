@@ -6,9 +6,6 @@ use crate::scan::window::{Match, Verdict, Window};
 const LOCAL_MAX: usize = 64;
 const DOMAIN_MAX: usize = 253;
 
-/// Endings of file names that are no top-level domains.
-const FILES: [&[u8]; 11] = [b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"json", b"js", b"css", b"html", b"yaml"];
-
 static LOCAL: ByteSet = ByteSet::of(b"._%+-").alphanumeric().beyond_ascii();
 static DOMAIN: ByteSet = ByteSet::of(b".-").alphanumeric().beyond_ascii();
 
@@ -41,9 +38,29 @@ pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
         return Verdict::No;
     }
     // `icon@2x.png`; `git@host.example:path`, which is the account of a machine.
-    let file = FILES.iter().any(|ending| top.eq_ignore_ascii_case(ending));
-    if file || (text[start..at] == *b"git" && window.get(end) == Some(b':')) {
+    if is_of_files(top) || (text[start..at] == *b"git" && window.get(end) == Some(b':')) {
         return Verdict::No;
     }
     Verdict::Match(Match { start, end, score: 1.0 })
+}
+
+/// Endings of file names that are no top-level domains.
+fn is_of_files(top: &[u8]) -> bool {
+    let mut small = [0; 4];
+    let Some(start) = small.get_mut(..top.len()) else { return false };
+    start.copy_from_slice(top);
+    matches!(
+        &small.map(|byte| byte.to_ascii_lowercase()),
+        b"png\0"
+            | b"jpg\0"
+            | b"jpeg"
+            | b"gif\0"
+            | b"svg\0"
+            | b"webp"
+            | b"json"
+            | b"js\0\0"
+            | b"css\0"
+            | b"html"
+            | b"yaml"
+    )
 }

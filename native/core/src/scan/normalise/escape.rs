@@ -60,6 +60,12 @@ fn percent_byte(text: &[u8]) -> Byte {
 
 /// A character of percent-encoded UTF-8.
 fn percent(text: &[u8]) -> Escape {
+    // A percent sign before anything but digits.
+    if let [_, b'2', b'5', next, after, ..] = *text
+        && !(next.is_ascii_hexdigit() && after.is_ascii_hexdigit())
+    {
+        return Escape::Char('%', 3);
+    }
     // By far the most are ASCII and escaped once.
     if let [_, high, low, ..] = *text {
         match (char::from(high).to_digit(16), char::from(low).to_digit(16)) {

@@ -191,10 +191,10 @@ fn skip(bytes: &[u8]) -> usize {
     // Where such bytes are dense the next one is near.
     const NEAR: usize = 4;
     let near = bytes.iter().take(NEAR).position(|&byte| is_flag(byte));
-    near.unwrap_or_else(|| skip_plain(bytes))
+    near.unwrap_or_else(|| if bytes.len() > NEAR { skip_plain(bytes) } else { bytes.len() })
 }
 
 /// The last border of characters at or before a position.
-fn boundary(text: &str, at: usize) -> usize {
+pub(super) fn boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

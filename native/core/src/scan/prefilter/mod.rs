@@ -6,6 +6,8 @@
 
 mod spots;
 
+use std::cell::Cell;
+
 use spots::Spots;
 
 use super::bytes::ByteSet;
@@ -34,6 +36,30 @@ pub(crate) enum Candidate {
     Literal(usize, u16),
     /// Something that may read differently.
     View(usize, View),
+}
+
+impl Candidate {
+    /// Where it stands.
+    pub(crate) fn at(self) -> usize {
+        let (Self::At(at)
+        | Self::Colon(at)
+        | Self::Number(at)
+        | Self::Token(at)
+        | Self::Literal(at, _)
+        | Self::View(at, _)) = self;
+        at
+    }
+
+    /// Whether something may be found that begins behind where it stands.
+    pub(crate) fn reaches_ahead(self, rules: &Rules) -> bool {
+        match self {
+            Self::At(_) | Self::Colon(_) => false,
+            Self::Number(_) | Self::Token(_) => rules.leads,
+            Self::Literal(_, rule) => rules.at(rule).reaches_ahead(),
+            // What is spelled out within a text ends with it.
+            Self::View(_, view) => view != View::Spelled,
+        }
+    }
 }
 
 /// Bytes that no match reaches back over: its trigger may stand behind its start, but in the same run.
@@ -100,19 +126,21 @@ impl Scratch {
     }
 }
 
-/// Calls back for every candidate at or behind `from`, and returns up to where there are no others.
+/// Calls back for every candidate at or behind `from`, and returns up to where there are no others. What is `spelled` out
+/// has been put together up to a position of the window, which the callback may move on: nothing is spelled within.
 pub(crate) fn candidates(
     rules: &Rules,
     window: &Window<'_>,
     base: usize,
     from: usize,
     scratch: &mut Scratch,
+    spelled: &Cell<usize>,
     mut found: impl FnMut(Candidate),
 ) -> usize {
     let text = window.text;
     let frontier = if window.at_end { text.len() } else { scratch.run_start(text, base, text.len()) }.max(from);
     let token = (scratch.token.0.saturating_sub(base), scratch.token.1.saturating_sub(base).min(from));
-    let mut spots = Spots::new(rules, window, from, frontier, token);
+    let mut spots = Spots::new(rules, window, from, frontier, token, spelled);
     let mut start = from;
     while start < frontier && spots.is_open() {
         let blocks = (frontier - start).div_ceil(BLOCK).min(PIECE);
@@ -142,23 +170,23 @@ fn piece(
         let token = wide(block.token, next.token);
         let alnum = wide(block.alnum, next.alnum);
         if block.digits != 0 {
-            let digits = wide(block.digits, next.digits);
-            // The block in the upper half: what stands before a bit is shifted to the top.
-            let before_token = wide(before.token, block.token);
+            let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
             while starts != 0 {
                 let bit = starts.trailing_zeros();
                 starts &= starts - 1;
-                let rest = digits >> bit;
-                let near = (rest & 0xffff).count_ones();
+                let here = at + bit as usize;
+                if chained && spots.is_passed_over(here) {
+                    continue;
+                }
+                let digits = from_bit(block.digits, next.digits, bit);
                 // Most numbers stand alone and are short: a year, a count.
-                let ahead = (token >> bit).trailing_ones();
-                let behind = (before_token << (63 - bit) << 1).leading_ones();
+                let ahead = from_bit(block.token, next.token, bit).trailing_ones();
+                let behind = up_to_bit(before.token, block.token, bit).leading_ones();
                 // What stands before the first block of a piece is not in the masks.
                 let around = if i == 0 && behind == bit { u32::MAX } else { ahead + behind };
-                let here = at + bit as usize;
-                if near >= 5 || around >= spots::QUAD_MIN || here >= edge {
-                    spots.digits(here, near, around, low(alnum >> bit), found);
+                if around >= spots::QUAD_MIN || here >= edge || spots::near(digits) >= 5 {
+                    spots.digits(here, digits, around, from_bit(block.alnum, next.alnum, bit), found);
                 }
             }
         }
@@ -182,6 +210,9 @@ fn piece(
             emphasis &= emphasis - 1;
         }
         let mut spelled = starts_of_spelled(alnum, before.alnum);
+        if spelled != 0 && spots.is_spelled(at + BLOCK) {
+            spelled = 0;
+        }
         while spelled != 0 {
             spots.spelled(at + spelled.trailing_zeros() as usize, found);
             spelled &= spelled - 1;
@@ -232,6 +263,18 @@ fn wide(block: u64, next: u64) -> u128 {
     u128::from(block) | u128::from(next) << 64
 }
 
+/// The 64 bits from one of a block on.
+#[inline]
+fn from_bit(block: u64, next: u64, bit: u32) -> u64 {
+    block >> bit | next << 1 << (63 - bit)
+}
+
+/// The 64 bits before one of a block.
+#[inline]
+fn up_to_bit(before: u64, block: u64, bit: u32) -> u64 {
+    block << (63 - bit) << 1 | before >> bit
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
 fn low(bits: u128) -> u64 {
     bits as u64
@@ -245,6 +288,15 @@ fn starts_of_runs(mut run: u128) -> u64 {
     run &= run >> 7;
     let run = low(run);
     run & !(run << 1)
+}
+
+/// Whether there are no letters in a block and beside it, and from the block on no digits side by side.
+fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
+    let digits = wide(block.digits, next.digits);
+    block.alnum == block.digits
+        && before.alnum == before.digits
+        && next.alnum == next.digits
+        && digits & digits >> 1 == 0
 }
 
 /// The bits of the first block from which letters or digits and other bytes take turns, five bytes in all.

@@ -4,12 +4,12 @@
 //! alphanumeric run of eight or of a dotted quad; and when what follows it, as far as it reads like one number, holds five
 //! digits (or four and three dots). The four letters before it are asked about as well: `NL 91 ABNA ...`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::bytes::ByteSet;
-use crate::scan::decode::is_separator;
-use crate::scan::rules::NEAR as NEAR_LETTER;
+use crate::scan::decode::{is_separator, is_start};
+use crate::scan::rules::NEAR as NEAR_START;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
 use crate::scan::simd::{BLOCK, find};
@@ -28,8 +28,10 @@ const SPAN_MAX: usize = 64;
 const NAME_MAX: usize = 64;
 /// So many pairs of a character and a separator are looked back over.
 const PAIRS: usize = 8;
-/// A long run is searched for literals in steps.
-const INNER_STEP: usize = 4096;
+/// Letters or digits and other bytes take turns for so many bytes where something is spelled out.
+const TURNS: usize = 5;
+/// A long run is looked at in steps.
+const RUN_STEP: usize = 4096;
 /// A literal shows in so many bytes.
 const PRINT_MAX: usize = 8;
 
@@ -46,6 +48,8 @@ pub(super) struct Spots<'a> {
     pub(super) token: (usize, usize),
     /// The last place where something spelled out goes on, and where it begins.
     chain: (usize, usize),
+    /// Up to here what is spelled out has been put together.
+    spelled: &'a Cell<usize>,
     /// Rules with literals that long tokens are searched for, and up to where that is done.
     rules: &'a Rules,
     searched: usize,
@@ -66,13 +70,21 @@ fn is_alnum(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
+/// How many digits stand in the next [`NEAR`] bytes, of which each has a bit.
+#[inline]
+pub(super) fn near(digits: u64) -> u32 {
+    (digits & ((1 << NEAR) - 1)).count_ones()
+}
+
 /// What a host, a domain or the port that replaces it begins with.
 static BEGINS_HOST: ByteSet = ByteSet::of(b".-_:[").alphanumeric().beyond_ascii();
 
-/// Whether a literal with a letter near its start could begin in a block.
-fn has_letters(text: &[u8], block: usize) -> bool {
-    let stop = text.len().min(block + BLOCK + NEAR_LETTER);
-    text.get(block..stop).unwrap_or_default().iter().any(u8::is_ascii_alphabetic)
+/// Whether digits alone stand where a literal that begins in a block would show.
+fn is_numeric(text: &[u8], block: usize) -> bool {
+    let stop = text.len().min(block + BLOCK + NEAR_START);
+    // Without a way out half-way, as that is done for many at a time.
+    text.get(block).is_some_and(u8::is_ascii_digit)
+        && text[block..stop].iter().fold(true, |all, byte| all & byte.is_ascii_digit())
 }
 
 impl<'a> Spots<'a> {
@@ -82,6 +94,7 @@ impl<'a> Spots<'a> {
         from: usize,
         frontier: usize,
         token: (usize, usize),
+        spelled: &'a Cell<usize>,
     ) -> Self {
         Self {
             window: *window,
@@ -92,6 +105,7 @@ impl<'a> Spots<'a> {
             run: (0, 0),
             token,
             chain: (0, 0),
+            spelled,
             rules,
             searched: 0,
             letter: None,
@@ -124,28 +138,12 @@ impl<'a> Spots<'a> {
         // Of a run that is too long to wait for, the alphanumeric run that is cut could be a number, and a token that is
         // still short one with a digit in it.
         let number = self.back(self.settled, RUN_MAX, is_alnum);
-        let token = self.back(self.settled, TOKEN_PLAIN, is_token);
+        // It goes on before that with what joins letters and digits.
+        let token = self.back(number, TOKEN_PLAIN.saturating_sub(self.settled - number), is_token);
         let is_short = self.settled - token < TOKEN_PLAIN;
         let mut at = sign_start(text, if is_short { token.min(number) } else { number });
         at = self.short_word_before(at).unwrap_or(at);
-        // What is spelled out can begin with a bracket, which itself begins no number.
-        if self.window.before(at).is_some_and(|byte| matches!(byte, b'[' | b'{' | b'<')) {
-            at -= 1;
-        }
-        // Single bytes with the same separator between them, too few yet to be told from words.
-        let separator = self.window.before(at);
-        for _ in 0..=PAIRS {
-            let goes_on = at >= 2
-                && self.window.before(at) == separator
-                && Some(text[at - 2]) != separator
-                && at
-                    .checked_sub(3)
-                    .is_none_or(|i| Some(text[i]) == separator || (is_alnum(text[at - 2]) && !is_alnum(text[i])));
-            if !goes_on {
-                break;
-            }
-            at -= 2;
-        }
+        at = self.spelled_before(at);
         at.max(self.from)
     }
 
@@ -196,36 +194,103 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// Whether all that is spelled out before a position has been put together.
+    pub(super) fn is_spelled(&self, end: usize) -> bool {
+        end <= self.spelled.get()
+    }
+
     /// Single characters with other bytes between them stand here, and may have begun before.
     pub(super) fn spelled(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
-        if at >= self.settled {
+        if at >= self.settled || at < self.spelled.get() {
             return;
         }
-        let text = self.window.text;
-        let Some(separator) = text.get(at + 1).filter(|byte| is_separator(**byte)) else { return };
-        // A byte by itself, and the same separator behind it; white space in its place begins another run.
-        let goes_on = |start: usize| {
-            start >= 2
-                && text[start - 1] == *separator
-                && text[start - 2] != *separator
-                && !text[start - 2].is_ascii_whitespace()
-                && start.checked_sub(3).is_none_or(|i| text[i] == *separator)
-        };
-        let least = at.saturating_sub(2 * PAIRS);
-        let (first, known) = self.chain;
-        let mut start = at;
-        while start > least && goes_on(start) {
-            start -= 2;
-            // From here on it was read before.
-            if start == known {
-                start = first.max(least + (start - least) % 2);
-                break;
-            }
-        }
+        let Some(separator) = self.window.get(at + 1).filter(|byte| is_separator(*byte)) else { return };
+        let start = self.spelled_from(at, separator);
         self.chain = (start, at);
         if start >= self.from {
             found(Candidate::View(start, View::Spelled));
         }
+    }
+
+    /// Whether a byte by itself stands before a position, with the same separator on both sides.
+    #[inline]
+    fn goes_on(&self, place: usize, separator: u8) -> bool {
+        let text = self.window.text;
+        place >= 2
+            && text[place - 1] == separator
+            && text[place - 2] != separator
+            // White space in its place begins another run.
+            && !text[place - 2].is_ascii_whitespace()
+            && place.checked_sub(3).is_none_or(|i| text[i] == separator)
+    }
+
+    /// Where single characters with a separator between them begin that go on at a position: with what a value begins with,
+    /// and at most [`PAIRS`] pairs earlier.
+    fn spelled_from(&self, at: usize, separator: u8) -> usize {
+        if !self.goes_on(at, separator) {
+            return at;
+        }
+        let text = self.window.text;
+        let least = at.saturating_sub(2 * PAIRS);
+        let (first, known) = self.chain;
+        let (mut start, mut place) = (at, at);
+        while place > least && self.goes_on(place, separator) {
+            place -= 2;
+            if place == known {
+                // From here on it was read before.
+                let first = first.max(least + (place - least) % 2);
+                return (first..=place).step_by(2).find(|place| is_start(text[*place])).unwrap_or(start);
+            }
+            if is_start(text[place]) {
+                start = place;
+            }
+        }
+        start
+    }
+
+    /// Where a run may begin of which [`Spots::spelled`] is to learn yet, if nothing is asked about from a position on: the
+    /// characters before it take turns to the end of what has come, or the next one goes on from them.
+    fn spelled_before(&self, at: usize) -> usize {
+        let text = self.window.text;
+        let separator = |place: usize| text.get(place).copied().filter(|byte| is_separator(*byte));
+        let mut least = at;
+        // Letters or digits and others take turns to the end of what has come, too few yet to be told from words.
+        let turns = !matches!(text, [.., a, b] if is_alnum(*a) == is_alnum(*b));
+        let near = if turns { text.len().min(TURNS - 1) } else { 0 };
+        for place in (text.len() - near..text.len()).rev() {
+            let before = place.checked_sub(1).map(|before| is_alnum(text[before]));
+            if place < at
+                && is_alnum(text[place])
+                && before != Some(true)
+                && let Some(separator) = separator(place + 1).or_else(|| separator(place.checked_sub(1)?))
+            {
+                least = least.min(self.spelled_from(place, separator));
+            }
+            if before == Some(is_alnum(text[place])) {
+                break;
+            }
+        }
+        let Some(before) = at.checked_sub(1) else { return least };
+        // The next character stands here, or one byte further on.
+        if let Some(separator) = separator(before).filter(|separator| self.goes_on(at, *separator)) {
+            least = least.min(self.spelled_from(at, separator));
+        }
+        let between = text.get(at).copied();
+        if before == 0 {
+            let joins = between.is_none_or(|byte| is_separator(byte) && byte != text[before]);
+            return if joins && is_start(text[before]) { 0 } else { least };
+        }
+        if let Some(separator) = separator(before - 1)
+            && between.is_none_or(|byte| byte == separator)
+            && text[before] != separator
+            && !text[before].is_ascii_whitespace()
+        {
+            let start = self.spelled_from(before, separator);
+            if is_start(text[start]) {
+                least = least.min(start);
+            }
+        }
+        least
     }
 
     /// The last colon of a block stands here.
@@ -242,10 +307,16 @@ impl<'a> Spots<'a> {
         self.settled = self.settled.min(run_start(self.window.text, at).max(self.from));
     }
 
-    /// A run of digits starts here, and so many digits stand in the next [`NEAR`] bytes: five, or the token
-    /// around has [`QUAD_MIN`] bytes or `around`. `alnum` has a bit for each letter or digit of
-    /// the next [`AHEAD`].
-    pub(super) fn digits(&mut self, at: usize, near: u32, around: u32, alnum: u64, found: &mut impl FnMut(Candidate)) {
+    /// A run of digits starts here: five stand in the next [`NEAR`] bytes, or the token around has [`QUAD_MIN`] bytes or
+    /// `around`. `digits` and `alnum` have a bit for each digit, and each letter or digit, of the next [`AHEAD`].
+    pub(super) fn digits(
+        &mut self,
+        at: usize,
+        digits: u64,
+        around: u32,
+        alnum: u64,
+        found: &mut impl FnMut(Candidate),
+    ) {
         if at >= self.settled {
             return;
         }
@@ -267,6 +338,7 @@ impl<'a> Spots<'a> {
         let (start, end) = self.run;
         // Where it does not there are too few digits.
         let goes_on = end - start >= 5 || self.window.get(end).is_some_and(is_inner);
+        let near = near(digits);
         let dotted = || memchr::memchr_iter(b'.', &text[at..text.len().min(at + NEAR)]).count() >= 3;
         if goes_on && (near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24) {
             self.number(start, found);
@@ -276,27 +348,54 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// Whether digits of a block that starts here may be passed over: what follows each of them is known.
+    pub(super) fn may_chain(&self, block: usize) -> bool {
+        !self.rules.sparse && !self.window.unknown(block + BLOCK + AHEAD)
+    }
+
+    /// Whether a digit amid others, without letters near, is a link (see [`Spots::is_link`]) of a token that was looked at,
+    /// or of none.
+    pub(super) fn is_passed_over(&self, at: usize) -> bool {
+        let [.., first, joint] = self.window.text[..at] else { return false };
+        let next = self.window.get(at + 1);
+        let (token, known) = self.token;
+        first.is_ascii_digit()
+            && match joint {
+                b'-' | b'.' => (token..known).contains(&at),
+                b'/' => next != Some(b'.') && (token..known).contains(&at),
+                b' ' | b'\t' => matches!(next, Some(b' ' | b'\t')),
+                _ => false,
+            }
+    }
+
     /// Whether a digit goes on from another one, and nothing can begin with it if single digits and letters follow: no
     /// telephone number, no dotted quad, nothing that hangs on a name.
     fn is_link(&mut self, at: usize) -> bool {
         let text = self.window.text;
+        let [.., first, joint] = text[..at] else { return false };
+        let is_between = match joint {
+            b'-' | b'.' => true,
+            b' ' | b'\t' | b'/' => text.get(at + 1) != Some(&b'.'),
+            _ => false,
+        };
+        if !is_between || !first.is_ascii_digit() {
+            return false;
+        }
+        // Neither of these two is a letter.
         let from = self.read.max(at.saturating_sub(NAME_MAX));
-        if let Some(letter) = text[from..at].iter().rposition(u8::is_ascii_alphabetic) {
+        if let Some(letter) = text[..at - 2].get(from..).and_then(|part| part.iter().rposition(u8::is_ascii_alphabetic))
+        {
             self.letter = Some(from + letter);
         }
         self.read = at;
-        let quad = self.window.get(at + 1) == Some(b'.');
-        let [.., first, joint] = text[..at] else { return false };
-        first.is_ascii_digit()
-            && (matches!(joint, b'-' | b'.') || matches!(joint, b' ' | b'\t' | b'/') && !quad)
-            && self.letter.is_none_or(|letter| letter + NAME_MAX < at)
+        self.letter.is_none_or(|letter| letter + NAME_MAX < at)
     }
 
     /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least.
     pub(super) fn long_token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
         if at >= self.searched {
-            let limit = INNER_STEP.min(self.frontier.saturating_sub(at));
-            self.searched = self.window.run(at, limit, is_token).0;
+            let limit = RUN_STEP.min(self.frontier.saturating_sub(at));
+            self.searched = self.window.token_run(at, limit).0;
             self.literals(at, found);
         }
         if at < self.frontier && !self.window.before(at).is_some_and(is_token) {
@@ -316,13 +415,13 @@ impl<'a> Spots<'a> {
     /// Asks about every literal from here to the end of what is searched.
     fn literals(&self, from: usize, found: &mut impl FnMut(Candidate)) {
         let text = &self.window.text[..self.window.text.len().min(self.searched + PRINT_MAX)];
-        let mut places = [0; INNER_STEP / BLOCK + 1];
+        let mut places = [0; RUN_STEP / BLOCK + 1];
         find(&self.rules.inner_prints, text.get(from..).unwrap_or_default(), &mut places);
         for (block, mut bits) in
             places.into_iter().enumerate().take((self.searched - from.min(self.searched)).div_ceil(BLOCK))
         {
             let start = from + block * BLOCK;
-            if bits != 0 && self.rules.inner_letters && !has_letters(text, start) {
+            if bits != 0 && self.rules.inner_shows && is_numeric(text, start) {
                 continue;
             }
             while bits != 0 {
@@ -401,20 +500,26 @@ impl<'a> Spots<'a> {
     }
 
     /// Asks about every token that starts in the first [`REACH`] bytes of the run of tokens' bytes around a position.
+    #[inline]
     fn token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
-        let text = self.window.text;
         let (first, known) = self.token;
         // A long token may be asked about after a number behind it.
-        if (first..known).contains(&at) {
-            return;
+        if !(first..known).contains(&at) {
+            self.tokens(at, found);
         }
-        let goes_on = (first + 1..=at).contains(&known) && self.window.run(known, at - known, is_token).0 == at;
+    }
+
+    fn tokens(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
+        let text = self.window.text;
+        let (first, known) = self.token;
+        let goes_on = (first + 1..=at).contains(&known) && self.window.token_run(known, at - known).0 == at;
         let first = if goes_on { first } else { self.back(at, REACH + 1, is_token) };
         if at - first > REACH {
-            self.token = (first, at);
+            self.token = (first, self.window.token_run(at, RUN_STEP).0);
             return;
         }
-        let (end, open) = self.window.run(at, REACH, is_token);
+        // As far as the last of them must go on.
+        let (end, open) = self.window.token_run(at, REACH + TOKEN_MIN);
         self.token = (first, end);
         if end - first < TOKEN_MIN {
             if open {

@@ -4,7 +4,9 @@ use crate::scan::rules::Rules;
 fn found(text: &str) -> Vec<Candidate> {
     let mut seen = Vec::new();
     let window = Window { text: text.as_bytes(), at_end: true };
-    candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), |candidate| seen.push(candidate));
+    candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), &Cell::new(0), |candidate| {
+        seen.push(candidate);
+    });
     seen.retain(|candidate| !matches!(candidate, Candidate::Literal(..) | Candidate::View(..)));
     seen
 }
@@ -28,10 +30,16 @@ fn numbers_tokens_and_marks_are_found() {
 
 #[test]
 fn single_digits_go_on_from_each_other_and_begin_nothing() {
-    assert_eq!(found(&"1-".repeat(50)), [Candidate::Number(0), Candidate::Token(0)]);
-    // Where letters or digits stand side by side again, something may begin.
-    assert!(found(&("1-".repeat(50) + "4111")).contains(&Candidate::Number(98)));
-    assert!(found(&("1 ".repeat(50) + "1.1.1.1")).contains(&Candidate::Number(100)));
+    // Within the blocks that are looked at one by one, and beyond.
+    for links in [50, 250] {
+        assert_eq!(found(&"1-".repeat(links)), [Candidate::Number(0), Candidate::Token(0)]);
+        // Where letters or digits stand side by side again, something may begin.
+        let end = 2 * links;
+        assert!(found(&("1-".repeat(links) + "4111")).contains(&Candidate::Number(end - 2)));
+        assert!(found(&("1 ".repeat(links) + "1.1.1.1")).contains(&Candidate::Number(end)));
+        assert!(found(&("1 ".repeat(links) + "1+1+1+1+1+1")).contains(&Candidate::Token(end + 2)), "{links}");
+        assert!(found(&("1-".repeat(links) + "no-" + &"1-".repeat(links))).contains(&Candidate::Number(end + 3)));
+    }
 }
 
 #[test]
@@ -57,7 +65,39 @@ fn tokens_are_found_over_the_border_of_two_pieces() {
 }
 
 #[test]
+fn the_last_token_that_a_match_reaches_is_found_from_the_first_one() {
+    for before in [200, 248, 255, 256] {
+        let text = "a".repeat(before - 1) + "=" + &"12".repeat(40);
+        assert_eq!(found(&text).contains(&Candidate::Token(before)), before < REACH, "{before}");
+    }
+}
+
+#[test]
 fn a_long_token_is_found_before_a_number() {
     let token = "abcdefghijklmnopqrstuvwx";
     assert!(found(&format!("{token} on 2/27/1965")).contains(&Candidate::Token(0)));
+}
+
+#[test]
+fn what_is_spelled_out_begins_with_what_a_value_begins_with() {
+    let begins = |text: &str| {
+        let window = Window { text: text.as_bytes(), at_end: true };
+        let mut first = None;
+        candidates(&Rules::builtin(), &window, 0, 0, &mut Scratch::default(), &Cell::new(0), |candidate| {
+            if let Candidate::View(at, View::Spelled) = candidate {
+                first = first.or(Some(at));
+            }
+        });
+        first
+    };
+    for (text, at) in [
+        ("a b c d", Some(0)),
+        ("| a b c d", Some(2)),
+        ("+ 1 ( 5 5 5", Some(0)),
+        (". . , a b c", Some(6)),
+        ("a b", None),
+        ("ab cd ef", None),
+    ] {
+        assert_eq!(begins(text), at, "{text}");
+    }
 }

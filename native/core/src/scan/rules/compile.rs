@@ -62,6 +62,17 @@ pub struct Rule {
     pub(crate) reaches_back: bool,
 }
 
+impl Rule {
+    /// Whether a match may begin behind the literal that starts it: behind a lead, or where a matcher looks.
+    pub(crate) fn reaches_ahead(&self) -> bool {
+        match &self.value {
+            Value::Expressions(expressions) => expressions.lead.is_some(),
+            Value::Matcher(_) => true,
+            Value::Document => false,
+        }
+    }
+}
+
 /// Rules that are ready for use, by what starts them.
 #[derive(Debug)]
 pub struct Rules {
@@ -74,14 +85,16 @@ pub struct Rules {
     pub(crate) prints: Fingerprints<FINGERPRINT>,
     /// Of those that long tokens are searched for.
     pub(crate) inner_prints: Fingerprints<FINGERPRINT>,
-    /// Whether none of these stands where there are no letters.
-    pub(crate) inner_letters: bool,
+    /// Whether none of these stands where there are digits alone.
+    pub(crate) inner_shows: bool,
     pub(crate) at: Vec<u16>,
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.
     number: Fronts,
     /// One of them is an expression that single digits may match, with something between them.
     pub(crate) sparse: bool,
+    /// One of those for numbers or tokens has a lead.
+    pub(crate) leads: bool,
     /// The rule of the detector of injections.
     pub(crate) document: Option<u16>,
     /// Rules to try where a token starts, if one of their context words stands before it.
@@ -343,6 +356,7 @@ struct Tables {
     colon: Vec<u16>,
     number: Vec<(u16, Front)>,
     sparse: bool,
+    leads: bool,
     document: Option<u16>,
     token: Vec<(u16, Front)>,
     token_words: Words,
@@ -350,6 +364,7 @@ struct Tables {
 
 impl Tables {
     fn add(&mut self, number: u16, spec: &RuleSpec, starts: Starts) -> Result<(), String> {
+        self.leads |= spec.lead.is_some() && matches!(starts, Starts::Number { .. } | Starts::Token(_));
         match starts {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
@@ -388,7 +403,7 @@ impl Tables {
         Rules {
             all: rules,
             inner_prints: Fingerprints::new(self.inner.fingerprints()),
-            inner_letters: self.inner.have_letters(),
+            inner_shows: self.inner.show_beside_digits(),
             inner: self.inner,
             prints: Fingerprints::new(self.outer.fingerprints()),
             outer: self.outer,
@@ -396,6 +411,7 @@ impl Tables {
             colon: self.colon,
             number: Fronts::new(self.number),
             sparse: self.sparse,
+            leads: self.leads,
             document: self.document,
             token: Fronts::new(self.token),
             token_words: self.token_words,

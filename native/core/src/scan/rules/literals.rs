@@ -4,7 +4,7 @@ use crate::scan::simd::Place;
 
 /// The shortest literal, in bytes.
 pub(super) const HEAD: usize = 3;
-/// A letter is looked for in so many of its bytes.
+/// What is no digit is looked for in so many of its bytes.
 pub(crate) const NEAR: usize = 8;
 /// So many of its bytes are looked at in all text.
 pub(super) const FINGERPRINT: usize = 5;
@@ -99,9 +99,9 @@ impl Literals {
         })
     }
 
-    /// Whether each literal has a letter among its first [`NEAR`] bytes: then none stands where there are no letters.
-    pub(super) fn have_letters(&self) -> bool {
-        self.entries.iter().all(|entry| entry.text.iter().take(NEAR).any(u8::is_ascii_alphabetic))
+    /// Whether each literal has a byte among its first [`NEAR`] that is no digit: then none stands where there are only digits.
+    pub(super) fn show_beside_digits(&self) -> bool {
+        self.entries.iter().all(|entry| entry.text.iter().take(NEAR).any(|byte| !byte.is_ascii_digit()))
     }
 
     /// Calls back for every rule with a literal at a position.

@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, each_block};
+use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, before_marked, each_block};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -108,23 +108,19 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
 
 #[target_feature(enable = "avx2")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
-    let flags = |block: &[u8; 32]| {
+    before_marked(text, |block: &[u8; 32]| {
         let bytes = load(block);
         let is = |byte: u8| _mm256_cmpeq_epi8(bytes, splat(byte));
         // The top bit of a byte is that of its mask.
         let ascii = _mm256_or_si256(_mm256_or_si256(is(b'%'), is(b'&')), is(b'\\'));
         bits(_mm256_or_si256(bytes, ascii))
-    };
-    let (blocks, rest) = text.as_chunks::<32>();
-    for (i, block) in blocks.iter().enumerate() {
-        let found = flags(block);
-        if found != 0 {
-            return i * 32 + found.trailing_zeros() as usize;
-        }
-    }
-    let mut last = [0; 32];
-    last[..rest.len()].copy_from_slice(rest);
-    text.len() - rest.len() + (flags(&last).trailing_zeros() as usize).min(rest.len())
+    })
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn token_run(text: &[u8]) -> usize {
+    let classes = [twice(&LOW), twice(&HIGH)];
+    before_marked(text, |block: &[u8; 32]| any(_mm256_and_si256(look_up(classes, load(block)), splat(TOKEN))) ^ ALL)
 }
 
 #[target_feature(enable = "avx2")]

@@ -7,19 +7,16 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block};
+use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, before_marked, each_block};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
-    let (low, high) = CLASSES.split_at(BLOCK);
-    let half = |half: &[u8]| half.first_chunk().map_or_else(|| splat(0), |half| load(half));
-    let classes = [half(low), half(high)];
+    let classes = classes();
     let tables = tables(prints);
     masks.reserve(text.len() / BLOCK + 1);
     each_block(text, |block| {
         let bytes = at(block, 0);
-        let ascii = !_mm512_movepi8_mask(bytes);
-        let class = _mm512_maskz_permutex2var_epi8(ascii, classes[0], bytes, classes[1]);
+        let class = classes_of(classes, bytes);
         let of = |wanted: u8| _mm512_test_epi8_mask(class, splat(wanted));
         masks.push(Masks {
             digits: of(DIGIT),
@@ -55,21 +52,33 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
-    let flags = |block: &[u8; BLOCK]| {
+    before_marked(text, |block: &[u8; BLOCK]| {
         let bytes = load(block);
         let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, splat(byte));
         _mm512_movepi8_mask(bytes) | is(b'%') | is(b'&') | is(b'\\')
-    };
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    for (i, block) in blocks.iter().enumerate() {
-        let found = flags(block);
-        if found != 0 {
-            return i * BLOCK + found.trailing_zeros() as usize;
-        }
-    }
-    let mut last = [0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    text.len() - rest.len() + (flags(&last).trailing_zeros() as usize).min(rest.len())
+    })
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn token_run(text: &[u8]) -> usize {
+    let classes = classes();
+    before_marked(text, |block: &[u8; BLOCK]| !_mm512_test_epi8_mask(classes_of(classes, load(block)), splat(TOKEN)))
+}
+
+/// The table of classes, in two halves.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn classes() -> [__m512i; 2] {
+    let (low, high) = CLASSES.split_at(BLOCK);
+    let half = |half: &[u8]| half.first_chunk().map_or_else(|| splat(0), |half| load(half));
+    [half(low), half(high)]
+}
+
+/// The class of each byte; none for those beyond ASCII.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn classes_of([low, high]: [__m512i; 2], bytes: __m512i) -> __m512i {
+    _mm512_maskz_permutex2var_epi8(!_mm512_movepi8_mask(bytes), low, bytes, high)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]

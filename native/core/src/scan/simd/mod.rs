@@ -90,6 +90,28 @@ pub(crate) fn skip_plain(text: &[u8]) -> usize {
     widest!(skip_plain(text))
 }
 
+/// How many bytes at the front a token consists of: letters, digits and `_ + - . / = ~`.
+pub(crate) fn token_run(text: &[u8]) -> usize {
+    widest!(token_run(text))
+}
+
+/// How many bytes stand before the first one that is marked in its block; a block is filled up with zeros.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+fn before_marked<const N: usize>(text: &[u8], marked: impl Fn(&[u8; N]) -> u64) -> usize {
+    let (blocks, rest) = text.as_chunks::<N>();
+    for (i, block) in blocks.iter().enumerate() {
+        let found = marked(block);
+        if found != 0 {
+            return i * N + found.trailing_zeros() as usize;
+        }
+    }
+    let mut last = [0; N];
+    last[..rest.len()].copy_from_slice(rest);
+    text.len() - rest.len() + (marked(&last).trailing_zeros() as usize).min(rest.len())
+}
+
 /// Calls back for each block of a text, the last filled up with spaces.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]

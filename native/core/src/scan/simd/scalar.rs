@@ -73,3 +73,8 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
 pub(super) fn skip_plain(text: &[u8]) -> usize {
     text.iter().position(|byte| is_flag(*byte)).unwrap_or(text.len())
 }
+
+pub(super) fn token_run(text: &[u8]) -> usize {
+    let is_token = |byte: &u8| CLASSES.get(usize::from(*byte)).is_some_and(|class| class & TOKEN != 0);
+    text.iter().position(|byte| !is_token(byte)).unwrap_or(text.len())
+}

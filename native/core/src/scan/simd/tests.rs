@@ -6,6 +6,7 @@ type Form = (
     fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>),
     fn(&Fingerprints<5>, &[u8], &mut [u64]) -> Tally,
     fn(&[u8]) -> usize,
+    fn(&[u8]) -> usize,
 );
 
 /// The forms beside the scalar one that this processor has.
@@ -21,6 +22,7 @@ fn forms() -> Vec<Form> {
                 |prints, text, masks| unsafe { avx2::classify(prints, text, masks) },
                 |prints, text, places| unsafe { avx2::find(prints, text, places) },
                 |text| unsafe { avx2::skip_plain(text) },
+                |text| unsafe { avx2::token_run(text) },
             ));
         }
         // SAFETY: as above.
@@ -30,6 +32,7 @@ fn forms() -> Vec<Form> {
                 |prints, text, masks| unsafe { avx512::classify(prints, text, masks) },
                 |prints, text, places| unsafe { avx512::find(prints, text, places) },
                 |text| unsafe { avx512::skip_plain(text) },
+                |text| unsafe { avx512::token_run(text) },
             ));
         }
     }
@@ -92,7 +95,7 @@ fn all_forms_agree_on_every_byte_at_every_place() {
         scalar::classify(&prints, text, &mut masks);
         let tally = scalar::find(&prints, text, &mut places);
         assert_eq!(masks.iter().map(|masks| masks.prints).collect::<Vec<_>>(), places);
-        for (name, classify, find, _) in forms() {
+        for (name, classify, find, ..) in forms() {
             let (mut own, mut own_places) = (Vec::new(), vec![0; places.len()]);
             classify(&prints, text, &mut own);
             assert_eq!(find(&prints, text, &mut own_places), tally, "{name} {end}");
@@ -113,12 +116,28 @@ fn all_forms_find_the_first_flag_at_every_place() {
             let mut text = [b'a'; 200];
             text[at] = flag;
             assert_eq!(scalar::skip_plain(&text), at);
-            for (name, _, _, skip_plain) in forms() {
+            for (name, _, _, skip_plain, _) in forms() {
                 assert_eq!(skip_plain(&text), at, "{name}");
             }
         }
     }
-    for (name, _, _, skip_plain) in forms() {
+    for (name, _, _, skip_plain, _) in forms() {
         assert_eq!(skip_plain(&[b'a'; 131]), 131, "{name}");
+    }
+}
+
+#[test]
+fn all_forms_find_the_end_of_a_token_at_every_place() {
+    for at in 0..200 {
+        for byte in 0..=255u8 {
+            let mut text = [b'a'; 200];
+            text[at] = byte;
+            let end = if byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte) { 200 } else { at };
+            assert_eq!(scalar::token_run(&text), end);
+            for (name, .., token_run) in forms() {
+                assert_eq!(token_run(&text), end, "{name} {byte}");
+                assert_eq!(token_run(&text[..at]), at, "{name} {byte}");
+            }
+        }
     }
 }

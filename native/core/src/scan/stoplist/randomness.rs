@@ -54,16 +54,16 @@ impl Shape {
     pub(crate) fn of(value: &[u8]) -> Self {
         let mut shape = Self::default();
         let pairs = &*PAIRS;
-        let mut before: Option<usize> = None;
+        let mut before: Option<u8> = None;
         for byte in value {
-            shape.letters += usize::from(byte.is_ascii_alphabetic());
-            shape.digits += usize::from(byte.is_ascii_digit());
-            shape.beyond_hex += usize::from(!byte.is_ascii_hexdigit());
-            let kind = kind(*byte);
+            let Kind { number, letter, digit, beyond_hex } = KIND[usize::from(*byte)];
+            shape.letters += usize::from(letter);
+            shape.digits += usize::from(digit);
+            shape.beyond_hex += usize::from(beyond_hex);
             if let Some(first) = before {
-                shape.surprise += pairs[first][kind];
+                shape.surprise += pairs[usize::from(first) % KINDS][usize::from(number) % KINDS];
             }
-            before = Some(kind);
+            before = Some(number);
         }
         shape.marks = value.len() - shape.letters - shape.digits;
         shape
@@ -86,19 +86,41 @@ impl Shape {
 /// Letters, digits, and one for all else.
 const KINDS: usize = 64;
 
-/// What stands for all bytes of a kind: letters are a kind each.
-const fn kind(byte: u8) -> usize {
-    (match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 32,
-        b'0'..=b'9' => 26,
-        _ => 27,
-    }) as usize
+/// What a byte counts as.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Of the kind; letters are a kind each.
+    number: u8,
+    letter: bool,
+    digit: bool,
+    beyond_hex: bool,
 }
+
+/// By byte.
+static KIND: [Kind; 256] = {
+    let mut all = [Kind { number: 27, letter: false, digit: false, beyond_hex: true }; 256];
+    let mut byte = 0;
+    while byte < 128u8 {
+        all[byte as usize] = Kind {
+            number: match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 32,
+                b'0'..=b'9' => 26,
+                _ => 27,
+            },
+            letter: byte.is_ascii_alphabetic(),
+            digit: byte.is_ascii_digit(),
+            beyond_hex: !byte.is_ascii_hexdigit(),
+        };
+        byte += 1;
+    }
+    all
+};
 
 /// What each pair of kinds counts.
 static PAIRS: LazyLock<Box<[[f32; KINDS]; KINDS]>> = LazyLock::new(|| {
     let mut pairs = Box::new([[0.0; KINDS]; KINDS]);
+    let kind = |byte: u8| usize::from(KIND[usize::from(byte)].number);
     for first in 0..128 {
         for second in 0..128 {
             pairs[kind(first)][kind(second)] = pair(first, second);

@@ -12,6 +12,11 @@ static TAIL: ByteSet = ByteSet::of(b"_-").alphanumeric();
 /// What a value without quotes consists of.
 static BARE: ByteSet = ByteSet::of(b"").range(b'!', b'~').but(b";,\"'`<>&)(\\|");
 
+/// Marks that passwords have in them.
+static INNER: ByteSet = ByteSet::of(b"!@#$%^&*?+~");
+/// Marks that paths and code have.
+static PATH: ByteSet = ByteSet::of(b"/([{");
+
 /// Words that are values in code and prose, not passwords.
 const NOT_PASSWORDS: &[&str] = &[
     "user", "test", "admin", "secret", "null", "none", "true", "false", "pass", "default", "hidden", "empty", "string",
@@ -143,26 +148,24 @@ fn in_value(byte: u8, quote: Option<u8>, escaped: bool) -> bool {
 
 fn plausible(value: &[u8], quoted: bool, spoken: bool) -> bool {
     let first = value.first().copied().unwrap_or(b'.');
-    if value.len() < LEAST
-        || is_placeholder(value)
-        || is_template(value)
-        || matches!(
-            first,
-            b'#' | b'.' | b'/' | b'$' | b'@' | b':' | b'%' | b'&' | b'*' | b'-' | b'+' | b'=' | b'[' | b'{' | b'('
-        )
-    {
-        return false;
-    }
-    if NOT_PASSWORDS.iter().any(|word| holds(value, word.as_bytes())) {
-        return false;
-    }
+    let opens = matches!(
+        first,
+        b'#' | b'.' | b'/' | b'$' | b'@' | b':' | b'%' | b'&' | b'*' | b'-' | b'+' | b'=' | b'[' | b'{' | b'('
+    );
+    value.len() >= LEAST && !opens && is_no_word(value, quoted, spoken) && !is_stand_in(value)
+}
+
+/// Whether a value is what people write where the password belongs.
+fn is_stand_in(value: &[u8]) -> bool {
+    is_placeholder(value) || is_template(value) || NOT_PASSWORDS.iter().any(|word| holds(value, word.as_bytes()))
+}
+
+/// Whether a value is made of what passwords are made of, rather than a word, a path or code.
+fn is_no_word(value: &[u8], quoted: bool, spoken: bool) -> bool {
     let shape = Shape::of(value);
-    let inner = value
-        .iter()
-        .filter(|byte| matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?' | b'+' | b'~'))
-        .count();
-    let path = value.iter().any(|byte| matches!(byte, b'/' | b'(' | b'[' | b'{'))
-        || value.windows(2).any(|pair| pair == b"->" || pair == b"::");
+    let count = |set: &ByteSet| value.iter().filter(|byte| set.has(**byte)).count();
+    let inner = count(&INNER);
+    let path = count(&PATH) > 0 || value.windows(2).any(|pair| pair == b"->" || pair == b"::");
     if path && !(shape.digits > 0 && shape.surprise >= 3.0) {
         return false;
     }
@@ -172,7 +175,7 @@ fn plausible(value: &[u8], quoted: bool, spoken: bool) -> bool {
             || (shape.letters > 2 && inner > 0)
             || shape.surprise >= 3.0;
     }
-    let attribute = value.iter().any(|byte| matches!(byte, b'.' | b'_')) && shape.surprise < 2.0;
+    let attribute = shape.surprise < 2.0 && value.iter().any(|byte| matches!(byte, b'.' | b'_'));
     if attribute {
         return false;
     }
