@@ -99,6 +99,7 @@ fn ask(length: usize, weight: u32, tally: Tally) -> Ask {
     }
 }
 
+#[expect(clippy::naive_bytecount, reason = "seldom asked, and of short texts: not worth another crate")]
 fn is_spelled(text: &[u8], tally: Tally) -> bool {
     let words = || text.iter().filter(|byte| **byte == b' ').count() + 1;
     tally.spelled >= SPELLED && tally.spelled * SPELLED_SHARE >= text.len() && words() * WORD >= text.len()
