@@ -8,16 +8,17 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from corpora import ROOT, is_held_out, read, required
+from injection_prose import interface, prose
 from numpy.typing import NDArray
 
 PROBE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "injection_probe"
-SEARCHED, MODELLED = 1, 2
+SEARCHED, MODELLED, FOREIGN = 1, 2, 4
 """How far the gate opened, as the probe says it."""
 
 BENIGN = (
@@ -43,7 +44,23 @@ DIRECT = (
     "jbb_DSN",
     "injecguard",
 )
+ORDINARY = (
+    "different_user_input_language",
+    "few_shot_attack",
+    "hypothetical_scenario",
+    "indirect_reference",
+    "many_shot_attack",
+    "mixed_techniques",
+    "output_formatting_manipulation",
+    "overload_with_information",
+    "payload_splitting",
+    "repeated_token_attack",
+    "token_smuggling",
+)
+"""Techniques of cyberseceval that are no attack by themselves where they only ask for what a system prompt forbids."""
 TOOL = ("bastion_tool", "bipia_embedded", "bipia_attack")
+TOGETHER = 5
+"""Sentences in a longer text made of them."""
 ATTACKS = (*DIRECT, *TOOL, "languages_attack")
 
 
@@ -56,6 +73,8 @@ class Record:
     """Near duplicates share it, so that they stay on one side of every split."""
     held_out: bool
     """Kept for the final measurement only."""
+    ordinary: bool = False
+    """An attack only against what some system prompt forbids: a dish, a river, a game. Nothing is learned from it."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +87,18 @@ class Probed:
     searched: bool
     """Whether the templates are looked for in what a user writes."""
     modelled: bool
-    """Whether the model is asked, too."""
+    """Whether the model of Latin words is asked, too."""
+    foreign: bool
+    """Whether the model of other languages is."""
     words: NDArray[np.uint32]
+    """Those that the former takes."""
+    all_words: NDArray[np.uint32]
+    """Those that the latter takes."""
 
 
 def records() -> list[Record]:
     folder = required()
-    return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder), *_languages()]
+    return [*_benign(folder), *_chats(folder), *_neutral(folder), *_attacks(folder), *_languages(), *_prose()]
 
 
 def probe(texts: list[str]) -> list[Probed]:
@@ -86,11 +110,19 @@ def probe(texts: list[str]) -> list[Probed]:
     output = subprocess.run([PROBE], input=payload, capture_output=True, check=True).stdout  # noqa: S603
     probed, at = [], 0
     while at < len(output):
-        score, tool_score, phrase, gate, count = struct.unpack_from("<fffII", output, at)
-        words = np.frombuffer(output, "<u4", count, at + 20)
-        probed.append(Probed(score, tool_score, phrase, gate >= SEARCHED, gate >= MODELLED, words))
-        at += 20 + 4 * count
+        score, tool_score, phrase, gate = struct.unpack_from("<fffI", output, at)
+        words, at = _words(output, at + 16)
+        all_words, at = _words(output, at)
+        opened = gate % FOREIGN
+        asked = opened >= SEARCHED, opened >= MODELLED, gate >= FOREIGN
+        probed.append(Probed(score, tool_score, phrase, *asked, words, all_words))
     return probed
+
+
+def _words(output: bytes, at: int) -> tuple[NDArray[np.uint32], int]:
+    """Hashed words behind their number, and where they end."""
+    (count,) = struct.unpack_from("<I", output, at)
+    return np.frombuffer(output, "<u4", count, at + 4), at + 4 + 4 * count
 
 
 def _record(row: dict[str, Any], source: str, *, attack: bool, text: str | None = None, group: str = "") -> Record:
@@ -136,7 +168,9 @@ def _attacks(folder: Path) -> Iterator[Record]:
     prompts = set()
     for row in read(folder / "cyberseceval_prompt_injection.jsonl"):
         # Many are ordinary questions, and attacks only against what a system prompt forbids: a dish, a word, a name.
-        yield _record(row, "cyberseceval" if row["lang"] == "English" else "cyberseceval_languages", attack=True)
+        source = "cyberseceval" if row["lang"] == "English" else "cyberseceval_languages"
+        ordinary = row["risk"] == "logic-violating" and row["subtype"] in ORDINARY
+        yield replace(_record(row, source, attack=True), ordinary=ordinary)
         # The prompts under attack are orders to a model in the languages of the attacks, and harmless.
         if (prompt := row.get("system")) and prompt not in prompts:
             prompts.add(prompt)
@@ -163,14 +197,37 @@ def _attacks(folder: Path) -> Iterator[Record]:
 
 
 def _languages() -> Iterator[Record]:
-    """Sentences of our own, in languages that the corpora hardly have but as attacks."""
-    for name, held_out in (("training", False), ("held_out", True)):
-        kind = ""
-        for line in (ROOT / "scripts" / "injection" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
-            if line.startswith("["):
-                kind = line.strip("[]").split()[0]
-            elif line and not line.startswith("# "):
-                yield Record(line, kind == "attack", f"languages_{kind}", line, held_out)
+    """Sentences of our own, in languages that the corpora hardly have but as attacks; and longer texts made of them."""
+    for name, held_out in (("training", False), ("held_out", True), ("held_out_triggers", True)):
+        for section, lines in _sections(ROOT / "scripts" / "injection" / f"{name}.txt"):
+            kind = section.split()[0]
+            for start in range(0, len(lines), TOGETHER):
+                group = f"{name} {section} {start} {lines[start]}"
+                some = lines[start : start + TOGETHER]
+                for line in some:
+                    yield Record(line, kind == "attack", f"languages_{kind}", group, held_out)
+                if kind != "attack":
+                    # What is harmless in one sentence is so in five, which a sum over words does not know by itself.
+                    yield Record(" ".join(some), attack=False, source="languages_text", group=group, held_out=held_out)
+
+
+def _prose() -> Iterator[Record]:
+    for source, texts in (("prose", prose()), ("interface", interface())):
+        for group, text in texts:
+            yield Record(text, attack=False, source=source, group=group, held_out=is_held_out(group))
+
+
+def _sections(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """What stands in brackets above the lines of a section, and these."""
+    section, lines = "", []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            if lines:
+                yield section, lines
+            section, lines = line.strip("[]"), []
+        elif line and not line.startswith("# "):
+            lines.append(line)
+    yield section, lines
 
 
 def _beginning(text: str) -> str:

@@ -1,18 +1,21 @@
-"""Trains the linear model of the injection detector and writes config/injection/weights.bin.
+"""Trains a linear model of the injection detector and writes its weights to config/injection.
 
     cargo build --release -p tollhouse-core --example injection_probe
-    TOLLHOUSE_CORPORA=... python scripts/train_injection.py [--report]
+    TOLLHOUSE_CORPORA=... python scripts/train_injection.py latin|languages
+    TOLLHOUSE_CORPORA=... python scripts/train_injection.py --report
 
-Needs numpy, scipy and scikit-learn. Words are cut and hashed by the compiled detector itself, so features cannot
-differ between training and use. Held-out records are never read into the model. Five-fold cross-validation over the
-others, near duplicates kept together, gives the threshold, which is put into the bias: a score of 0.5 is the highest
-threshold at which USER_FALSE_POSITIVES of the benign texts are flagged. With --report nothing is written.
+Needs numpy, scipy, scikit-learn and what injection_prose.py reads. Words are cut and hashed by the compiled detector
+itself, so features cannot differ between training and use. Held-out records are never read into the model. Five-fold
+cross-validation over the others, near duplicates kept together, gives the threshold, which is put into the bias: at a
+score of 0.5 no more of the harmless texts that the model is measured on are flagged than it allows. With --report
+nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +26,10 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-WEIGHTS = ROOT / "config" / "injection" / "weights.bin"
+FOLDER = ROOT / "config" / "injection"
 MAGIC = b"THINJ1\0\0"
-BITS = 16
 BLOCK, WINDOW, SMOOTHING = 64, 256, 8.0
 """As in native/core/src/scan/injection/model.rs."""
-USER_FALSE_POSITIVES = 0.001
 RATES = (0.001, 0.002, 0.005, 0.01)
 INVERSE_REGULARISATION = 3.0
 PRIOR = 0.5
@@ -36,19 +37,66 @@ PRIOR = 0.5
 less than chance finds of few texts."""
 SEED = 0
 
-EMPHASIS = {
-    "inthewild": 2.0,
-    "notinject": 2.0,
-    "wildguard_benign": 8.0,
-    "mitre_frr": 2.0,
-    "xstest_safe": 2.0,
-    # A bad question is no injection, but attacks often hold one: it must not weigh much either way.
-    "harmful": 0.3,
-    "pii": 0.5,
-    "secrets": 0.5,
-    "sgd_multiturn": 0.5,
-    "jbb_PAIR": 0.5,
-    "languages_benign": 8.0,
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the models: where its weights are, what it is asked about, what it learns from."""
+
+    file: str
+    bits: int
+    """log2 of the number of weights."""
+    words: Callable[[Probed], NDArray[np.uint32]]
+    asked: Callable[[Probed], bool]
+    emphasis: dict[str, float]
+    """What a text of a set weighs; 1 where it does not say."""
+    benign: tuple[str, ...]
+    """The sets over which its false positives are counted."""
+    false_positives: float
+    """The share of these that may be flagged."""
+
+
+KINDS = {
+    "latin": Kind(
+        file="weights.bin",
+        bits=16,
+        words=lambda probed: probed.words,
+        asked=lambda probed: probed.modelled,
+        emphasis={
+            "inthewild": 2.0,
+            "notinject": 2.0,
+            "wildguard_benign": 8.0,
+            "mitre_frr": 2.0,
+            "xstest_safe": 2.0,
+            # A bad question is no injection, but attacks often hold one: it must not weigh much either way.
+            "harmful": 0.3,
+            "pii": 0.5,
+            "secrets": 0.5,
+            "sgd_multiturn": 0.5,
+            "jbb_PAIR": 0.5,
+            "languages_benign": 8.0,
+        },
+        benign=BENIGN,
+        false_positives=0.001,
+    ),
+    "languages": Kind(
+        file="weights-languages.bin",
+        bits=15,
+        words=lambda probed: probed.all_words,
+        asked=lambda probed: probed.foreign,
+        emphasis={
+            "languages_benign": 3.0,
+            "languages_text": 1.0,
+            "languages_attack": 2.0,
+            "mitre_frr": 2.0,
+            "notinject": 2.0,
+            "system_prompts": 2.0,
+            "pii": 0.5,
+            "prose": 0.5,
+            "interface": 0.3,
+        },
+        benign=("languages_benign", "languages_text", "mitre_frr", "notinject"),
+        false_positives=0.003,
+    ),
 }
 
 SHUT = 0.3
@@ -62,14 +110,14 @@ class Windows:
     """The record that a row was cut from."""
 
 
-def buckets(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def buckets(words: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
     """The three buckets of each word: itself, with the word before, with the word before that."""
-    shift = np.uint32(32 - BITS)
     last = np.concatenate([np.zeros(1, np.uint32), words[:-1]])
     previous = np.concatenate([np.zeros(1, np.uint32), last[:-1]])
     pair = ((last * np.uint32(0x85EBCA6B)) ^ words) * np.uint32(0x9E3779B1)
     skipping = ((previous * np.uint32(0xC2B2AE35)) ^ words) * np.uint32(0x9E3779B1)
-    return np.stack([words >> shift, pair >> shift, skipping >> shift], axis=1)
+    hashes = np.stack([words, pair, skipping], axis=1)
+    return (hashes >> np.uint32(16)) % np.uint32(1 << bits)
 
 
 def spans(count: int) -> list[tuple[int, int]]:
@@ -80,19 +128,20 @@ def spans(count: int) -> list[tuple[int, int]]:
     return [((end - 1) // BLOCK * BLOCK + BLOCK - WINDOW, end) for end in ends]
 
 
-def windows(probed: list[Probed]) -> Windows:
+def windows(probed: list[Probed], kind: Kind) -> Windows:
     columns, values, lengths, owner = [], [], [], []
     for index, item in enumerate(probed):
-        if not len(item.words):
+        words = kind.words(item)
+        if not len(words):
             continue
-        hashed = buckets(item.words)
-        for start, end in spans(len(item.words)):
+        hashed = buckets(words, kind.bits)
+        for start, end in spans(len(words)):
             found, counts = np.unique(hashed[start:end].ravel(), return_counts=True)
             columns.append(found)
             values.append(counts / np.sqrt(end - start + SMOOTHING))
             lengths.append(len(found))
             owner.append(index)
-    shape = (len(owner), 1 << BITS)
+    shape = (len(owner), 1 << kind.bits)
     pointers = np.concatenate([[0], np.cumsum(lengths)])
     return Windows(
         csr_matrix((np.concatenate(values), np.concatenate(columns), pointers), shape=shape), np.array(owner)
@@ -136,10 +185,10 @@ def highest(scores: NDArray[np.float64], owner: NDArray[np.int64], count: int) -
     return result
 
 
-def emphasis(everything: list[Record], probed: list[Probed]) -> NDArray[np.float64]:
+def emphasis(everything: list[Record], probed: list[Probed], kind: Kind) -> NDArray[np.float64]:
     """What each text weighs in training."""
-    sources = [EMPHASIS.get(record.source, 1.0) for record in everything]
-    shut = [not (record.attack or item.modelled) for record, item in zip(everything, probed, strict=True)]
+    sources = [kind.emphasis.get(record.source, 1.0) for record in everything]
+    shut = [not (record.attack or kind.asked(item)) for record, item in zip(everything, probed, strict=True)]
     return np.array(sources) * np.where(shut, SHUT, 1.0)
 
 
@@ -159,10 +208,22 @@ def cross_validated(
     return highest(scores, data.owner, len(everything))
 
 
+def usable(record: Record, probed: Probed, kind: Kind) -> bool:
+    """Whether a model learns from a text."""
+    if record.source in TOOL:
+        return False
+    if kind is KINDS["languages"]:
+        return probed.foreign and not record.ordinary
+    if record.source in {"languages_attack", "prose", "interface"}:
+        return False
+    # Attacks of which this model is not asked would teach that their language is one.
+    return not record.attack or probed.modelled or not probed.searched
+
+
 def combined(scores: NDArray[np.float64], probed: list[Probed]) -> NDArray[np.float64]:
-    """Log-odds of the model and of the templates, as the detector joins them; shut gates give nothing."""
+    """Log-odds of a model, where it is asked, and of the templates, as the detector joins them."""
     phrases = [np.log(p.phrase / (1 - p.phrase)) if p.searched and p.phrase > 0 else -99.0 for p in probed]
-    return np.maximum(np.where([item.modelled for item in probed], scores, -99.0), phrases)
+    return np.maximum(scores, phrases)
 
 
 def threshold(scores: NDArray[np.float64], benign: NDArray[np.bool_], rate: float) -> float:
@@ -198,46 +259,49 @@ def quantised(coefficients: NDArray[np.float64], bias: float) -> bytes:
     return MAGIC + struct.pack("<ff", bias, scale) + np.round(coefficients / scale).astype(np.int8).tobytes()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the injection weights.")
-    parser.add_argument("--report", action="store_true", help="only print the figures of the compiled weights")
-    parser.add_argument("--tuning", action="store_true", help="those of the texts that may be tuned on")
-    arguments = parser.parse_args()
-    everything = records()
-    probed = probe([record.text for record in everything])
+def measure(everything: list[Record], probed: list[Probed], *, tuning: bool) -> None:
+    odds, from_tools = (log_odds(values) for values in zip(*((p.score, p.tool_score) for p in probed), strict=True))
+    kept = np.array([record.held_out for record in everything]) != tuning
+    chosen = [record for record, keep in zip(everything, kept, strict=True) if keep]
+    report(f"{'Tuning' if tuning else 'Held-out'} texts, compiled weights", odds[kept], chosen, from_tools[kept])
+
+
+def train(everything: list[Record], probed: list[Probed], kind: Kind) -> None:
+    data = windows(probed, kind)
     held_out = np.array([record.held_out for record in everything])
-    if arguments.report:
-        odds, from_tools = (log_odds(values) for values in zip(*((p.score, p.tool_score) for p in probed), strict=True))
-        kept = held_out != arguments.tuning
-        chosen = [record for record, keep in zip(everything, kept, strict=True) if keep]
-        report(
-            f"{'Tuning' if arguments.tuning else 'Held-out'} texts, compiled weights",
-            odds[kept],
-            chosen,
-            from_tools[kept],
-        )
-        return
-    data = windows(probed)
-    usable = np.array([record.source not in TOOL for record in everything])
-    # Attacks of which only the templates are asked would teach that their language is one.
-    usable &= np.array(
-        [not record.attack or p.modelled or not p.searched for record, p in zip(everything, probed, strict=True)]
-    )
+    learned = np.array([usable(record, item, kind) for record, item in zip(everything, probed, strict=True)])
+    asked = np.array([kind.asked(item) for item in probed])
     rows = np.flatnonzero(~held_out[data.owner])
-    weight = emphasis(everything, probed)
-    scores = cross_validated(data, rows, everything, usable, weight)
-    benign = np.array([record.source in BENIGN for record in everything]) & ~held_out
-    shift = threshold(np.where([item.modelled for item in probed], scores, -99.0), benign, USER_FALSE_POSITIVES)
-    joined = combined(scores - shift, probed)
+    weight = emphasis(everything, probed, kind)
+    scores = np.where(asked, cross_validated(data, rows, everything, learned, weight), -99.0)
+    benign = np.array([record.source in kind.benign for record in everything]) & ~held_out
+    shift = threshold(scores, benign, kind.false_positives)
     report(
         "Development texts, cross-validated",
-        joined[~held_out],
+        combined(scores - shift, probed)[~held_out],
         [record for record in everything if not record.held_out],
     )
     attack = np.array([record.attack for record in everything])
-    coefficients, bias = fit(data, rows[usable[data.owner[rows]]], attack, weight)
-    WEIGHTS.write_bytes(quantised(coefficients, bias - shift))
-    print(f"\nwrote {WEIGHTS.relative_to(ROOT)}, threshold {shift:.3f}; build again to use it")  # noqa: T201
+    coefficients, bias = fit(data, rows[learned[data.owner[rows]]], attack, weight)
+    path = FOLDER / kind.file
+    path.write_bytes(quantised(coefficients, bias - shift))
+    print(f"\nwrote {path.relative_to(ROOT)}, threshold {shift:.3f}; build again to use it")  # noqa: T201
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the injection weights.")
+    parser.add_argument("model", nargs="?", choices=KINDS, help="the model to train")
+    parser.add_argument("--report", action="store_true", help="only print the figures of the compiled weights")
+    parser.add_argument("--tuning", action="store_true", help="those of the texts that may be tuned on")
+    arguments = parser.parse_args()
+    if not (arguments.report or arguments.model):
+        parser.error("name a model to train, or ask for a --report")
+    everything = records()
+    probed = probe([record.text for record in everything])
+    if arguments.report:
+        measure(everything, probed, tuning=arguments.tuning)
+    else:
+        train(everything, probed, KINDS[arguments.model])
 
 
 if __name__ == "__main__":

@@ -7,10 +7,16 @@ use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find, share_of};
 const SHORT: usize = 512;
 /// What the distinct literals in a short text must weigh; longer ones hold more chance hits and need more.
 const SHORT_WEIGHT: u32 = 2;
-/// Letters outside ASCII after which the templates are looked for in a short text without a hit.
+/// Letters outside ASCII after which the templates and the model of other languages are asked about a short text.
 const FOREIGN: usize = 3;
-/// In longer texts one foreign letter in so many bytes does it.
-const FOREIGN_SHARE: usize = 8;
+/// One such letter in so many bytes does it in any text.
+const FOREIGN_SHARE: usize = 64;
+/// Digits before letters after which a text is read with letters in their place as well,
+const SPELLED: usize = 3;
+/// if there is one in so many bytes.
+const SPELLED_SHARE: usize = 32;
+/// Bytes of a word and its space, at most on average: encoded bytes have such digits, too.
+const WORD: usize = 12;
 /// Brackets, braces, bars and backslashes after which a short text is modelled: generated suffixes are full of them.
 const SIGNS: usize = 3;
 
@@ -60,10 +66,22 @@ pub(super) enum Ask {
     Nothing,
     /// The templates, if a tool brings it: orders to a model hide there in plain words.
     Orders,
-    /// The templates, whoever wrote it: it has letters of other languages, whose words the model hardly knows.
+    /// The templates, whoever wrote it: it has letters of other languages.
     Templates,
     /// The model, and the templates with it.
     Model,
+}
+
+/// What a segment gives reason to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) reason: Ask,
+    /// What the triggers weigh that it took to tell.
+    pub(super) weight: u32,
+    /// Whether the model of other languages is asked as well.
+    pub(super) foreign: bool,
+    /// Whether digits stand for letters often enough to read the segment that way, too.
+    pub(super) spelled: bool,
 }
 
 /// What a text with these letters and signs, and with distinct triggers of this weight, gives reason to ask.
@@ -71,17 +89,24 @@ fn ask(length: usize, weight: u32, tally: Tally) -> Ask {
     // 5 for a text just above the limit, 9 for a full segment with its overlap.
     let least = 4 + length / SHORT;
     let short = length <= SHORT;
-    let (model, foreign) = if short {
-        (weight >= SHORT_WEIGHT || tally.signs >= SIGNS.max(length / 64), tally.foreign >= FOREIGN)
-    } else {
-        (weight as usize >= least, tally.foreign * FOREIGN_SHARE >= length)
-    };
+    let model =
+        if short { weight >= SHORT_WEIGHT || tally.signs >= SIGNS.max(length / 64) } else { weight as usize >= least };
     match model {
         true => Ask::Model,
-        false if foreign => Ask::Templates,
+        false if is_foreign(length, tally) => Ask::Templates,
         false if short || weight as usize >= least / 2 => Ask::Orders,
         false => Ask::Nothing,
     }
+}
+
+#[expect(clippy::naive_bytecount, reason = "seldom asked, and of short texts: not worth another crate")]
+fn is_spelled(text: &[u8], tally: Tally) -> bool {
+    let words = || text.iter().filter(|byte| **byte == b' ').count() + 1;
+    tally.spelled >= SPELLED && tally.spelled * SPELLED_SHARE >= text.len() && words() * WORD >= text.len()
+}
+
+fn is_foreign(length: usize, tally: Tally) -> bool {
+    tally.foreign > 0 && tally.foreign * FOREIGN_SHARE >= length || length <= SHORT && tally.foreign >= FOREIGN
 }
 
 /// The gate with its tables.
@@ -116,13 +141,19 @@ impl Gate {
     }
 
     /// What `text`, a segment with its overlap, gives reason to ask.
-    pub(super) fn ask(&self, text: &[u8]) -> Ask {
+    pub(super) fn ask(&self, text: &[u8]) -> Asked {
         let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
         let tally = find(&self.prints, text, &mut places);
+        let foreign = is_foreign(text.len(), tally);
+        let (reason, weight) = self.reason(text, &places, tally);
+        Asked { reason, weight, foreign, spelled: is_spelled(text, tally) }
+    }
+
+    fn reason(&self, text: &[u8], places: &[u64], tally: Tally) -> (Ask, u32) {
         let mut weight = 0;
         let mut reason = ask(text.len(), weight, tally);
         if reason == Ask::Model {
-            return reason;
+            return (reason, weight);
         }
         let mut seen = [false; TRIGGERS];
         for (block, &bits) in places.iter().enumerate().take(text.len().div_ceil(BLOCK)) {
@@ -145,11 +176,11 @@ impl Gate {
                     }
                 }
                 if reason == Ask::Model {
-                    return reason;
+                    return (reason, weight);
                 }
             }
         }
-        reason
+        (reason, weight)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Recognises instructions that try to override those of the application: injections and jailbreaks.
 //!
 //! A text passes three stages: the gate (a search for some dozen literals, which most text does not pass), the phrase
-//! templates, and a linear model over hashed words and word pairs. The data of all three lie in `config/injection/`;
+//! templates, and a linear model over hashed words and word pairs, of which there are two: one knows Latin words, the other
+//! is asked where letters of other languages open the gate. The data of all lie in `config/injection/`;
 //! `scripts/train_injection.py` writes the weights. Time is linear in the length of the text.
 
 mod accumulator;
@@ -17,7 +18,7 @@ use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
 
-use gate::{Ask, Gate};
+use gate::{Ask, Asked, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
 use tokens::Token;
@@ -79,7 +80,8 @@ impl Verdict {
 pub struct Detector {
     gate: Gate,
     phrases: Phrases,
-    model: Model,
+    latin: Model<{ 1 << 16 }>,
+    languages: Model<{ 1 << 15 }>,
 }
 
 /// The detector that all scanners share.
@@ -103,7 +105,9 @@ impl Detector {
                 include_str!("../../../../../config/injection/phrases.txt"),
             ))
             .expect("the templates are well formed"),
-            model: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
+            latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
+                .expect("the weights are well formed"),
+            languages: Model::parse(include_bytes!("../../../../../config/injection/weights-languages.bin"))
                 .expect("the weights are well formed"),
         }
     }
@@ -133,31 +137,53 @@ impl Detector {
     }
 
     fn segment(&self, segment: Segment<'_>, search: &mut Search<'_>, verdict: Verdict, channel: Channel) -> Verdict {
-        match self.gate.ask(segment.text) {
-            Ask::Model => self.model(segment, search, verdict),
-            Ask::Orders if channel == Channel::User => verdict,
-            Ask::Orders | Ask::Templates => {
-                tokens::each(segment.text, |token| search.push(token));
-                phrased(verdict, search, segment.offset)
-            }
-            Ask::Nothing => verdict,
+        let asked = self.gate.ask(segment.text);
+        let verdict = self.judge(segment, asked, search, verdict, channel);
+        if !asked.spelled || verdict.score >= Channel::User.threshold() {
+            return verdict;
         }
+        let letters = tokens::letters_for_digits(segment.text);
+        let other = self.gate.ask(&letters);
+        // Numbers read as letters are no words: without a trigger among them it is not writing.
+        if other.weight <= asked.weight {
+            return verdict;
+        }
+        self.judge(Segment { text: &letters, ..segment }, other, search, verdict, channel)
     }
 
-    fn model(&self, segment: Segment<'_>, search: &mut Search<'_>, mut verdict: Verdict) -> Verdict {
+    fn judge(
+        &self,
+        segment: Segment<'_>,
+        asked: Asked,
+        search: &mut Search<'_>,
+        mut verdict: Verdict,
+        channel: Channel,
+    ) -> Verdict {
         let Segment { text, offset } = segment;
-        let mut windows = Windows::new(&self.model);
+        let mut latin = match asked.reason {
+            Ask::Nothing => return verdict,
+            Ask::Orders if channel == Channel::User => return verdict,
+            Ask::Orders | Ask::Templates => None,
+            Ask::Model => Some(Windows::new(&self.latin)),
+        };
+        let mut languages = (asked.foreign && segment.is_short()).then(|| Windows::new(&self.languages));
         let mut words = Scripts::default();
         tokens::each(text, |token| {
-            if words.count(token) {
+            if let Some(windows) = &mut latin
+                && words.count(token)
+            {
+                windows.push(token);
+            }
+            if let Some(windows) = &mut languages {
                 windows.push(token);
             }
             search.push(token);
         });
         verdict = phrased(verdict, search, offset);
-        if words.are_latin()
-            && let Some(peak) = windows.finish()
-        {
+        let latin = latin.filter(|_| words.are_latin()).and_then(Windows::finish);
+        // Of other languages too little harmless text is known to tell a faint suspicion from none.
+        let languages = languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
+        for peak in latin.into_iter().chain(languages) {
             let score = 1.0 / (1.0 + (-peak.score).exp());
             verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
         }
@@ -172,8 +198,16 @@ struct Segment<'text> {
     offset: usize,
 }
 
-/// How many words of a stretch are in which script. The model knows Latin ones: of the others its training has hardly a
-/// harmless sentence. What is mostly in other scripts is left to the templates.
+impl Segment<'_> {
+    /// Whether it is all of a text that fills no segment. The model of other languages is asked about nothing else: it has
+    /// learned from sentences, and what is faintly wrong with each harmless one of a page adds up.
+    fn is_short(&self) -> bool {
+        self.offset == 0 && self.text.len() < SEGMENT
+    }
+}
+
+/// How many words of a stretch are in which script. One model knows Latin ones; what is mostly in other scripts is left to
+/// the other.
 #[derive(Default)]
 struct Scripts {
     latin: usize,
@@ -229,20 +263,25 @@ pub struct Explanation {
     pub template: &'static str,
     /// Whether any segment of what a user writes is searched for templates.
     pub searched: bool,
-    /// Whether the model is asked about any.
+    /// Whether the model of Latin words is asked about any.
     pub modelled: bool,
-    /// The hashed words that the model takes; none of a text that is mostly in scripts it does not know.
+    /// Whether the model of other languages is.
+    pub foreign: bool,
+    /// The hashed words that the former takes; none of a text that is mostly in other scripts.
     pub words: Vec<u32>,
+    /// Those that the latter takes: all.
+    pub all_words: Vec<u32>,
 }
 
 impl Detector {
     /// Runs each stage on its own.
     #[must_use]
     pub fn explain(&self, text: &[u8]) -> Explanation {
-        let mut words = Vec::new();
+        let (mut words, mut all_words) = (Vec::new(), Vec::new());
         let mut scripts = Scripts::default();
         let mut search = Search::new(&self.phrases);
         tokens::each(text, |token| {
+            all_words.push(token.hash);
             if scripts.count(token) {
                 words.push(token.hash);
             }
@@ -256,7 +295,9 @@ impl Detector {
             let end = (done + SEGMENT).min(text.len());
             self.gate.ask(text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default())
         });
-        let most = segments.max().unwrap_or(Ask::Nothing);
+        let (most, foreign) = segments
+            .fold((Ask::Nothing, false), |(most, foreign), asked| (most.max(asked.reason), foreign || asked.foreign));
+        let foreign = foreign && Segment { text, offset: 0 }.is_short();
         Explanation {
             score: self.score(text, Channel::User, 0).score,
             tool_score: self.score(text, Channel::Tool, 0).score,
@@ -264,7 +305,9 @@ impl Detector {
             template: found.map_or("none", |found| found.id),
             searched: most >= Ask::Templates,
             modelled: most == Ask::Model,
+            foreign,
             words,
+            all_words,
         }
     }
 }

@@ -8,13 +8,11 @@ const BLOCK: usize = 64;
 const BLOCKS: usize = 4;
 /// Added to the number of words before its root is taken, so that a few words prove little.
 const SMOOTHING: f32 = 8.0;
-/// The number of weights: the upper half of a hash names one.
-const BUCKETS: usize = 1 << 16;
 
 /// The weights, as `scripts/train_injection.py` writes them: magic, bias and scale (f32 each, little endian), then
-/// one signed byte for each bucket.
+/// one signed byte for each bucket. The upper half of a hash names the bucket, of which there are a power of two.
 #[derive(Debug)]
-pub(super) struct Model {
+pub(super) struct Model<const BUCKETS: usize> {
     bias: f32,
     scale: f32,
     weights: Box<[i8; BUCKETS]>,
@@ -22,7 +20,7 @@ pub(super) struct Model {
 
 const MAGIC: &[u8] = b"THINJ1\0\0";
 
-impl Model {
+impl<const BUCKETS: usize> Model<BUCKETS> {
     /// `None` when the data are not of this format.
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
         let (bias, rest) = data.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
@@ -36,7 +34,7 @@ impl Model {
     }
 
     fn weight(&self, hash: u32) -> i32 {
-        i32::from(self.weights[usize::from((hash >> 16) as u16)])
+        i32::from(self.weights[(hash >> 16) as usize % BUCKETS])
     }
 
     /// The weights of each word, of its pair with the one before and of its pair with the one before that.
@@ -63,8 +61,8 @@ pub(super) struct Peak {
 }
 
 /// Takes the tokens of a text and keeps the strongest window of `BLOCK * BLOCKS` words.
-pub(super) struct Windows<'model> {
-    model: &'model Model,
+pub(super) struct Windows<'model, const BUCKETS: usize> {
+    model: &'model Model<BUCKETS>,
     /// The two words before the block.
     before: [u32; 2],
     words: [u32; BLOCK],
@@ -76,8 +74,8 @@ pub(super) struct Windows<'model> {
     peak: Peak,
 }
 
-impl<'model> Windows<'model> {
-    pub(super) fn new(model: &'model Model) -> Self {
+impl<'model, const BUCKETS: usize> Windows<'model, BUCKETS> {
+    pub(super) fn new(model: &'model Model<BUCKETS>) -> Self {
         Self {
             model,
             before: [0; 2],

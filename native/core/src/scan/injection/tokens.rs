@@ -116,19 +116,29 @@ fn spelled(word: &[u8]) -> u32 {
     }
     let mut hasher = Hasher::default();
     for byte in word.iter().filter(|byte| **byte != b'\'') {
-        hasher.push(match byte {
-            b'0' => b'o',
-            b'1' => b'i',
-            b'3' => b'e',
-            b'4' => b'a',
-            b'5' => b's',
-            b'7' => b't',
-            b'8' => b'b',
-            b'9' => b'g',
-            _ => byte | 0x20,
-        });
+        hasher.push(letter_for(*byte) | 0x20);
     }
     hasher.finish()
+}
+
+/// A text in which each digit is the letter that it looks like, everything in its place.
+pub(super) fn letters_for_digits(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|byte| letter_for(*byte)).collect()
+}
+
+/// The letter that a digit looks like; all else as it is.
+fn letter_for(byte: u8) -> u8 {
+    match byte {
+        b'0' => b'o',
+        b'1' => b'i',
+        b'3' => b'e',
+        b'4' => b'a',
+        b'5' => b's',
+        b'7' => b't',
+        b'8' => b'b',
+        b'9' => b'g',
+        _ => byte,
+    }
 }
 
 /// Reads on through letters of all kinds, digits and apostrophes; says where the word ends, whether these were Latin, and

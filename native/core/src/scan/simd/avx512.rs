@@ -43,6 +43,10 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
         let signs = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(folded, splat(b'{')), splat(3));
         tally.foreign += foreign.count_ones() as usize;
         tally.signs += signs.count_ones() as usize;
+        let next = _mm512_or_si512(at(block, 1), splat(0x20));
+        let spelled = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, splat(b'0')), splat(10))
+            & _mm512_cmplt_epu8_mask(_mm512_sub_epi8(next, splat(b'a')), splat(26));
+        tally.spelled += spelled.count_ones() as usize;
         if let Some(entry) = room.next() {
             *entry = admitted(&tables, bytes, block);
         }

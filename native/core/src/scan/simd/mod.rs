@@ -43,6 +43,8 @@ pub(crate) struct Tally {
     pub(crate) foreign: usize,
     /// Brackets, braces, bars and backslashes.
     pub(crate) signs: usize,
+    /// Digits with an ASCII letter right behind them.
+    pub(crate) spelled: usize,
 }
 
 /// Whether a byte alone could begin a character or an escape that is normalised.

@@ -67,6 +67,7 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
     Tally {
         foreign: count(|byte| byte.wrapping_sub(0xC3) < 0x2C && byte != 0xE2),
         signs: count(|byte| (byte | 0x20).wrapping_sub(b'{') < 3),
+        spelled: text.windows(2).filter(|pair| matches!(pair, [b'0'..=b'9', b'a'..=b'z' | b'A'..=b'Z'])).count(),
     }
 }
 
