@@ -112,12 +112,14 @@ class MetricsStage(Stage):
     def begun(self) -> None:
         """A request has; `ended` when it has ended."""
         self.in_flight += 1
-        self.flush_soon()
+        if not self.is_flushing:
+            self._flush_later()
 
     def ended(self) -> None:
         """One that had begun, and was counted or is about to be."""
         self.in_flight -= 1
-        self.flush_soon()
+        if not self.is_flushing:
+            self._flush_later()
 
     def flush_soon(self) -> None:
         """Something was counted."""
@@ -172,7 +174,8 @@ class MetricsStage(Stage):
                 tokens[1] += completion
                 tokens[2] += cached
                 tokens[3] += reasoning
-        self.flush_soon()
+        if not self.is_flushing:
+            self._flush_later()
 
     def flush(self) -> None:
         """Hand the sums on to prometheus-client. May be called in any thread."""

@@ -38,6 +38,7 @@ KINDS = ("whole", "stream")
 SCANNED = "scanned"
 # The same, of a key whose limit has refused it before.
 REFUSED = "refused"
+PASSED = 3  # requests; after two the way is known
 RULES = [{"id": "everybody", "effect": "allow", "tenants": ["bench"]}]
 
 
@@ -45,7 +46,7 @@ def app(mode: str, folder: Path, upstream: int | None) -> Starlette:
     """The gateway in a mode, in front of a port, or of the built-in model."""
     file = config(Setup("hot", upstream or 9, folder, folder, EVERYTHING if mode in {SCANNED, REFUSED} else mode))
     if mode == REFUSED:
-        file["keys"][0]["limits"] = {"rpm": 1}
+        file["keys"][0]["limits"] = {"rpm": PASSED}
     if upstream is None:
         file["model_list"] = [{"model_name": MODEL, "litellm_params": {"model": "tollhouse/echo"}}]
     if mode == EVERYTHING:
@@ -168,7 +169,7 @@ async def _over_sockets(mode: str, *, stream: bool) -> AsyncIterator[Prepare]:
         await gateway.state.started.wait()
         if mode == REFUSED:
             _, first = await loop.create_connection(partial(_Client, 200), *listening.getsockname())
-            await first.send(request, 1)
+            await first.send(request, PASSED)
         status = 429 if mode == REFUSED else 200
         _, client = await loop.create_connection(partial(_Client, status), *listening.getsockname())
 

@@ -43,18 +43,22 @@ class Pressure:
         "until",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most_s: float) -> None:
+    def __init__(self, most_s: float) -> None:
         self.is_high = False
         self.until = math.inf
         self.read_at = 0.0
-        self._loop = loop
+        self._loop: asyncio.AbstractEventLoop
         self._most_s = most_s
         self._part = 1.0
         self._long = 0  # waits that were too long, since they were short
         self._asked = self._calm_since = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._sockets: tuple[socket.socket, ...] = ()
-        if most_s:
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until then nothing is late."""
+        self._loop = loop
+        if self._most_s:
             self._sockets = socket.socketpair()
             for one in self._sockets:
                 one.settimeout(0)

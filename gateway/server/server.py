@@ -76,8 +76,7 @@ class HttpServer:
         self.address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)
         self._sock = sock
         self._max_connections = max_connections
-        self._max_lag_s = max_lag_s
-        self.pressure: Pressure
+        self.pressure = Pressure(max_lag_s)
         self._patience = (head_s, idle_s, body_s, stall_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
@@ -100,7 +99,7 @@ class HttpServer:
         self.direct = getattr(self.app, "direct", None)
         self.fast = getattr(self.app, "fast", None)
         self.shed = getattr(self.app, "shed", None)
-        self.pressure = Pressure(self.loop, self._max_lag_s)
+        self.pressure.start(self.loop)
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
         try:

@@ -73,7 +73,8 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
 @pytest.fixture
 def found(turns: Turns) -> Iterator[Pressure]:
-    made = Pressure(turns, MOST_S)  # type: ignore[arg-type]
+    made = Pressure(MOST_S)
+    made.start(turns)  # type: ignore[arg-type]
     yield made
     made.stop()
     assert turns._reader is None
@@ -177,7 +178,8 @@ def test_a_byte_that_cannot_be_sent_is_sent_later(turns, found):
 
 
 def test_without_a_longest_wait_nobody_looks(turns):
-    made = Pressure(turns, 0.0)
+    made = Pressure(0.0)
+    made.start(turns)
     made.stop()
     assert made.until == math.inf
     assert turns.due is None
