@@ -2,10 +2,11 @@
 //!
 //! A text passes three stages: the gate (a search for some dozen literals, which most text does not pass), the phrase
 //! templates, and a linear model over hashed words and word pairs, of which there are two: one knows Latin words, the other
-//! is asked where letters of other languages open the gate. The data of all lie in `config/injection/`;
+//! is asked where letters of other languages open the gate; neither is asked about source code. The data of all lie in `config/injection/`;
 //! `scripts/train_injection.py` writes the weights. Time is linear in the length of the text.
 
 mod accumulator;
+mod code;
 mod gate;
 mod model;
 mod phrases;
@@ -18,6 +19,7 @@ use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
 
+use code::is_code;
 use gate::{Ask, Asked, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
@@ -167,6 +169,10 @@ impl Detector {
             Ask::Model => Some(Windows::new(&self.latin)),
         };
         let mut languages = (asked.foreign && segment.is_short()).then(|| Windows::new(&self.languages));
+        if (latin.is_some() || languages.is_some()) && is_code(text) {
+            // The templates alone: the models have learned what words mean in sentences.
+            (latin, languages) = (None, None);
+        }
         let mut words = Scripts::default();
         tokens::each(text, |token| {
             if let Some(windows) = &mut latin
@@ -293,7 +299,11 @@ impl Detector {
         let found = search.finish();
         let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
-            self.gate.ask(text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default())
+            let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();
+            let asked = self.gate.ask(segment);
+            let is_sentences = !is_code(segment);
+            let most = if is_sentences { Ask::Model } else { Ask::Templates };
+            Asked { reason: asked.reason.min(most), foreign: asked.foreign && is_sentences, ..asked }
         });
         let (most, foreign) = segments
             .fold((Ask::Nothing, false), |(most, foreign), asked| (most.max(asked.reason), foreign || asked.foreign));

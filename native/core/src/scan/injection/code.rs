@@ -1,0 +1,42 @@
+//! Whether a stretch is source code, data or a log: words that are orders in a sentence are names there.
+
+/// So many lines with anything in them say what a text is; fewer say nothing.
+const LEAST: usize = 4;
+
+/// Whether at least half of the lines look like it. What is written to people or models hardly has such lines: of the
+/// texts that the models are trained on, and of recorded attacks, one in a hundred and fewer.
+pub(super) fn is_code(text: &[u8]) -> bool {
+    let (mut lines, mut code) = (0, 0);
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii_end();
+        if !line.trim_ascii_start().is_empty() {
+            lines += 1;
+            code += usize::from(is_code_line(line));
+        }
+    }
+    lines >= LEAST && code * 2 >= lines
+}
+
+fn is_code_line(line: &[u8]) -> bool {
+    let is_indented = line.starts_with(b"    ") || line.starts_with(b"\t");
+    let ends = matches!(line.last(), Some(b';' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b'=' | b'\\'));
+    is_indented || ends || is_comment(line.trim_ascii_start()) || line.windows(3).any(is_code_point)
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    [&b"//"[..], b"/*", b"# ", b"* ", b"@", b"<!--"].iter().any(|begins| line.starts_with(begins))
+}
+
+/// A name with an underscore, a call, an assignment, a comparison, a path of names.
+fn is_code_point(three: &[u8]) -> bool {
+    let [a, b, c] = *three else { return false };
+    match b {
+        b'_' => a.is_ascii_alphanumeric() && c.is_ascii_alphanumeric(),
+        b'(' => a.is_ascii_alphanumeric() && c != b's',
+        b'=' => a == b' ' && c == b' ' || matches!(c, b'=' | b'>'),
+        b':' => c == b':',
+        b'-' => c == b'>',
+        b'.' => a.is_ascii_lowercase() && c.is_ascii_lowercase() || a == b'/',
+        _ => false,
+    }
+}
