@@ -22,7 +22,8 @@ class Deadlines:
     """The calls under way, and a clock (time.monotonic) that is read once per tick.
 
     A call that is not over by the next tick is parked until something of it can be due, at most for `_SLOTS` ticks: of
-    ten thousand silent streams a tick looks at some hundred.
+    ten thousand silent streams a tick looks at some hundred. A set keeps the room of the most that were ever in it:
+    slots are cleared after their turn, or each would come to hold that of the worst moment.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,11 @@ class Deadlines:
                 loop.call_later(TICK_S, self._tick, loop)
             else:
                 self._ticking = False
+                # Of their room: nothing is in them.
+                self._active.clear()
+                self._parked.clear()
+                for slot in self._slots:
+                    slot.clear()
 
     def _look(self, turn: int, now: float) -> None:
         for call in [*self._active, *self._slots[turn]]:
@@ -71,6 +77,7 @@ class Deadlines:
             # It may be over by now, and others with it.
             if call in self._active or self._parked.get(call) == turn:
                 self._park(call, now)
+        self._slots[turn].clear()  # of its room: all have gone, and none back to it
 
     def _park(self, call: Call, now: float) -> None:
         """Until the last tick before something may be due."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
 from http import HTTPStatus
+from time import gmtime
 
 from tollhouse._native import new_id
 from tollhouse.middlewares.errors import error_body
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+# strftime would name them in the language of the locale.
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in _PHRASES.items()}
 
@@ -19,7 +22,11 @@ def status_line(status: int) -> bytes:
 
 
 def date_line() -> bytes:
-    return f"date: {formatdate(usegmt=True)}\r\n".encode()
+    """Of now, as an IMF-fixdate (RFC 9110, 5.6.7)."""
+    # An aware datetime asks its zone by a name that is a new string each time, and the cache of methods keeps those.
+    now = gmtime()
+    time = b"%02d %b %04d %02d:%02d:%02d" % (now.tm_mday, _MONTHS[now.tm_mon - 1], now.tm_year, *now[3:6])
+    return b"date: %b, %b GMT\r\n" % (_DAYS[now.tm_wday], time)
 
 
 def refusal(status: int, message: str) -> bytes:

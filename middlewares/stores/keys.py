@@ -94,6 +94,7 @@ class KeyStore:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite.connect(path)
+        self._watching = self._db.cursor()  # kept: a connection remembers each of the last two hundred that it has made
         self._writes = 0
         sqlite.migrate(self._db, _MIGRATIONS, "the key store")
 
@@ -192,7 +193,8 @@ class KeyStore:
 
     def version(self) -> tuple[int, int]:
         """Differs from an earlier answer if anything was written since, here or elsewhere. Cheap enough to poll."""
-        return self._db.execute("PRAGMA data_version").fetchone()[0], self._writes
+        ((version,),) = self._watching.execute("PRAGMA data_version")
+        return version, self._writes
 
     def close(self) -> None:
         self._db.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from math import inf
 from typing import Any
 
@@ -103,6 +104,44 @@ def test_a_call_that_is_over_is_forgotten_and_the_clock_stops(clock):
     assert not clock.due
     assert not deadlines._parked
     assert not any(deadlines._slots)
+
+
+def _bytes(deadlines) -> int:
+    return sum(map(sys.getsizeof, (deadlines._active, deadlines._parked, *deadlines._slots)))
+
+
+def _burst(deadlines, clock) -> None:
+    """Many at once, which are parked together, and are over soon after."""
+    calls = [_call() for _ in range(1000)]
+    for call in calls:
+        deadlines.add(call, stream=True)
+    clock.tick()
+    assert len(deadlines._parked) >= len(calls)
+    for call in calls:
+        deadlines.discard(call)
+
+
+def test_what_the_most_calls_took_is_given_back_once_none_is_left(clock):
+    deadlines = Deadlines()
+    fresh = _bytes(deadlines)
+    for _ in range(module._SLOTS):
+        _burst(deadlines, clock)
+    clock.tick()
+    assert not clock.due
+    assert _bytes(deadlines) == fresh
+
+
+def test_a_slot_gives_back_what_the_most_calls_took_after_its_turn(clock):
+    deadlines = Deadlines()
+    fresh = sys.getsizeof(set())
+    deadlines.add(_call(total_s=1e9, idle_s=1e9), stream=False)  # the clock goes on
+    for _ in range(module._SLOTS):
+        _burst(deadlines, clock)
+    assert max(map(sys.getsizeof, deadlines._slots)) > fresh
+    for _ in range(module._SLOTS):
+        clock.tick()
+    assert clock.due
+    assert [sys.getsizeof(slot) for slot in deadlines._slots] == [fresh] * module._SLOTS
 
 
 @pytest.mark.parametrize("seed", range(40))

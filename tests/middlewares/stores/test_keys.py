@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import sqlite3
 import stat
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,18 @@ def test_the_version_changes_with_every_write_here_or_elsewhere(store, tmp_path)
     seen.append(store.version())
     other.close()
     assert len(set(seen)) == 4
+
+
+def test_asking_for_the_version_leaves_nothing_behind(store):
+    def references() -> int:
+        return sum(type(one) is weakref.ref for one in gc.get_objects())
+
+    store.version()
+    gc.collect()
+    before = references()
+    for _ in range(100):
+        store.version()
+    assert references() == before
 
 
 def test_what_has_changed_since_a_revision_is_known_however_it_was_written(store, tmp_path):
