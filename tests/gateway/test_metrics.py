@@ -59,6 +59,7 @@ async def test_all_names_have_the_prefix_and_no_label_is_a_callers(app):
         "gateway_hedges",
         "gateway_scan_findings",
         "gateway_quota_denied",
+        "gateway_shed_requests",
         "gateway_quota_store_unavailable",
         "gateway_quota_store_up",
         "gateway_cost_usd",
