@@ -89,27 +89,21 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
     let mut room = places.iter_mut();
     let mut tally = Tally::default();
     each_block(text, |block| {
-        let half = |from: usize| {
+        let folded = |from: usize| _mm256_or_si256(at(block, from), splat(0x20));
+        let foreign = |from: usize| {
             let bytes = at(block, from);
-            let folded = _mm256_or_si256(bytes, splat(0x20));
-            let next = _mm256_or_si256(at(block, from + 1), splat(0x20));
-            [
-                bits(_mm256_andnot_si256(
-                    _mm256_cmpeq_epi8(bytes, splat(0xE2)),
-                    below(_mm256_sub_epi8(bytes, splat(0xC3)), 0x2C),
-                )),
-                bits(below(_mm256_sub_epi8(folded, splat(b'{')), 3)),
-                bits(_mm256_and_si256(
-                    below(_mm256_sub_epi8(bytes, splat(b'0')), 10),
-                    below(_mm256_sub_epi8(next, splat(b'a')), 26),
-                )),
-            ]
+            let lead = below(_mm256_sub_epi8(bytes, splat(0xC3)), 0x2C);
+            bits(_mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, splat(0xE2)), lead))
         };
-        let (first, second) = (half(0), half(32));
-        let join = |i: usize| count(first[i] | second[i] << 32);
-        tally.foreign += join(0);
-        tally.signs += join(1);
-        tally.spelled += join(2);
+        let signs = |from: usize| bits(below(_mm256_sub_epi8(folded(from), splat(b'{')), 3));
+        let digits = |from: usize| bits(below(_mm256_sub_epi8(at(block, from), splat(b'0')), 10));
+        tally.foreign += count(foreign(0) | foreign(32) << 32);
+        tally.signs += count(signs(0) | signs(32) << 32);
+        let digits = digits(0) | digits(32) << 32;
+        if digits != 0 {
+            let behind = |from: usize| bits(below(_mm256_sub_epi8(folded(from + 1), splat(b'a')), 26));
+            tally.spelled += count(digits & (behind(0) | behind(32) << 32));
+        }
         if let Some(entry) = room.next() {
             *entry = admitted(&tables, block);
         }
