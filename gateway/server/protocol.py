@@ -163,15 +163,16 @@ class HttpConnection(asyncio.Protocol):
             unsent.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        ticks = self.server.ticks
+        server = self.server
         if self.lingers_since is not None:
             return
         if self.exchange is None and not self._reader.has_begun:
-            self.begun_at = ticks
-        self.quiet_since = ticks
+            self.begun_at = server.ticks
+        self.quiet_since = server.ticks
         flags = self._reader.feed(data)
         # Not one that follows at once: the one before may not have left its stages yet, and what it holds would count.
-        if flags & HEAD and self.exchange is None and not flags & FAULT and self._is_seen_to(flags):
+        is_new = server.asks_first and flags & HEAD and self.exchange is None and not flags & FAULT
+        if is_new and self._is_seen_to(flags):
             return
         self.held = 0
         self._advance(flags)
@@ -185,10 +186,12 @@ class HttpConnection(asyncio.Protocol):
             self.held = flags
             return True
         self.held = 0
-        now, pressure = monotonic(), server.pressure
-        if now > pressure.until and server.shed is not None and pressure.is_late(now):
-            return self._is_shed(server.shed, flags)
-        pressure.read_at = now
+        shed, pressure = server.shed, server.pressure
+        if shed is not None:
+            now = monotonic()
+            if now > pressure.until and pressure.is_late(now):
+                return self._is_shed(shed, flags)
+            pressure.read_at = now
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
     def _is_shed(self, shed: Shed, flags: int) -> bool:

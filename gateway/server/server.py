@@ -90,6 +90,7 @@ class HttpServer:
         self.direct: Direct | None = None
         self.fast: Fast | None = None
         self.shed: Shed | None = None
+        self.asks_first = False  # one of these
 
     async def serve(self) -> None:
         """Until `finish` and the last response, or `abandon`. Raises what the app's start-up raises."""
@@ -97,8 +98,7 @@ class HttpServer:
         self._ended = asyncio.Event()
         await self._lifespan.start()
         self.direct = getattr(self.app, "direct", None)
-        self.fast = getattr(self.app, "fast", None)
-        self.shed = getattr(self.app, "shed", None)
+        self.ask_first(getattr(self.app, "fast", None), getattr(self.app, "shed", None))
         self.pressure.start(self.loop)
         self._server = await self.loop.create_server(lambda: HttpConnection(self), sock=self._sock, backlog=BACKLOG)
         self._timer = self.loop.call_later(self._tick_s, self._tick)
@@ -109,6 +109,11 @@ class HttpServer:
             self._timer.cancel()
             self.pressure.stop()
         await self._lifespan.stop()
+
+    def ask_first(self, fast: Fast | None, shed: Shed | None) -> None:
+        """About every request, before the app."""
+        self.fast, self.shed = fast, shed
+        self.asks_first = fast is not None or shed is not None
 
     def stop_accepting(self) -> None:
         """New connections wait in the socket's queue, for other processes that listen on it."""

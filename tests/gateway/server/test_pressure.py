@@ -201,7 +201,7 @@ class Late:
 async def serves(running: Running, said: Shed, late: Any = None) -> None:
     """Once it has started: with this to say no, and this loop."""
     assert (await running.ask(GET)).status == 200
-    running.server.shed = said
+    running.server.ask_first(None, said)
     running.server.pressure = late or running.server.pressure
 
 
