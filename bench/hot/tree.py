@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import callgrind
 from bench.callgrind import said
+from bench.compiler import compiled
 from bench.gateways.entry import ROOT
 
 SOURCE = "bench/hot/counting.c"
@@ -27,7 +28,8 @@ def count(tree: Path, *, only: Collection[str] = ()) -> dict[str, float]:
     """Instructions of a unit of each piece; `only` those that have one of these in their name."""
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as folder:
         library, out = Path(scratch) / "counting.so", Path(folder)
-        _compile(tree / SOURCE, library)
+        needs = "a C compiler and valgrind's headers (package valgrind)"
+        compiled(tree / SOURCE, library, "-shared", "-fPIC", needs=needs)
         command = [sys.executable, "-m", "bench.hot.counted", str(library), str(os.cpu_count() or 1), *only]
         env = {**environment(tree), "LD_PRELOAD": str(library)}  # for its heap
         told = callgrind.run(command, out, *OPTIONS, timeout_s=TIMEOUT_S, env=env, cwd=tree)
@@ -49,17 +51,6 @@ def environment(tree: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
     }
-
-
-def _compile(source: Path, library: Path) -> None:
-    done = subprocess.run(
-        [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", str(library), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"counting needs a C compiler and valgrind's headers (package valgrind):\n{done.stderr}")
 
 
 @contextmanager

@@ -1,13 +1,19 @@
-"""What it costs to say no, beside what it costs to answer: CPU of the gateway at 32 connections, in one run."""
+"""What it costs to say no, beside what it costs to answer: CPU of the gateway at 32 connections, in one run.
+
+And what one read and one write cost, of a process that does nothing else (floor.c): less than that no refusal costs.
+"""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.compiler import compiled
 from bench.gateways.entry import KEY
 from bench.loads import Scenario, body
 from bench.peers_report import table
+from bench.processes import free_port, running
 from bench.scale.bench import Load, chat
 
 if TYPE_CHECKING:
@@ -19,7 +25,8 @@ CHUNKS = 100
 RPM = 60  # what the limit lets pass
 FOREVER_US = 100_000_000  # how long the mock takes for what is to fill places and queue
 ANSWERS = ("a whole answer", "the same, 64 KB asked", f"a stream of {CHUNKS} chunks")
-REFUSALS = ("by a limit", "by a full queue", "for want of time")
+REFUSALS = ("by a limit", "by a full queue")
+FLOOR = "one read and one write"
 
 
 def measure(bench: Bench, mode: str) -> dict[str, Any]:
@@ -37,9 +44,15 @@ def measure(bench: Bench, mode: str) -> dict[str, Any]:
         sending = fill(bench, gateway, 3)
         found[REFUSALS[1]] = bench.cost(_refused(bench, 503), gateway)["cpu_us"]
         sending.stop()
-    with bench.gateway(mode, max_lag_s=1e-6) as gateway:
-        found[REFUSALS[2]] = bench.cost(_refused(bench, 503), gateway)["cpu_us"]
+    found[FLOOR] = _floor(bench)
     return found
+
+
+def _floor(bench: Bench) -> float:
+    program, port = bench.work / "floor", free_port()
+    compiled(Path(__file__).with_name("floor.c"), program)
+    with running("floor", [str(program), str(port)], port, log=bench.work / "floor.log") as floor:
+        return bench.cost(_refused(bench, 429), floor)["cpu_us"]
 
 
 def fill(bench: Bench, gateway: Running, number: int) -> Sending:
@@ -52,15 +65,17 @@ def fill(bench: Bench, gateway: Running, number: int) -> Sending:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Each refusal in microseconds, and in parts of the answers."""
+    said = (*REFUSALS, FLOOR)
     lines = [
         [
             row["mode"],
             *(f"{row[name]:,.0f}" for name in ANSWERS),
-            *(f"{row[no]:,.0f} ({', '.join(f'{row[no] / row[yes]:.0%}' for yes in ANSWERS)})" for no in REFUSALS),
+            *(f"{row[no]:,.1f} ({', '.join(f'{row[no] / row[yes]:.0%}' for yes in ANSWERS)})" for no in said),
         ]
         for row in rows
     ]
-    return table(["mode", *ANSWERS, *(f"refused {name} (of those answers)" for name in REFUSALS)], lines)
+    names = (*(f"refused {name}" for name in REFUSALS), FLOOR)
+    return table(["mode", *ANSWERS, *(f"{name} (of those answers)" for name in names)], lines)
 
 
 def _asked(bench: Bench) -> tuple[Load, Load, Load]:
