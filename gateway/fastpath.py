@@ -135,8 +135,11 @@ class FastPath:
                 upstream = way.origin.claim()
             if upstream is not None:
                 parts = found.reserve(store, reader)
-            elif said is None and way.origin.is_full:
-                said = found.busy(reader, connection.last_lines())
+            elif said is None and not way.origin.has_place:
+                if way.origin.is_full:
+                    said = found.busy(reader, connection.last_lines())
+                elif found.is_alone and self._is_short_of_time(connection):
+                    return True
         except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
             logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
         if said is not None:
@@ -154,6 +157,11 @@ class FastPath:
         way.target.load.in_flight += 1
         way.origin.send(upstream, errand, parts[0], parts[1], stream=False)
         return True
+
+    def _is_short_of_time(self, connection: HttpConnection) -> bool:
+        """Whether the request has been told so: one that waits for a place costs as much again as one that is served."""
+        server = connection.server
+        return server.pressure.is_rising and server.shed is not None and connection.shed(server.shed, END)
 
     def _holds(self, way: Way, found: FastRequest) -> bool:
         """Whether what was found once still is so. The key ring is asked each time: a key may have been revoked."""

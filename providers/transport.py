@@ -165,6 +165,11 @@ class Origin:
         return self._places - self._free
 
     @property
+    def has_place(self) -> bool:
+        """Nobody has to wait."""
+        return self._free > 0
+
+    @property
     def is_full(self) -> bool:
         """Nobody else may wait."""
         return self._free <= 0 and len(self._queue) >= self._max_queue

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.1  # how often the wait is taken while nothing is the matter
 WATCH_S = 0.001  # and while something is; a shorter wait is none
 TIMES = 2  # so many waits that are too long before they are short again: a single one may be a collection
-PART = 0.2  # of the longest wait is there for new requests at first, once there is too much to do
-CALM_S = 0.5  # after so long with short waits that part is doubled, until it is all
+PART = 0.05  # of the longest wait is there for new requests at first, once there is too much to do
+CALM_S = 0.5  # after so long with short waits and nothing refused that part is doubled, until it is all
 
 
 class Pressure:
@@ -26,6 +26,7 @@ class Pressure:
     requests are let in while a byte has waited for a part of that only, `until` then (on `time.monotonic`). So those
     that are served wait for a bounded time, and so does everybody who asks how the gateway is.
 
+    is_rising: a byte has waited for a while, so nobody should begin to wait for anything else.
     read_at: when the last request was.
     """
 
@@ -36,22 +37,28 @@ class Pressure:
         "_long",
         "_loop",
         "_most_s",
+        "_noted",
+        "_noted_s",
         "_part",
+        "_refused",
         "_sockets",
         "is_high",
+        "is_rising",
         "read_at",
         "until",
     )
 
     def __init__(self, most_s: float) -> None:
-        self.is_high = False
+        self.is_high = self.is_rising = False
         self.until = math.inf
         self.read_at = 0.0
         self._loop: asyncio.AbstractEventLoop
         self._most_s = most_s
+        self._noted_s = most_s / 4  # a wait that is longer is looked at more closely
         self._part = 1.0
         self._long = 0  # waits that were too long, since they were short
         self._asked = self._calm_since = 0.0
+        self._noted = self._refused = -math.inf  # when a wait was, and when a request was, for the last time
         self._handle: asyncio.TimerHandle | None = None
         self._sockets: tuple[socket.socket, ...] = ()
 
@@ -68,9 +75,13 @@ class Pressure:
     def is_late(self, now: float) -> bool:
         """Whether a request that is read now, after `until`, is to be refused."""
         kept, self.read_at = now - self.read_at, now
-        if kept > self._most_s / 4:  # by the one before, or by what is no request: that is no queue
+        if kept > self._noted_s:  # by the one before, or by what is no request: that is no queue
             self.until += kept
         return now > self.until
+
+    def refused(self) -> None:
+        """A request, for want of time."""
+        self._refused = monotonic()
 
     def stop(self) -> None:
         """It stays as it is."""
@@ -101,7 +112,7 @@ class Pressure:
         wait = now - self._asked
         self._judge(now, wait)
         self.until = now + self._most_s * self._part if self.is_high else math.inf
-        is_watched = self.is_high or wait > self._most_s / 4
+        is_watched = self.is_high or wait > self._noted_s
         if is_watched and wait > WATCH_S:
             self._asked = now
             self._ask()
@@ -111,12 +122,15 @@ class Pressure:
     def _judge(self, now: float, wait: float) -> None:
         if wait > self._most_s:
             self._long += 1
-            self.is_high = self.is_high or self._long >= TIMES
+            self.is_high = self.is_high or self._long >= TIMES or self._refused > self._asked
         if wait > self._most_s / 2:
             self._calm_since = now
             self._part = PART if self.is_high else 1.0
-        elif now - self._calm_since > CALM_S:
+        elif now - max(self._calm_since, self._refused) > CALM_S:
             self._calm_since = now
             self._long = 0
             self._part = min(1.0, self._part * 2)
             self.is_high = self._part < 1.0
+        if wait > self._noted_s:
+            self._noted = now
+        self.is_rising = self.is_high or now - self._noted < CALM_S

@@ -190,17 +190,18 @@ class HttpConnection(asyncio.Protocol):
         if shed is not None:
             now = monotonic()
             if now > pressure.until and pressure.is_late(now):
-                return self._is_shed(shed, flags)
+                return self.shed(shed, flags)
             pressure.read_at = now
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
-    def _is_shed(self, shed: Shed, flags: int) -> bool:
-        """Whether there is no time for it, which it has been told."""
+    def shed(self, shed: Shed, flags: int) -> bool:
+        """Whether the present request has been told that there is no time for it."""
         is_whole = bool(flags & END)
         said = shed(self._reader, self.server.date, closes=self.is_closing or not is_whole)
         if said is None:
             return False
         response, self.is_closing = said
+        self.server.pressure.refused()
         self.transport.write(response)
         self.finished(reusable=is_whole)
         return True

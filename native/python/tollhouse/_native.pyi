@@ -907,6 +907,9 @@ class FastRequest:
     def is_plain(self) -> bool:
         """Whether its body is, too: no stream. Of others it can only be said that they are refused."""
     @property
+    def is_alone(self) -> bool:
+        """Whether nobody else can be asked than its upstream."""
+    @property
     def is_limited(self) -> bool:
         """Whether a limit has refused the last one of its route."""
     def limited(self, store: QuotaStore, reader: RequestReader, last: bytes, /) -> tuple[bytes, bytes, int] | None:

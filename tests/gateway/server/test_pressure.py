@@ -101,11 +101,47 @@ def test_waits_that_are_long_let_little_in_and_more_by_and_by_once_they_are_shor
     while found.is_high:
         parts[round((found.until - turns.now) / MOST_S, 6)] += 1
         turns.wait(0.01)
-    assert list(parts) == [PART, 2 * PART, 4 * PART]
+    assert list(parts) == [PART * 2**times for times in range(5)]
     assert all(count >= CALM_S / 0.01 for count in parts.values())
     assert not found.is_high
     assert found.until == math.inf
     assert turns.due == turns.now + LOOK_S
+
+
+def test_nothing_more_is_let_in_while_something_is_refused(turns, found):
+    for _ in range(2):
+        turns.wait(MOST_S * 1.1)
+    for _ in range(int(3 * CALM_S / 0.01)):
+        turns.wait(0.01)
+        assert found.until == turns.now + PART * MOST_S
+        found.refused()
+    for _ in range(int(CALM_S / 0.01) + 2):
+        turns.wait(0.01)
+    assert found.until == turns.now + MOST_S * (2 * PART)
+
+
+def test_one_wait_that_is_too_long_is_enough_where_something_was_refused_meanwhile(turns, found):
+    found.refused()
+    turns.wait(MOST_S * 3)
+    assert not found.is_high
+    until_nobody_looks(turns)
+    turns.wait(MOST_S / 2)
+    turns.now += MOST_S * 1.1
+    found.refused()
+    turns.wait(0.01)
+    assert found.is_high
+
+
+def test_what_waits_for_a_while_is_rising_for_a_while(turns, found):
+    for _ in range(3):
+        turns.wait(MOST_S * 0.2)
+        assert not found.is_rising
+    turns.wait(MOST_S * 0.3)
+    noted = turns.now
+    while found.is_rising:
+        turns.wait(0.01)
+    assert CALM_S <= turns.now - noted < CALM_S + LOOK_S + 0.02
+    assert not found.is_high
 
 
 def test_a_wait_that_is_not_short_lets_little_in_again(turns, found):
@@ -193,6 +229,9 @@ class Late:
 
     def is_late(self, now: float) -> bool:
         return now > self.until
+
+    def refused(self) -> None:
+        pass
 
     def stop(self) -> None:
         pass

@@ -184,6 +184,32 @@ async def test_where_somebody_else_may_be_asked_a_full_queue_refuses_nobody(tmp_
     assert native == []
 
 
+@pytest.mark.parametrize("is_rising", [True, False])
+@pytest.mark.parametrize("others", [True, False])
+async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_to_be_asked(
+    tmp_path, upstream, is_rising, others
+):
+    sections = _sections(upstream, upstream={"max_in_flight": 1, "queue_wait_s": 60})
+    if others:
+        elsewhere = upstream.base_url.replace("127.0.0.1", "localhost")
+        sections["router_settings"] = {"fallbacks": [{"fine": ["spare"]}]}
+        sections["model_list"].append(model("spare", elsewhere, upstream="openai/fine"))
+    async with gateway(tmp_path, **sections) as running:
+        clients = await _hanging(running, 1)
+        running.running.server.pressure.is_rising = is_rising
+        client = await running.running.connect()
+        client.send(request(chat("fine"), x_request_id="mine"))
+        if is_rising and not others:
+            answer = await client.response()
+            assert (answer.status, answer.header("x-request-id")) == (503, "mine")
+            assert b'"code":"gateway_overloaded"' in answer.body
+            assert running.app.state.lifecycle.in_flight == 1
+        else:
+            await until(lambda: running.app.state.lifecycle.in_flight == 2)
+        await _served_again(running, [*clients, client])
+        assert (await running.ask(chat("fine"))).status == 200
+
+
 async def test_what_is_refused_is_not_looked_at(tmp_path, upstream, native):
     sections: dict[str, Any] = {
         "model_list": [model("fine", upstream.base_url)],

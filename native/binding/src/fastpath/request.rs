@@ -104,6 +104,12 @@ impl PyFastRequest {
         self.route.get().route.gate.is_limited()
     }
 
+    /// Whether nobody else can be asked than its upstream.
+    #[getter]
+    fn is_alone(&self) -> bool {
+        self.route.get().route.busy.is_some()
+    }
+
     /// The response, the line of the log and the meter, if a limit refuses it as it came; None: nothing was done.
     #[pyo3(signature = (store, reader, last, /))]
     fn limited<'py>(
