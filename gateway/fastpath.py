@@ -80,6 +80,13 @@ def made(
     )
 
 
+def _is_shed(found: FastRequest, connection: HttpConnection) -> bool:
+    """Whether a request has been told that there is no time: to wait for a place costs as much again as serving."""
+    server = connection.server
+    must_wait = not found.way.origin.has_place and found.is_alone
+    return must_wait and server.pressure.is_rising and server.shed is not None and connection.shed(server.shed, END)
+
+
 class FastPath:
     """`lane` is set by the lane that has it. write_log: as the access log's; None: there is none."""
 
@@ -135,18 +142,15 @@ class FastPath:
                 upstream = way.origin.claim()
             if upstream is not None:
                 parts = found.reserve(store, reader)
-            elif said is None and not way.origin.has_place:
-                if way.origin.is_full:
-                    said = found.busy(reader, connection.last_lines())
-                elif found.is_alone and self._is_short_of_time(connection):
-                    return True
+            elif said is None and way.origin.is_full:
+                said = found.busy(reader, connection.last_lines())
         except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
             logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
         if said is not None:
             self._refused(connection, *said)
             return True
         if found is None or upstream is None:
-            return False
+            return found is not None and _is_shed(found, connection)
         if parts is None:
             way.origin.give_back(upstream)
             return False
@@ -157,11 +161,6 @@ class FastPath:
         way.target.load.in_flight += 1
         way.origin.send(upstream, errand, parts[0], parts[1], stream=False)
         return True
-
-    def _is_short_of_time(self, connection: HttpConnection) -> bool:
-        """Whether the request has been told so: one that waits for a place costs as much again as one that is served."""
-        server = connection.server
-        return server.pressure.is_rising and server.shed is not None and connection.shed(server.shed, END)
 
     def _holds(self, way: Way, found: FastRequest) -> bool:
         """Whether what was found once still is so. The key ring is asked each time: a key may have been revoked."""
