@@ -16,15 +16,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# fmt: off
 DECLARATIONS = (
-    "arb ben bul cat ces cmn_hans cmn_hant dan deu_1996 ell_monotonic est fin fra heb hin hrv hun ind ita jpn "
-    "kor lit lvs mar nld nob pes_1 pol por_BR por_PT ron_2006 rus slk slv spa srp_cyrl swe tam tel tgl tha "
-    "tur ukr urd vie"
-).split()
+    "arb", "ben", "bul", "cat", "ces", "cmn_hans", "cmn_hant", "dan", "deu_1996", "ell_monotonic", "est", "fin",
+    "fra", "heb", "hin", "hrv", "hun", "ind", "ita", "jpn", "kor", "lit", "lvs", "mar", "nld", "nob", "pes_1",
+    "pol", "por_BR", "por_PT", "ron_2006", "rus", "slk", "slv", "spa", "srp_cyrl", "swe", "tam", "tel", "tgl",
+    "tha", "tur", "ukr", "urd", "vie",
+)
 LOCALES = (
-    "ar bg bn ca cs da de el es et fa fi fr he hi hr hu id it ja ko lt lv nb nl pl pt pt_BR ro ru sk sl sr sv "
-    "ta te th tr uk vi zh_Hans zh_Hant"
-).split()
+    "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id",
+    "it", "ja", "ko", "lt", "lv", "nb", "nl", "pl", "pt", "pt_BR", "ro", "ru", "sk", "sl", "sr", "sv", "ta",
+    "te", "th", "tr", "uk", "vi", "zh_Hans", "zh_Hant",
+)
+# fmt: on
 TOGETHER = 3
 SENTENCE = 8
 """Characters below which a text is a label and not a sentence."""
