@@ -14,7 +14,7 @@ LOOK_S = 0.1  # how often the wait is taken while nothing is the matter
 WATCH_S = 0.001  # and while something is; a shorter wait is none
 TIMES = 2  # so many waits that are too long before they are short again: a single one may be a collection
 PART = 0.05  # of the longest wait is there for new requests at first, once there is too much to do
-CALM_S = 0.5  # after so long with short waits and nothing refused that part is doubled, until it is all
+CALM_S = 0.5  # after so long, if more were let in than refused, that part is doubled, until it is all
 
 
 class Pressure:
@@ -27,23 +27,25 @@ class Pressure:
     that are served wait for a bounded time, and so does everybody who asks how the gateway is.
 
     is_rising: a byte has waited for a while, so nobody should begin to wait for anything else.
-    read_at: when the last request was.
+    read_at: when the last request was. let_in: counts those that are not refused.
     """
 
     __slots__ = (
         "_asked",
-        "_calm_since",
         "_handle",
         "_long",
         "_loop",
         "_most_s",
-        "_noted",
+        "_noted_at",
         "_noted_s",
         "_part",
         "_refused",
+        "_refused_at",
+        "_since",
         "_sockets",
         "is_high",
         "is_rising",
+        "let_in",
         "read_at",
         "until",
     )
@@ -57,8 +59,9 @@ class Pressure:
         self._noted_s = most_s / 4  # a wait that is longer is looked at more closely
         self._part = 1.0
         self._long = 0  # waits that were too long, since they were short
-        self._asked = self._calm_since = 0.0
-        self._noted = self._refused = -math.inf  # when a wait was, and when a request was, for the last time
+        self._asked = self._since = 0.0
+        self._noted_at = self._refused_at = -math.inf  # a wait, and a request, for the last time
+        self._refused = self.let_in = 0  # requests, `_since` then
         self._handle: asyncio.TimerHandle | None = None
         self._sockets: tuple[socket.socket, ...] = ()
 
@@ -81,7 +84,8 @@ class Pressure:
 
     def refused(self) -> None:
         """A request, for want of time."""
-        self._refused = monotonic()
+        self._refused += 1
+        self._refused_at = monotonic()
 
     def stop(self) -> None:
         """It stays as it is."""
@@ -122,15 +126,21 @@ class Pressure:
     def _judge(self, now: float, wait: float) -> None:
         if wait > self._most_s:
             self._long += 1
-            self.is_high = self.is_high or self._long >= TIMES or self._refused > self._asked
+            self.is_high = self.is_high or self._long >= TIMES or self._refused_at > self._asked
         if wait > self._most_s / 2:
-            self._calm_since = now
             self._part = PART if self.is_high else 1.0
-        elif now - max(self._calm_since, self._refused) > CALM_S:
-            self._calm_since = now
-            self._long = 0
-            self._part = min(1.0, self._part * 2)
-            self.is_high = self._part < 1.0
+            self._look_from(now)
+        elif now - self._since > CALM_S:
+            # If a single refusal kept it as it is, large requests among small ones would do so for ever.
+            if self._refused <= self.let_in:
+                self._long = 0
+                self._part = min(1.0, self._part * 2)
+                self.is_high = self._part < 1.0
+            self._look_from(now)
         if wait > self._noted_s:
-            self._noted = now
-        self.is_rising = self.is_high or now - self._noted < CALM_S
+            self._noted_at = now
+        self.is_rising = self.is_high or now - self._noted_at < CALM_S
+
+    def _look_from(self, now: float) -> None:
+        self._since = now
+        self._refused = self.let_in = 0

@@ -192,6 +192,7 @@ class HttpConnection(asyncio.Protocol):
             if now > pressure.until and pressure.is_late(now):
                 return self.shed(shed, flags)
             pressure.read_at = now
+            pressure.let_in += 1
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
     def shed(self, shed: Shed, flags: int) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tollhouse.gateway.server.exchange import HttpExchange
 
 MOST_S = 0.1
+SHORT_S = 0.01
 
 
 class Turns:
@@ -82,7 +83,7 @@ def found(turns: Turns) -> Iterator[Pressure]:
 
 def until_nobody_looks(turns: Turns) -> None:
     while turns.is_watched:
-        turns.wait(0.01)
+        turns.wait(SHORT_S)
 
 
 def test_waits_that_are_long_let_little_in_and_more_by_and_by_once_they_are_short(turns, found):
@@ -100,24 +101,42 @@ def test_waits_that_are_long_let_little_in_and_more_by_and_by_once_they_are_shor
     parts: Counter[float] = Counter()
     while found.is_high:
         parts[round((found.until - turns.now) / MOST_S, 6)] += 1
-        turns.wait(0.01)
+        turns.wait(SHORT_S)
     assert list(parts) == [PART * 2**times for times in range(5)]
-    assert all(count >= CALM_S / 0.01 for count in parts.values())
+    assert all(count >= CALM_S / SHORT_S for count in parts.values())
     assert not found.is_high
     assert found.until == math.inf
     assert turns.due == turns.now + LOOK_S
 
 
-def test_nothing_more_is_let_in_while_something_is_refused(turns, found):
+def test_nothing_more_is_let_in_while_more_are_refused_than_let_in(turns, found):
     for _ in range(2):
         turns.wait(MOST_S * 1.1)
-    for _ in range(int(3 * CALM_S / 0.01)):
-        turns.wait(0.01)
-        assert found.until == turns.now + PART * MOST_S
+    for _ in range(int(3 * CALM_S / SHORT_S)):
+        found.let_in += 1
         found.refused()
-    for _ in range(int(CALM_S / 0.01) + 2):
-        turns.wait(0.01)
+        found.refused()
+        turns.wait(SHORT_S)
+        assert found.until == turns.now + PART * MOST_S
+    began = turns.now
+    while found.until == turns.now + PART * MOST_S:
+        turns.wait(SHORT_S)
     assert found.until == turns.now + MOST_S * (2 * PART)
+    assert turns.now - began < 2 * CALM_S + 2 * SHORT_S
+
+
+def test_large_requests_among_small_ones_do_not_keep_it_as_it_is(turns, found):
+    for _ in range(2):
+        turns.wait(MOST_S * 1.1)
+    began = turns.now
+    while found.is_high:
+        turns.wait(MOST_S * 0.4)
+        for _ in range(20):
+            found.refused()
+        for _ in range(60):
+            turns.wait(SHORT_S)
+            found.let_in += 1
+    assert turns.now - began < 8 * CALM_S
 
 
 def test_one_wait_that_is_too_long_is_enough_where_something_was_refused_meanwhile(turns, found):
@@ -128,7 +147,7 @@ def test_one_wait_that_is_too_long_is_enough_where_something_was_refused_meanwhi
     turns.wait(MOST_S / 2)
     turns.now += MOST_S * 1.1
     found.refused()
-    turns.wait(0.01)
+    turns.wait(SHORT_S)
     assert found.is_high
 
 
@@ -139,7 +158,7 @@ def test_what_waits_for_a_while_is_rising_for_a_while(turns, found):
     turns.wait(MOST_S * 0.3)
     noted = turns.now
     while found.is_rising:
-        turns.wait(0.01)
+        turns.wait(SHORT_S)
     assert CALM_S <= turns.now - noted < CALM_S + LOOK_S + 0.02
     assert not found.is_high
 
@@ -147,8 +166,8 @@ def test_what_waits_for_a_while_is_rising_for_a_while(turns, found):
 def test_a_wait_that_is_not_short_lets_little_in_again(turns, found):
     for _ in range(2):
         turns.wait(MOST_S * 1.1)
-    for _ in range(int(CALM_S / 0.01) + 2):
-        turns.wait(0.01)
+    for _ in range(int(CALM_S / SHORT_S) + 2):
+        turns.wait(SHORT_S)
     assert found.until == turns.now + MOST_S * (2 * PART)
     turns.wait(MOST_S * 0.6)
     assert found.until == turns.now + PART * MOST_S
@@ -226,6 +245,7 @@ class Late:
 
     until = 0.0
     read_at = 0.0
+    let_in = 0
 
     def is_late(self, now: float) -> bool:
         return now > self.until
