@@ -251,6 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn of_more_rules_than_a_row_holds_each_is_told_from_the_others() {
+        let config = syntax::Config::new().unicode(false).utf8(false);
+        let of = |number: u16| {
+            let hir = syntax::parse_with(&format!("[0-9]{{2}}{number:04}"), &config).expect("a pattern");
+            (number, Front::of([&hir], Boundary::Word))
+        };
+        let fronts = Fronts::new((0..600).map(of).collect());
+        for number in [0, 63, 64, 255, 256, 511, 512, 599] {
+            let (text, mut seen) = (format!("12{number:04}"), Vec::new());
+            fronts.each(&Window { text: text.as_bytes(), at_end: true }, 0, |row, bits| {
+                seen.extend(fronts.rules(row, bits));
+            });
+            assert_eq!(seen, [number]);
+        }
+    }
+
+    #[test]
     fn what_has_not_come_may_be_anything() {
         assert!(admits("[0-9]{6}", Boundary::Word, "123", false));
         assert!(!admits("[0-9]{6}", Boundary::Word, "123", true));

@@ -184,3 +184,28 @@ impl Words {
 }
 
 const _: () = assert!(ROW.is_multiple_of(64), "a number's bit is that of its remainder");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_in_either_case_and_count_in_the_row_of_their_number() {
+        let mut words = Words::default();
+        for (word, number) in
+            [("token", 3), ("Api_Key", 64), ("key", 255), ("secretive", 256), ("id", 300), ("tokens", 5)]
+        {
+            words.add(word, number);
+        }
+        words.sort();
+        let numbers = |text: &str, row: usize| -> Vec<usize> {
+            let bits = words.in_text(text.as_bytes(), row);
+            (0..ROW).filter(|bit| bits[bit / 64] >> (bit % 64) & 1 != 0).map(|bit| row * ROW + bit).collect()
+        };
+        assert_eq!(numbers("my TOKEN and api_KEY", 0), [3, 64, 255]);
+        assert_eq!(numbers("SecretivE, ID", 1), [256, 300]);
+        assert!(numbers("secretiv tokem ke y", 0).is_empty());
+        assert!(numbers("secretiv tokem ke y", 1).is_empty());
+        assert_eq!(numbers("atokens", 0), [3, 5]);
+    }
+}

@@ -9,6 +9,9 @@ mod avx512;
 mod fingerprints;
 mod scalar;
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use fingerprints::FINGERPRINT_MAX;
 pub(crate) use fingerprints::{Fingerprints, Place, share_of};
 
@@ -62,34 +65,61 @@ pub(crate) const fn is_flag(byte: u8) -> bool {
 macro_rules! widest {
     ($kernel:ident($($argument:expr),*)) => {{
         #[cfg(target_arch = "x86_64")]
-        if has_avx512() {
+        match form() {
             // SAFETY: the processor has the features that the function asks for.
             #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
-            return unsafe { avx512::$kernel($($argument),*) };
-        } else if has_avx2() {
+            AVX512 => return unsafe { avx512::$kernel($($argument),*) },
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
-            return unsafe { avx2::$kernel($($argument),*) };
+            AVX2 => return unsafe { avx2::$kernel($($argument),*) },
+            _ => {}
         }
         scalar::$kernel($($argument),*)
     }};
 }
 
 #[cfg(target_arch = "x86_64")]
+const SCALAR: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const AVX2: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const AVX512: u8 = 3;
+
+/// The widest form that the processor has: asked once, as a text that comes in small pieces calls kernels for each.
+#[cfg(target_arch = "x86_64")]
 #[inline]
+fn form() -> u8 {
+    static FORM: AtomicU8 = AtomicU8::new(0);
+    #[cold]
+    fn detect() -> u8 {
+        let form = if has_avx512() {
+            AVX512
+        } else if has_avx2() {
+            AVX2
+        } else {
+            SCALAR
+        };
+        FORM.store(form, Relaxed);
+        form
+    }
+    match FORM.load(Relaxed) {
+        0 => detect(),
+        form => form,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
     std::arch::is_x86_feature_detected!("avx512vbmi") && std::arch::is_x86_feature_detected!("avx512bw") && has_bits()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[inline]
 fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2") && has_bits()
 }
 
 /// Whether bits can be counted and the lowest one cleared, as on every processor with AVX2 so far.
 #[cfg(target_arch = "x86_64")]
-#[inline]
 fn has_bits() -> bool {
     std::arch::is_x86_feature_detected!("popcnt") && std::arch::is_x86_feature_detected!("bmi1")
 }
@@ -104,6 +134,9 @@ pub(crate) fn classify<const N: usize>(
 ) {
     masks.clear();
     places.clear();
+    if places.capacity() == 0 {
+        places.reserve(FEW * text.len().div_ceil(BLOCK));
+    }
     widest!(classify(prints, text, masks, places));
 }
 
