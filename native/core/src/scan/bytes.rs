@@ -52,6 +52,25 @@ impl ByteSet {
     }
 }
 
+/// The first eight bytes of a text, the first lowest, with the bit set that tells small letters from capitals. What follows the
+/// end is zero, which no byte of the text is then.
+#[inline]
+pub(crate) fn first_eight(text: &[u8]) -> u64 {
+    const FOLDED: u64 = 0x2020_2020_2020_2020;
+    if let Some(eight) = text.first_chunk() {
+        return u64::from_le_bytes(*eight) | FOLDED;
+    }
+    let mut bytes = [0; 8];
+    bytes[..text.len()].copy_from_slice(text);
+    (u64::from_le_bytes(bytes) | FOLDED) & first_mask(text)
+}
+
+/// Which of these bytes there are.
+#[inline]
+pub(crate) fn first_mask(text: &[u8]) -> u64 {
+    if text.len() < 8 { (1 << (8 * text.len())) - 1 } else { u64::MAX }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +83,15 @@ mod tests {
             assert_eq!(SET.has(byte), expected, "{byte}");
         }
         assert!(!ByteSet::of(b"").range(b'b', b'd').has(b'a') && ByteSet::of(b"").range(b'b', 0xff).has(0xff));
+    }
+
+    #[test]
+    fn of_the_first_eight_bytes_only_case_is_lost() {
+        assert_eq!(first_eight(b"ABcdEFgh-"), first_eight(b"abcdefgh"));
+        assert_eq!((first_eight(b"Ab"), first_mask(b"Ab")), (0x6261, 0xffff));
+        assert_eq!((first_eight(b""), first_mask(b"")), (0, 0));
+        assert_eq!(first_mask(b"abcdefgh"), u64::MAX);
+        assert_ne!(first_eight(b"abcdefgh"), first_eight(b"abcdefgx"));
+        assert_ne!(first_eight(b"a\0"), first_eight(b"a"));
     }
 }

@@ -1,5 +1,7 @@
 //! Whether a stretch is source code, data or a log: words that are orders in a sentence are names there.
 
+use memchr::{memchr_iter, memchr3_iter};
+
 /// So many lines with anything in them say what a text is; fewer say nothing.
 const LEAST: usize = 4;
 
@@ -7,7 +9,7 @@ const LEAST: usize = 4;
 /// texts that the models are trained on, and of recorded attacks, one in a hundred and fewer.
 pub(super) fn is_code(text: &[u8]) -> bool {
     // Most texts that are asked about are one line.
-    if memchr::memchr_iter(b'\n', text).take(LEAST - 1).count() < LEAST - 1 {
+    if memchr_iter(b'\n', text).take(LEAST - 1).count() < LEAST - 1 {
         return false;
     }
     let (mut lines, mut code) = (0, 0);
@@ -24,11 +26,18 @@ pub(super) fn is_code(text: &[u8]) -> bool {
 fn is_code_line(line: &[u8]) -> bool {
     let is_indented = line.starts_with(b"    ") || line.starts_with(b"\t");
     let ends = matches!(line.last(), Some(b';' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',' | b'=' | b'\\'));
-    is_indented || ends || is_comment(line.trim_ascii_start()) || line.windows(3).any(is_code_point)
+    is_indented || ends || is_comment(line.trim_ascii_start()) || has_code_point(line)
 }
 
 fn is_comment(line: &[u8]) -> bool {
     [&b"//"[..], b"/*", b"# ", b"* ", b"@", b"<!--"].iter().any(|begins| line.starts_with(begins))
+}
+
+fn has_code_point(line: &[u8]) -> bool {
+    // Those in the middle of three are rare in sentences.
+    let Some(inner) = line.get(1..line.len().saturating_sub(1)) else { return false };
+    let mut places = memchr3_iter(b'_', b'(', b'=', inner).chain(memchr3_iter(b':', b'-', b'.', inner));
+    places.any(|at| line.get(at..at + 3).is_some_and(is_code_point))
 }
 
 /// A name with an underscore, a call, an assignment, a comparison, a path of names.

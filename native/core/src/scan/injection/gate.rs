@@ -1,7 +1,9 @@
 //! Decides cheaply whether a text is worth modelling: looks for literals that attacks hold and plain text rarely does.
 
-use super::{OVERLAP, SEGMENT};
-use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find, share_of};
+use std::cell::Cell;
+
+use crate::scan::bytes::{first_eight, first_mask};
+use crate::scan::simd::{Fingerprints, Place, Places, Tally, list, share_of, tally};
 
 /// Texts up to this length are modelled when signs alone call for it.
 const SHORT: usize = 512;
@@ -35,6 +37,8 @@ const SOURCE: &str = include_str!("../../../../../config/injection/gate.txt");
 pub(super) struct Trigger {
     /// Lower case; looked for regardless of the case of ASCII letters.
     pub(super) literal: String,
+    /// Its first eight bytes and which of these there are, with the bit set that tells small letters from capitals.
+    begins: (u64, u64),
     /// How much it counts in a text of more than 512 bytes.
     weight: u32,
 }
@@ -42,9 +46,10 @@ pub(super) struct Trigger {
 impl Trigger {
     /// Whether the literal stands in a text with its fingerprint, which is so far behind its start, at a place.
     fn stands(&self, text: &[u8], at: usize, offset: u8) -> bool {
-        at.checked_sub(usize::from(offset))
-            .and_then(|start| text.get(start..start + self.literal.len()))
-            .is_some_and(|found| found.eq_ignore_ascii_case(self.literal.as_bytes()))
+        let Some(rest) = at.checked_sub(usize::from(offset)).and_then(|start| text.get(start..)) else { return false };
+        let (begins, mask) = self.begins;
+        first_eight(rest) & mask == begins
+            && rest.get(..self.literal.len()).is_some_and(|found| found.eq_ignore_ascii_case(self.literal.as_bytes()))
     }
 }
 
@@ -54,7 +59,9 @@ pub(super) fn triggers() -> Vec<Trigger> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| {
             let (literal, weight) = line.split_once(' ').unwrap_or((line, "1"));
-            Trigger { literal: literal.replace('_', " "), weight: weight.trim().parse().unwrap_or(1) }
+            let literal = literal.replace('_', " ");
+            let begins = (first_eight(literal.as_bytes()), first_mask(literal.as_bytes()));
+            Trigger { literal, begins, weight: weight.trim().parse().unwrap_or(1) }
         })
         .filter(|trigger| trigger.literal.len() >= FINGERPRINT)
         .collect()
@@ -109,6 +116,11 @@ fn is_foreign(length: usize, tally: Tally) -> bool {
     tally.foreign > 0 && tally.foreign * FOREIGN_SHARE >= length || length <= SHORT && tally.foreign >= FOREIGN
 }
 
+thread_local! {
+    /// Room for the places of one segment after another.
+    static PLACES: Cell<Places> = Cell::default();
+}
+
 /// The gate with its tables.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -142,42 +154,39 @@ impl Gate {
 
     /// What `text`, a segment with its overlap, gives reason to ask.
     pub(super) fn ask(&self, text: &[u8]) -> Asked {
-        let mut places = [0; (SEGMENT + OVERLAP) / BLOCK];
-        let tally = find(&self.prints, text, &mut places);
-        let foreign = is_foreign(text.len(), tally);
+        let tally = tally(text);
+        let mut places = PLACES.take();
+        list(&self.prints, text, &mut places);
         let (reason, weight) = self.reason(text, &places, tally);
+        PLACES.set(places);
+        let foreign = is_foreign(text.len(), tally);
         Asked { reason, weight, foreign, spelled: is_spelled(text, tally) }
     }
 
-    fn reason(&self, text: &[u8], places: &[u64], tally: Tally) -> (Ask, u32) {
+    fn reason(&self, text: &[u8], places: &[u32], tally: Tally) -> (Ask, u32) {
         let mut weight = 0;
         let mut reason = ask(text.len(), weight, tally);
         if reason == Ask::Model {
             return (reason, weight);
         }
         let mut seen = [false; TRIGGERS];
-        for (block, &bits) in places.iter().enumerate().take(text.len().div_ceil(BLOCK)) {
-            let from = block * BLOCK;
-            let mut bits = bits;
-            while bits != 0 {
-                let at = from + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                let list = print_at(text, at).map_or(0, |print| self.slots[slot_of(print)]);
-                if list == 0 {
-                    continue;
+        for &place in places {
+            let at = place as usize;
+            let list = print_at(text, at).map_or(0, |print| self.slots[slot_of(print)]);
+            if list == 0 {
+                continue;
+            }
+            for &(number, offset) in &self.places[usize::from(list)] {
+                let seen = &mut seen[usize::from(number) % TRIGGERS];
+                let trigger = &self.triggers[usize::from(number)];
+                if !*seen && trigger.stands(text, at, offset) {
+                    *seen = true;
+                    weight += trigger.weight;
+                    reason = ask(text.len(), weight, tally);
                 }
-                for &(number, offset) in &self.places[usize::from(list)] {
-                    let seen = &mut seen[usize::from(number) % TRIGGERS];
-                    let trigger = &self.triggers[usize::from(number)];
-                    if !*seen && trigger.stands(text, at, offset) {
-                        *seen = true;
-                        weight += trigger.weight;
-                        reason = ask(text.len(), weight, tally);
-                    }
-                }
-                if reason == Ask::Model {
-                    return (reason, weight);
-                }
+            }
+            if reason == Ask::Model {
+                return (reason, weight);
             }
         }
         (reason, weight)

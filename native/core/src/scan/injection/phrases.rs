@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use super::tokens::{self, Token};
 use crate::scan::normalise::{Normalised, normalise};
@@ -39,8 +38,7 @@ struct Phrase {
 #[derive(Debug)]
 pub(super) struct Phrases {
     templates: Vec<Phrase>,
-    /// By hash.
-    steps: HashMap<u32, Steps, BuildHasherDefault<Hashed>>,
+    steps: Words,
     /// Of all words, and of those that begin a phrase: most end here, and where nothing is open only the latter matter.
     known: Bits,
     begins: Bits,
@@ -68,23 +66,40 @@ impl Bits {
     }
 }
 
-/// The words are hashed already, by the author of the templates and not by a stranger.
-#[derive(Default)]
-struct Hashed(u64);
+/// The steps of each word, by its hash: the author of the templates chose the words and not a stranger, so that the upper bits
+/// of it say where to look.
+#[derive(Debug)]
+struct Words {
+    /// Hashes, and behind which of the steps before them theirs stand; these count from one.
+    slots: Box<[(u32, u32)]>,
+    all: Vec<Steps>,
+}
 
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
+impl Words {
+    fn new(steps: HashMap<u32, Steps>) -> Self {
+        let mut words = Self { slots: vec![(0, 0); (4 * steps.len()).next_power_of_two()].into(), all: Vec::new() };
+        for (word, steps) in steps {
+            words.all.push(steps);
+            let (Ok(number), Some(slot)) = (u32::try_from(words.all.len()), words.slot(word)) else { continue };
+            words.slots[slot] = (word, number);
         }
+        words
     }
 
-    fn write_u32(&mut self, word: u32) {
-        self.0 = (self.0 ^ u64::from(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    /// Where a word stands, or is to stand.
+    #[inline]
+    fn slot(&self, word: u32) -> Option<usize> {
+        let first = ((u64::from(word) * self.slots.len() as u64) >> u32::BITS) as usize;
+        (first..self.slots.len()).chain(0..first).find(|slot| {
+            let (own, number) = self.slots[*slot];
+            own == word || number == 0
+        })
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    #[inline]
+    fn get(&self, word: u32) -> Option<&Steps> {
+        let (_, number) = self.slots[self.slot(word)?];
+        self.all.get((number as usize).checked_sub(1)?)
     }
 }
 
@@ -100,10 +115,10 @@ pub(super) struct Found {
 impl Phrases {
     /// Compiles the text of a template file; the error is the line at fault.
     pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
-        let mut sets = HashMap::new();
+        let (mut sets, mut steps) = (HashMap::new(), HashMap::new());
         let mut compiled = Self {
             templates: Vec::new(),
-            steps: HashMap::default(),
+            steps: Words { slots: Box::default(), all: Vec::new() },
             known: Bits::new(),
             begins: Bits::new(),
             slots: 0,
@@ -118,18 +133,25 @@ impl Phrases {
                 }
                 (Some("phrase"), Some(id), Some(score)) => {
                     let score: f32 = score.parse().map_err(|_| line)?;
-                    compiled.add(Phrase { id, score }, body, &sets).ok_or(line)?;
+                    compiled.add(Phrase { id, score }, body, &sets, &mut steps).ok_or(line)?;
                 }
                 _ => return Err(line),
             }
         }
-        for steps in compiled.steps.values_mut() {
+        for steps in steps.values_mut() {
             steps.next.sort_by_key(|step| std::cmp::Reverse(step.slot));
         }
+        compiled.steps = Words::new(steps);
         Ok(compiled)
     }
 
-    fn add(&mut self, phrase: Phrase, body: &'static str, sets: &HashMap<&str, BTreeSet<u32>>) -> Option<()> {
+    fn add(
+        &mut self,
+        phrase: Phrase,
+        body: &'static str,
+        sets: &HashMap<&str, BTreeSet<u32>>,
+        all: &mut HashMap<u32, Steps>,
+    ) -> Option<()> {
         let number = u16::try_from(self.templates.len()).ok()?;
         let mut places: Vec<(u8, BTreeSet<u32>)> = Vec::new();
         let mut reach = 0;
@@ -151,7 +173,7 @@ impl Phrases {
             let slot = u16::try_from(self.slots).ok()?;
             self.slots += 1;
             for &word in words {
-                let steps = self.steps.entry(word).or_default();
+                let steps = all.entry(word).or_default();
                 let step = Step { phrase: number, slot, reach: *reach };
                 self.known.add(word);
                 if index == 0 {
@@ -262,7 +284,7 @@ impl<'phrases> Search<'phrases> {
     /// Takes the steps of a word; false if no phrase holds it.
     #[expect(clippy::cast_possible_truncation, reason = "stretches are short, and longer ones only explained")]
     fn advance(&mut self, token: Token, word: u32) -> bool {
-        let Some(steps) = self.phrases.steps.get(&word) else { return false };
+        let Some(steps) = self.phrases.steps.get(word) else { return false };
         if self.walk.taken.is_empty() {
             self.walk = Walk::again(self.phrases.slots);
         }

@@ -63,31 +63,35 @@ pub(super) struct Token {
 pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
-        match CLASSES[usize::from(byte)] {
-            Class::Gap | Class::Apostrophe => at += 1,
-            Class::Punctuation => {
-                emit(Token { hash: single(u32::from(byte)), latin: true, spelled: 0, start: at, end: at + 1 });
+        let (hash, end) = match CLASSES[usize::from(byte)] {
+            Class::Gap | Class::Apostrophe => {
                 at += 1;
+                continue;
             }
-            Class::Letter | Class::Digit => at = word(text, at, &mut emit),
-            Class::Lead2 | Class::Lead3 | Class::Lead4 => match wide(text, at) {
-                (Sign::Letter(_), _) => at = word(text, at, &mut emit),
-                (Sign::Alone(sign), length) => {
-                    emit(Token { hash: single(sign), latin: false, spelled: 0, start: at, end: at + length });
-                    at += length;
+            Class::Punctuation => (single(u32::from(byte)), at + 1),
+            Class::Letter | Class::Digit => match plain_word(text, at) {
+                Ok(word) => word,
+                Err((read, hasher)) => {
+                    at = rest_of_token(text, at, read, hasher, &mut emit);
+                    continue;
                 }
-                (Sign::Gap | Sign::Nothing, length) => at += length,
             },
-        }
+            Class::Lead2 | Class::Lead3 | Class::Lead4 => {
+                at = wide_token(text, at, &mut emit);
+                continue;
+            }
+        };
+        emit(Token { hash, latin: true, spelled: 0, start: at, end });
+        // Most words stand before a space.
+        at = end + usize::from(text.get(end) == Some(&b' '));
     }
 }
 
-/// Emits the word that begins at `start` and returns where it ends.
+/// The hash of a word of ASCII letters throughout that begins here, and where it ends; or how far it was read.
 #[inline]
-fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
+fn plain_word(text: &[u8], start: usize) -> Result<(u32, usize), (usize, Hasher)> {
     let mut at = start;
     let mut hasher = Hasher::default();
-    // Most words are ASCII letters throughout: eight at a time.
     while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let (letters, bits) = leading_letters(*bytes);
         let count = (bits / 8) as usize;
@@ -98,15 +102,34 @@ fn word(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
         }
         hasher.begin(letters, bits);
         if bytes.get(count).is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Gap | Class::Punctuation)) {
-            emit(Token { hash: hasher.finish(), latin: true, spelled: 0, start, end: at });
-            return at;
+            return Ok((hasher.finish(), at));
         }
         break;
     }
-    let (at, latin, digits) = rest_of_word(text, at, &mut hasher);
-    let spelled = if digits { spelled(text.get(start..at).unwrap_or_default()) } else { 0 };
-    emit(Token { hash: hasher.finish(), latin, spelled, start, end: at });
-    at
+    Err((at, hasher))
+}
+
+/// Emits the word that begins at `start` and was read up to `at`, and returns where it ends.
+#[inline(never)]
+fn rest_of_token(text: &[u8], start: usize, at: usize, mut hasher: Hasher, emit: &mut impl FnMut(Token)) -> usize {
+    let (end, latin, digits) = rest_of_word(text, at, &mut hasher);
+    let spelled = if digits { spelled(text.get(start..end).unwrap_or_default()) } else { 0 };
+    emit(Token { hash: hasher.finish(), latin, spelled, start, end });
+    end
+}
+
+/// Emits the token, if there is one, that begins with a character outside ASCII, and returns where the next may begin.
+#[inline(never)]
+fn wide_token(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
+    let (sign, length) = wide(text, start);
+    match sign {
+        Sign::Letter(_) => return rest_of_token(text, start, start, Hasher::default(), emit),
+        Sign::Alone(sign) => {
+            emit(Token { hash: single(sign), latin: false, spelled: 0, start, end: start + length });
+        }
+        Sign::Gap | Sign::Nothing => {}
+    }
+    start + length
 }
 
 /// The hash of a word that is written with digits in the place of letters that look like them; 0 where no letter is left.

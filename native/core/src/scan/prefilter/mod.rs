@@ -12,7 +12,7 @@ use spots::Spots;
 
 use super::bytes::ByteSet;
 use super::rules::Rules;
-use super::simd::{BLOCK, Masks, classify};
+use super::simd::{BLOCK, Masks, Places, classify};
 use super::views::View;
 use super::window::{LONG_TOKEN, REACH, Window};
 
@@ -94,6 +94,7 @@ pub(crate) fn sign_start(text: &[u8], at: usize) -> usize {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     masks: Vec<Masks>,
+    places: Places,
     /// A stretch without a byte that breaks runs.
     unbroken: (usize, usize),
     /// The run of tokens' bytes that was looked at last, as far as it was.
@@ -146,29 +147,24 @@ pub(crate) fn candidates(
         let blocks = (frontier - start).div_ceil(BLOCK).min(PIECE);
         // One block more: whether a run is long shows behind the end of a piece.
         let stop = text.len().min(start + (blocks + 1) * BLOCK);
-        classify(&rules.prints, &text[start..stop], &mut scratch.masks);
-        piece(rules, &scratch.masks[..], blocks, start, &mut spots, &mut found);
+        classify(&rules.prints, &text[start..stop], &mut scratch.masks, &mut scratch.places);
+        let known = (blocks * BLOCK).min(frontier - start);
+        for here in scratch.places.iter().map(|place| *place as usize).take_while(|place| *place < known) {
+            rules.outer.each(text, start + here, &mut |rule| found(Candidate::Literal(start + here, rule)));
+        }
+        piece(&scratch.masks[..], blocks, start, &mut spots, &mut found);
         start += PIECE * BLOCK;
     }
     scratch.token = (spots.token.0 + base, spots.token.1 + base);
     spots.settled()
 }
 
-fn piece(
-    rules: &Rules,
-    masks: &[Masks],
-    blocks: usize,
-    start: usize,
-    spots: &mut Spots<'_>,
-    found: &mut impl FnMut(Candidate),
-) {
+fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
     let mut before = Masks::default();
     let edge = spots.edge();
     for (i, block) in masks.iter().enumerate().take(blocks) {
         let at = start + i * BLOCK;
         let next = masks.get(i + 1).copied().unwrap_or_default();
-        let token = wide(block.token, next.token);
-        let alnum = wide(block.alnum, next.alnum);
         if block.digits != 0 {
             let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
@@ -190,26 +186,18 @@ fn piece(
                 }
             }
         }
-        let mut long = starts_of_runs(token);
+        let mut long = starts_of_runs(block.token, next.token);
         while long != 0 {
             let bit = long.trailing_zeros();
             long &= long - 1;
             spots.long_token(at + bit as usize, found);
-        }
-        let mut prints = block.prints;
-        while prints != 0 {
-            let here = at + prints.trailing_zeros() as usize;
-            prints &= prints - 1;
-            if here < spots.frontier {
-                rules.outer.each(spots.text(), here, &mut |rule| found(Candidate::Literal(here, rule)));
-            }
         }
         let mut emphasis = block.mark;
         while emphasis != 0 {
             spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
             emphasis &= emphasis - 1;
         }
-        let mut spelled = starts_of_spelled(alnum, before.alnum);
+        let mut spelled = starts_of_spelled(before.alnum, block.alnum, next.alnum);
         if spelled != 0 && spots.is_spelled(at + BLOCK) {
             spelled = 0;
         }
@@ -246,12 +234,12 @@ fn piece(
 /// At how many places a literal could stand: the pass that classes bytes, alone, for benchmarks.
 #[must_use]
 pub fn fingerprints(rules: &Rules, text: &[u8]) -> usize {
-    let mut masks = Vec::new();
-    let blocks = text.chunks(PIECE * BLOCK).map(|part| {
-        classify(&rules.prints, part, &mut masks);
-        masks.iter().map(|block| block.prints.count_ones() as usize).sum::<usize>()
+    let (mut masks, mut places) = (Vec::new(), Places::new());
+    let pieces = text.chunks(PIECE * BLOCK).map(|part| {
+        classify(&rules.prints, part, &mut masks, &mut places);
+        places.len()
     });
-    blocks.sum()
+    pieces.sum()
 }
 
 /// The highest bit that is set.
@@ -275,18 +263,26 @@ fn up_to_bit(before: u64, block: u64, bit: u32) -> u64 {
     block << (63 - bit) << 1 | before >> bit
 }
 
+fn low_half(bits: u64) -> u64 {
+    bits & u64::from(u32::MAX)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
 fn low(bits: u128) -> u64 {
     bits as u64
 }
 
-/// The bits of the first block at which a run starts, or goes on over the start of the block, of [`LONG_TOKEN`] or more.
-fn starts_of_runs(mut run: u128) -> u64 {
-    run &= run >> 1;
-    run &= run >> 2;
-    run &= run >> 4;
-    run &= run >> 7;
-    let run = low(run);
+/// The bits of a block at which a run starts, or goes on over the start of the block, of [`LONG_TOKEN`] or more.
+#[inline]
+fn starts_of_runs(block: u64, next: u64) -> u64 {
+    // Of both halves of a block with half a block behind each: fewer shifts of two words than of all of both blocks.
+    let long = |mut run: u64| {
+        run &= run >> 1;
+        run &= run >> 2;
+        run &= run >> 4;
+        run & run >> 7
+    };
+    let run = low_half(long(block)) | long(block >> 32 | next << 32) << 32;
     run & !(run << 1)
 }
 
@@ -299,12 +295,16 @@ fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
         && digits & digits >> 1 == 0
 }
 
-/// The bits of the first block from which letters or digits and other bytes take turns, five bytes in all.
-fn starts_of_spelled(alnum: u128, before: u64) -> u64 {
-    let turns = alnum ^ alnum >> 1;
-    let mut run = turns & turns >> 1;
-    run &= run >> 2;
-    low(run & alnum & !(alnum << 1 | u128::from(before >> 63)))
+/// The bits of a block from which letters or digits and other bytes take turns, five bytes in all.
+#[inline]
+fn starts_of_spelled(before: u64, block: u64, next: u64) -> u64 {
+    let run = |alnum: u64| {
+        let turns = alnum ^ alnum >> 1;
+        let run = turns & turns >> 1;
+        run & run >> 2
+    };
+    let run = low_half(run(block)) | run(block >> 32 | next << 32) << 32;
+    run & block & !(block << 1 | before >> 63)
 }
 
 const _: () = assert!(AHEAD == BLOCK, "there is one block more");

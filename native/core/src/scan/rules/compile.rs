@@ -129,15 +129,15 @@ impl Rules {
 
     /// Calls back for every rule to try where a number starts.
     pub(crate) fn each_of_number(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
-        self.number.each(window, at, |word, bits| self.number.rules(word, bits).for_each(&mut found));
+        self.number.each(window, at, |row, bits| self.number.rules(row, bits).for_each(&mut found));
     }
 
     /// Calls back for every rule to try where a token starts.
     pub(crate) fn each_of_token(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
-        let mut named = None;
-        self.token.each(window, at, |word, bits| {
-            let named = named.get_or_insert_with(|| self.token_words.in_text(window.context(at), self.token.words()));
-            self.token.rules(word, bits & named.get(word).copied().unwrap_or_default()).for_each(&mut found);
+        self.token.each(window, at, |row, mut bits| {
+            let named = self.token_words.in_text(window.context(at), row);
+            bits.iter_mut().zip(named).for_each(|(bits, named)| *bits &= named);
+            self.token.rules(row, bits).for_each(&mut found);
         });
     }
 

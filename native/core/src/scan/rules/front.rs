@@ -10,6 +10,12 @@ use crate::scan::window::{Window, is_word};
 
 /// Places that are looked at.
 const PLACES: usize = 16;
+/// A bit for each of so many rules in a row.
+pub(super) type Bits = [u64; 4];
+/// Rules that have a bit in one of these.
+pub(super) const ROW: usize = 256;
+/// Places that are looked at before it is asked whether any rule is left.
+const STEP: usize = 4;
 /// A set of bytes.
 type Bytes = [u64; 4];
 const ALL: Bytes = [u64::MAX; 4];
@@ -116,10 +122,10 @@ impl Front {
 pub(crate) struct Fronts {
     rules: Vec<u16>,
     /// Bytes that no rule tells apart are of one class; the last class is the end of the text.
-    classes: Vec<u8>,
+    classes: Box<[u8]>,
     count: usize,
-    /// By place, class and 64 rules.
-    table: Vec<u64>,
+    /// By rows of rules, place and class.
+    table: Vec<Bits>,
 }
 
 impl Fronts {
@@ -142,51 +148,53 @@ impl Fronts {
             classes[usize::from(byte)] = u8::try_from(known).unwrap_or(u8::MAX);
         }
         kinds.push(rules.iter().map(|(_, front)| front.ends).collect());
-        let (count, words) = (kinds.len(), rules.len().div_ceil(64));
-        let mut table = vec![0; PLACES * count * words];
+        let count = kinds.len();
+        let mut table = vec![[0; 4]; rules.len().div_ceil(ROW) * PLACES * count];
         for (class, kind) in kinds.iter().enumerate() {
             for (rule, places) in kind.iter().enumerate() {
                 for place in (0..PLACES).filter(|place| places >> place & 1 != 0) {
-                    table[(place * count + class) * words + rule / 64] |= 1 << (rule % 64);
+                    let (row, bit) = (rule / ROW, rule % ROW);
+                    table[(row * PLACES + place) * count + class][bit / 64] |= 1 << (bit % 64);
                 }
             }
         }
-        Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), classes, count, table }
+        Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), classes: classes.into(), count, table }
     }
 
-    /// How many words of 64 bits hold a bit for each rule.
-    pub(crate) fn words(&self) -> usize {
-        self.rules.len().div_ceil(64)
-    }
-
-    /// The rules that the bits of a word stand for.
-    pub(crate) fn rules(&self, word: usize, mut bits: u64) -> impl Iterator<Item = u16> {
-        std::iter::from_fn(move || {
-            let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-            bits &= bits - 1;
-            self.rules.get(word * 64 + bit).copied()
+    /// The rules of a row that bits stand for.
+    pub(crate) fn rules(&self, row: usize, bits: Bits) -> impl Iterator<Item = u16> {
+        let rules = self.rules.chunks(ROW).nth(row).unwrap_or_default();
+        bits.into_iter().enumerate().flat_map(move |(word, mut bits)| {
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                rules.get(word * 64 + bit).copied()
+            })
         })
     }
 
-    /// Calls back with every word in which a rule admits what stands at a position, or may yet come.
+    /// Calls back with every row in which a rule admits what stands at a position, or may yet come.
     #[inline]
-    pub(crate) fn each(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(usize, u64)) {
-        let words = self.words();
+    pub(crate) fn each(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(usize, Bits)) {
         let rest = window.text.get(at..).unwrap_or_default();
         let known = if window.at_end { PLACES } else { rest.len().min(PLACES) };
-        let mut rows = [0; PLACES];
-        for (place, row) in rows.iter_mut().enumerate().take(known) {
+        let mut places = [0; PLACES];
+        for (place, entry) in places.iter_mut().enumerate().take(known) {
             let class = rest.get(place).map_or(self.count - 1, |byte| usize::from(self.classes[usize::from(*byte)]));
-            *row = (place * self.count + class) * words;
+            *entry = place * self.count + class;
         }
-        for word in 0..words {
+        for (row, table) in self.table.chunks_exact(PLACES * self.count).enumerate() {
+            let mut bits = [u64::MAX; 4];
             // Values are longer than words of prose: what stands last tells most.
-            let bits = rows[..known].iter().rev().try_fold(u64::MAX, |bits, row| {
-                let bits = bits & self.table[row + word];
-                (bits != 0).then_some(bits)
+            let is_left = places[..known].rchunks(STEP).all(|step| {
+                for place in step {
+                    let admitted = &table[*place];
+                    bits.iter_mut().zip(admitted).for_each(|(bits, admitted)| *bits &= admitted);
+                }
+                bits != [0; 4]
             });
-            if let Some(bits) = bits {
-                found(word, bits);
+            if is_left {
+                found(row, bits);
             }
         }
     }
@@ -203,8 +211,8 @@ mod tests {
         let hir = syntax::parse_with(pattern, &config).expect("a pattern");
         let fronts = Fronts::new(vec![(7, Front::of([&hir], boundary))]);
         let mut seen = false;
-        fronts.each(&Window { text: text.as_bytes(), at_end }, 0, |word, bits| {
-            seen |= fronts.rules(word, bits).eq([7]);
+        fronts.each(&Window { text: text.as_bytes(), at_end }, 0, |row, bits| {
+            seen |= fronts.rules(row, bits).eq([7]);
         });
         seen
     }
@@ -240,6 +248,23 @@ mod tests {
         assert!(admits("[0-9]{4}", Boundary::Word, "1234 abc", true));
         assert!(!admits("[0-9]{4}", Boundary::Word, "12345", true));
         assert!(admits("[0-9]{4}", Boundary::None, "12345", true));
+    }
+
+    #[test]
+    fn of_more_rules_than_a_row_holds_each_is_told_from_the_others() {
+        let config = syntax::Config::new().unicode(false).utf8(false);
+        let of = |number: u16| {
+            let hir = syntax::parse_with(&format!("[0-9]{{2}}{number:04}"), &config).expect("a pattern");
+            (number, Front::of([&hir], Boundary::Word))
+        };
+        let fronts = Fronts::new((0..600).map(of).collect());
+        for number in [0, 63, 64, 255, 256, 511, 512, 599] {
+            let (text, mut seen) = (format!("12{number:04}"), Vec::new());
+            fronts.each(&Window { text: text.as_bytes(), at_end: true }, 0, |row, bits| {
+                seen.extend(fronts.rules(row, bits));
+            });
+            assert_eq!(seen, [number]);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Literals, and the rules that start at them: a bit for the first four bytes answers almost every question.
 
+use super::front::{Bits, ROW};
+use crate::scan::bytes::{first_eight, first_mask};
 use crate::scan::simd::Place;
 
 /// The shortest literal, in bytes.
@@ -24,7 +26,8 @@ pub(crate) struct Literals {
 struct Entry {
     /// A hash of the head.
     slot: usize,
-    head: u32,
+    /// The first eight bytes, folded, the first lowest; and which of them there are.
+    begins: (u64, u64),
     text: Box<[u8]>,
     /// Letters count in either case.
     folded: bool,
@@ -73,7 +76,8 @@ impl Literals {
             self.bits[word] |= mask;
         }
         let head = head(fold([first, second, third, 0]));
-        self.entries.push(Entry { slot: slot(head), head, text: text.into(), folded, rules: vec![rule] });
+        let begins = (first_eight(text), first_mask(text));
+        self.entries.push(Entry { slot: slot(head), begins, text: text.into(), folded, rules: vec![rule] });
     }
 
     /// Puts them in order; to be done when all are added.
@@ -121,9 +125,11 @@ impl Literals {
 
     fn each_of(&self, head: u32, text: &[u8], found: &mut impl FnMut(u16)) {
         let slot = slot(head);
+        let here = first_eight(text);
         let from = self.starts.get(slot).map_or(0, |start| *start as usize);
         for entry in self.entries.get(from..).unwrap_or_default().iter().take_while(|entry| entry.slot == slot) {
-            if entry.head == head && text.get(..entry.text.len()).is_some_and(|there| entry.is(there)) {
+            let (begins, mask) = entry.begins;
+            if here & mask == begins && text.get(..entry.text.len()).is_some_and(|there| entry.is(there)) {
                 entry.rules.iter().for_each(|rule| found(*rule));
             }
         }
@@ -157,11 +163,11 @@ impl Words {
         self.long.sort();
     }
 
-    /// A bit for each number that a word in the text, in either case, calls for; in so many words of 64 bits.
-    pub(super) fn in_text(&self, text: &[u8], size: usize) -> Vec<u64> {
-        let mut bits = vec![0; size];
+    /// A bit for each number in a row that a word in the text, in either case, calls for.
+    pub(super) fn in_text(&self, text: &[u8], row: usize) -> Bits {
+        let mut bits = Bits::default();
         let mut set = |number: u16| {
-            if let Some(word) = bits.get_mut(usize::from(number / 64)) {
+            if let Some(word) = usize::from(number).checked_sub(row * ROW).and_then(|at| bits.get_mut(at / 64)) {
                 *word |= 1 << (number % 64);
             }
         };
@@ -174,5 +180,32 @@ impl Words {
             }
         }
         bits
+    }
+}
+
+const _: () = assert!(ROW.is_multiple_of(64), "a number's bit is that of its remainder");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_in_either_case_and_count_in_the_row_of_their_number() {
+        let mut words = Words::default();
+        for (word, number) in
+            [("token", 3), ("Api_Key", 64), ("key", 255), ("secretive", 256), ("id", 300), ("tokens", 5)]
+        {
+            words.add(word, number);
+        }
+        words.sort();
+        let numbers = |text: &str, row: usize| -> Vec<usize> {
+            let bits = words.in_text(text.as_bytes(), row);
+            (0..ROW).filter(|bit| bits[bit / 64] >> (bit % 64) & 1 != 0).map(|bit| row * ROW + bit).collect()
+        };
+        assert_eq!(numbers("my TOKEN and api_KEY", 0), [3, 64, 255]);
+        assert_eq!(numbers("SecretivE, ID", 1), [256, 300]);
+        assert!(numbers("secretiv tokem ke y", 0).is_empty());
+        assert!(numbers("secretiv tokem ke y", 1).is_empty());
+        assert_eq!(numbers("atokens", 0), [3, 5]);
     }
 }

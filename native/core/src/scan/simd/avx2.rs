@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Tally, WIDE, before_marked, each_block};
+use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -48,13 +48,18 @@ const HIGH_OTHER: [u8; 16] = [0, 0, 4, 0, AT, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// What the tables say of the lower and the upper halves.
 type Table = [__m256i; 2];
 
-#[target_feature(enable = "avx2")]
-pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn classify<const N: usize>(
+    prints: &Fingerprints<N>,
+    text: &[u8],
+    masks: &mut Vec<Masks>,
+    places: &mut Places,
+) {
     let classes = [twice(&LOW), twice(&HIGH)];
     let others = [twice(&LOW_OTHER), twice(&HIGH_OTHER)];
     let tables = tables(prints);
     masks.reserve(text.len() / BLOCK + 1);
-    each_block(text, |block| {
+    each_block(text, |start, block| {
         let half = |from: usize| {
             let bytes = at(block, from);
             let class = look_up(classes, bytes);
@@ -78,17 +83,32 @@ pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], ma
             at: join(3),
             colon: join(4),
             mark: join(5),
-            prints: admitted(&tables, block),
         });
+        append(places, start, admitted(&tables, block));
     });
 }
 
-#[target_feature(enable = "avx2")]
-pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
     let tables = tables(prints);
-    let mut room = places.iter_mut();
+    let mut room = blocks.iter_mut();
+    each_block(text, |_, block| {
+        if let Some(entry) = room.next() {
+            *entry = admitted(&tables, block);
+        }
+    });
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+    let tables = tables(prints);
+    each_block(text, |from, block| append(places, from, admitted(&tables, block)));
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn tally(text: &[u8]) -> Tally {
     let mut tally = Tally::default();
-    each_block(text, |block| {
+    each_block(text, |_, block| {
         let folded = |from: usize| _mm256_or_si256(at(block, from), splat(0x20));
         let foreign = |from: usize| {
             let bytes = at(block, from);
@@ -97,21 +117,18 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
         };
         let signs = |from: usize| bits(below(_mm256_sub_epi8(folded(from), splat(b'{')), 3));
         let digits = |from: usize| bits(below(_mm256_sub_epi8(at(block, from), splat(b'0')), 10));
-        tally.foreign += count(foreign(0) | foreign(32) << 32);
-        tally.signs += count(signs(0) | signs(32) << 32);
+        tally.foreign += (foreign(0) | foreign(32) << 32).count_ones() as usize;
+        tally.signs += (signs(0) | signs(32) << 32).count_ones() as usize;
         let digits = digits(0) | digits(32) << 32;
         if digits != 0 {
             let behind = |from: usize| bits(below(_mm256_sub_epi8(folded(from + 1), splat(b'a')), 26));
-            tally.spelled += count(digits & (behind(0) | behind(32) << 32));
-        }
-        if let Some(entry) = room.next() {
-            *entry = admitted(&tables, block);
+            tally.spelled += (digits & (behind(0) | behind(32) << 32)).count_ones() as usize;
         }
     });
     tally
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
     before_marked(text, |block: &[u8; 32]| {
         let bytes = load(block);
@@ -122,13 +139,13 @@ pub(super) fn skip_plain(text: &[u8]) -> usize {
     })
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 pub(super) fn token_run(text: &[u8]) -> usize {
     let classes = [twice(&LOW), twice(&HIGH)];
     before_marked(text, |block: &[u8; 32]| any(_mm256_and_si256(look_up(classes, load(block)), splat(TOKEN))) ^ ALL)
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn admitted<const N: usize>(tables: &[Table; N], block: &[u8; WIDE]) -> u64 {
     let half = |from: usize| {
@@ -145,14 +162,14 @@ fn admitted<const N: usize>(tables: &[Table; N], block: &[u8; WIDE]) -> u64 {
     half(0) | half(32) << 32
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn tables<const N: usize>(prints: &Fingerprints<N>) -> [Table; N] {
     std::array::from_fn(|place| [twice(&prints.low[place]), twice(&prints.high[place])])
 }
 
 /// A table in both halves of a register, as shuffles work on each by itself.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn twice(table: &[u8; 16]) -> __m256i {
     let mut both = [0; 32];
@@ -161,13 +178,13 @@ fn twice(table: &[u8; 16]) -> __m256i {
     load(&both)
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn at(block: &[u8; WIDE], place: usize) -> __m256i {
     block[place..].first_chunk().map_or_else(|| splat(0), |bytes| load(bytes))
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn load(half: &[u8; 32]) -> __m256i {
     let (words, _) = half.as_chunks::<8>();
@@ -175,20 +192,14 @@ fn load(half: &[u8; 32]) -> __m256i {
     _mm256_setr_epi64x(word(0), word(1), word(2), word(3))
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn bits(bytes: __m256i) -> u64 {
     u64::from(_mm256_movemask_epi8(bytes).cast_unsigned())
 }
 
-/// How many bits are set. Processors of this form are not asked for an instruction that counts them, and few blocks have any.
-#[inline]
-fn count(bits: u64) -> usize {
-    if bits == 0 { 0 } else { bits.count_ones() as usize }
-}
-
 /// What a pair of tables agrees on for each byte; nothing for bytes beyond ASCII.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn look_up([low, high]: Table, bytes: __m256i) -> __m256i {
     let halves = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15));
@@ -196,14 +207,14 @@ fn look_up([low, high]: Table, bytes: __m256i) -> __m256i {
 }
 
 /// The bytes of which any bit is set.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn any(bytes: __m256i) -> u64 {
     bits(_mm256_cmpeq_epi8(bytes, splat(0))) ^ ALL
 }
 
 /// The bytes that are less than a bound, without sign.
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn below(bytes: __m256i, bound: u8) -> __m256i {
     _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, splat(bound - 1)), bytes)
@@ -211,7 +222,7 @@ fn below(bytes: __m256i, bound: u8) -> __m256i {
 
 const ALL: u64 = 0xffff_ffff;
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
 fn splat(byte: u8) -> __m256i {
     _mm256_set1_epi8(byte.cast_signed())

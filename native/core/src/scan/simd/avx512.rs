@@ -7,14 +7,19 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, before_marked, each_block};
+use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block};
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
+pub(super) fn classify<const N: usize>(
+    prints: &Fingerprints<N>,
+    text: &[u8],
+    masks: &mut Vec<Masks>,
+    places: &mut Places,
+) {
     let classes = classes();
     let tables = tables(prints);
     masks.reserve(text.len() / BLOCK + 1);
-    each_block(text, |block| {
+    each_block(text, |from, block| {
         let bytes = at(block, 0);
         let class = classes_of(classes, bytes);
         let of = |wanted: u8| _mm512_test_epi8_mask(class, splat(wanted));
@@ -25,17 +30,32 @@ pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], ma
             at: of(AT),
             colon: of(COLON),
             mark: of(MARK),
-            prints: admitted(&tables, bytes, block),
         });
+        append(places, from, admitted(&tables, bytes, block));
     });
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
     let tables = tables(prints);
-    let mut room = places.iter_mut();
+    let mut room = blocks.iter_mut();
+    each_block(text, |_, block| {
+        if let Some(entry) = room.next() {
+            *entry = admitted(&tables, at(block, 0), block);
+        }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
+pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+    let tables = tables(prints);
+    each_block(text, |from, block| append(places, from, admitted(&tables, at(block, 0), block)));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
+pub(super) fn tally(text: &[u8]) -> Tally {
     let mut tally = Tally::default();
-    each_block(text, |block| {
+    each_block(text, |_, block| {
         let bytes = at(block, 0);
         let foreign = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, splat(0xC3)), splat(0x2C))
             & _mm512_cmpneq_epi8_mask(bytes, splat(0xE2));
@@ -47,14 +67,11 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places
         let spelled = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, splat(b'0')), splat(10))
             & _mm512_cmplt_epu8_mask(_mm512_sub_epi8(next, splat(b'a')), splat(26));
         tally.spelled += spelled.count_ones() as usize;
-        if let Some(entry) = room.next() {
-            *entry = admitted(&tables, bytes, block);
-        }
     });
     tally
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 pub(super) fn skip_plain(text: &[u8]) -> usize {
     before_marked(text, |block: &[u8; BLOCK]| {
         let bytes = load(block);
@@ -63,14 +80,14 @@ pub(super) fn skip_plain(text: &[u8]) -> usize {
     })
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 pub(super) fn token_run(text: &[u8]) -> usize {
     let classes = classes();
     before_marked(text, |block: &[u8; BLOCK]| !_mm512_test_epi8_mask(classes_of(classes, load(block)), splat(TOKEN)))
 }
 
 /// The table of classes, in two halves.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn classes() -> [__m512i; 2] {
     let (low, high) = CLASSES.split_at(BLOCK);
@@ -79,13 +96,13 @@ fn classes() -> [__m512i; 2] {
 }
 
 /// The class of each byte; none for those beyond ASCII.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn classes_of([low, high]: [__m512i; 2], bytes: __m512i) -> __m512i {
     _mm512_maskz_permutex2var_epi8(!_mm512_movepi8_mask(bytes), low, bytes, high)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn admitted<const N: usize>(tables: &[__m512i; N], first: __m512i, block: &[u8; WIDE]) -> __mmask64 {
     let mut all = _mm512_permutexvar_epi8(first, tables[0]);
@@ -95,19 +112,19 @@ fn admitted<const N: usize>(tables: &[__m512i; N], first: __m512i, block: &[u8; 
     _mm512_test_epi8_mask(all, all)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn tables<const N: usize>(prints: &Fingerprints<N>) -> [__m512i; N] {
     prints.wide.each_ref().map(|places| load(places))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn at(block: &[u8; WIDE], place: usize) -> __m512i {
     block[place..].first_chunk().map_or_else(|| splat(0), |bytes| load(bytes))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn load(bytes: &[u8; BLOCK]) -> __m512i {
     let (words, _) = bytes.as_chunks::<8>();
@@ -115,7 +132,7 @@ fn load(bytes: &[u8; BLOCK]) -> __m512i {
     _mm512_setr_epi64(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7))
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
 fn splat(byte: u8) -> __m512i {
     _mm512_set1_epi8(byte.cast_signed())

@@ -9,11 +9,16 @@ mod avx512;
 mod fingerprints;
 mod scalar;
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use fingerprints::FINGERPRINT_MAX;
 pub(crate) use fingerprints::{Fingerprints, Place, share_of};
 
 /// Bytes in a block.
 pub(crate) const BLOCK: usize = 64;
+/// Places that are written for a block without asking how many there are.
+const FEW: usize = 2;
 /// With the bytes behind it that a fingerprint can take.
 const WIDE: usize = BLOCK + FINGERPRINT_MAX - 1;
 
@@ -32,9 +37,12 @@ pub(crate) struct Masks {
     pub(crate) colon: u64,
     /// A grave accent or `*`.
     pub(crate) mark: u64,
-    /// Where one of the fingerprints could stand; a form may see more places than there are.
-    pub(crate) prints: u64,
 }
+
+/// Where one of the fingerprints could stand in a text, in order; a form may see more places than there are.
+///
+/// Places and not masks: whether a block has any is hard to foretell, and is not asked about each of them.
+pub(crate) type Places = Vec<u32>;
 
 /// How many characters of a text are of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,34 +65,95 @@ pub(crate) const fn is_flag(byte: u8) -> bool {
 macro_rules! widest {
     ($kernel:ident($($argument:expr),*)) => {{
         #[cfg(target_arch = "x86_64")]
-        if has_avx512() {
+        match form() {
             // SAFETY: the processor has the features that the function asks for.
             #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
-            return unsafe { avx512::$kernel($($argument),*) };
-        } else if std::arch::is_x86_feature_detected!("avx2") {
+            AVX512 => return unsafe { avx512::$kernel($($argument),*) },
             // SAFETY: as above.
             #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
-            return unsafe { avx2::$kernel($($argument),*) };
+            AVX2 => return unsafe { avx2::$kernel($($argument),*) },
+            _ => {}
         }
         scalar::$kernel($($argument),*)
     }};
 }
 
 #[cfg(target_arch = "x86_64")]
+const SCALAR: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const AVX2: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const AVX512: u8 = 3;
+
+/// The widest form that the processor has: asked once, as a text that comes in small pieces calls kernels for each.
+#[cfg(target_arch = "x86_64")]
 #[inline]
+fn form() -> u8 {
+    static FORM: AtomicU8 = AtomicU8::new(0);
+    #[cold]
+    fn detect() -> u8 {
+        let form = if has_avx512() {
+            AVX512
+        } else if has_avx2() {
+            AVX2
+        } else {
+            SCALAR
+        };
+        FORM.store(form, Relaxed);
+        form
+    }
+    match FORM.load(Relaxed) {
+        0 => detect(),
+        form => form,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    std::arch::is_x86_feature_detected!("avx512vbmi") && std::arch::is_x86_feature_detected!("avx512bw")
+    std::arch::is_x86_feature_detected!("avx512vbmi") && std::arch::is_x86_feature_detected!("avx512bw") && has_bits()
 }
 
-/// Fills one entry of masks for each block of a text; what follows its end counts as spaces.
-pub(crate) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && has_bits()
+}
+
+/// Whether bits can be counted and the lowest one cleared, as on every processor with AVX2 so far.
+#[cfg(target_arch = "x86_64")]
+fn has_bits() -> bool {
+    std::arch::is_x86_feature_detected!("popcnt") && std::arch::is_x86_feature_detected!("bmi1")
+}
+
+/// Fills one entry of masks for each block of a text, and where a fingerprint could stand; what follows its end counts as
+/// spaces.
+pub(crate) fn classify<const N: usize>(
+    prints: &Fingerprints<N>,
+    text: &[u8],
+    masks: &mut Vec<Masks>,
+    places: &mut Places,
+) {
     masks.clear();
-    widest!(classify(prints, text, masks));
+    places.clear();
+    if places.capacity() == 0 {
+        places.reserve(FEW * text.len().div_ceil(BLOCK));
+    }
+    widest!(classify(prints, text, masks, places));
 }
 
-/// Writes for each block of a text where a fingerprint could stand, as far as there is room, and counts characters.
-pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut [u64]) -> Tally {
-    widest!(find(prints, text, places))
+/// Writes for each block of a text where a fingerprint could stand, as far as there is room.
+pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+    widest!(find(prints, text, blocks));
+}
+
+/// Lists where in a text a fingerprint could stand.
+pub(crate) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+    places.clear();
+    widest!(list(prints, text, places));
+}
+
+/// Counts characters.
+pub(crate) fn tally(text: &[u8]) -> Tally {
+    widest!(tally(text))
 }
 
 /// How many bytes at the front are no flags.
@@ -114,20 +183,42 @@ fn before_marked<const N: usize>(text: &[u8], marked: impl Fn(&[u8; N]) -> u64) 
     text.len() - rest.len() + (marked(&last).trailing_zeros() as usize).min(rest.len())
 }
 
-/// Calls back for each block of a text, the last filled up with spaces.
+/// Appends a place for each bit that is set, the lowest of which stands for `from`.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
-fn each_block(text: &[u8], mut each: impl FnMut(&[u8; WIDE])) {
-    let mut rest = text;
+#[expect(clippy::cast_possible_truncation, reason = "texts are looked at in pieces")]
+fn append(places: &mut Places, from: usize, mut bits: u64) {
+    let count = bits.count_ones() as usize;
+    let end = places.len() + count;
+    let mut next = || {
+        let place = from as u32 + bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        place
+    };
+    // Most blocks have few or none: to write a few whether they are there or not takes less than to ask.
+    places.extend_from_slice(&std::array::from_fn::<_, FEW, _>(|_| next()));
+    if count > FEW {
+        places.extend((FEW..count).map(|_| next()));
+    }
+    places.truncate(end);
+}
+
+/// Calls back for each block of a text with where it begins, the last filled up with spaces.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+fn each_block(text: &[u8], mut each: impl FnMut(usize, &[u8; WIDE])) {
+    let (mut rest, mut from) = (text, 0);
     while let Some(block) = rest.first_chunk() {
-        each(block);
+        each(from, block);
         rest = &rest[BLOCK..];
+        from += BLOCK;
     }
     while !rest.is_empty() {
         let mut last = [b' '; WIDE];
         last[..rest.len()].copy_from_slice(rest);
-        each(&last);
+        each(from, &last);
         rest = rest.get(BLOCK..).unwrap_or_default();
+        from += BLOCK;
     }
 }
 

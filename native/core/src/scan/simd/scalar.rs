@@ -1,6 +1,6 @@
 //! A byte at a time.
 
-use super::{BLOCK, Fingerprints, Masks, Tally, WIDE, each_block, is_flag};
+use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, each_block, is_flag};
 
 pub(super) const DIGIT: u8 = 1;
 pub(super) const ALNUM: u8 = 2;
@@ -28,9 +28,15 @@ pub(super) const CLASSES: [u8; 128] = {
     table
 };
 
-pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], masks: &mut Vec<Masks>) {
-    each_block(text, |block| {
-        let mut all = Masks { prints: places(prints, block), ..Masks::default() };
+pub(super) fn classify<const N: usize>(
+    prints: &Fingerprints<N>,
+    text: &[u8],
+    masks: &mut Vec<Masks>,
+    places: &mut Places,
+) {
+    each_block(text, |from, block| {
+        append(places, from, admitted(prints, block));
+        let mut all = Masks::default();
         for (i, byte) in block[..BLOCK].iter().enumerate() {
             let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
             let bit = |wanted: u8| u64::from(class & wanted != 0) << i;
@@ -45,7 +51,7 @@ pub(super) fn classify<const N: usize>(prints: &Fingerprints<N>, text: &[u8], ma
     });
 }
 
-fn places<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64 {
+fn admitted<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64 {
     let admitted = |bytes: &[u8]| {
         let groups = |place: usize| {
             let byte = bytes[place];
@@ -56,13 +62,20 @@ fn places<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64 {
     block.windows(N).take(BLOCK).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
 }
 
-pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places_of: &mut [u64]) -> Tally {
-    let mut room = places_of.iter_mut();
-    each_block(text, |block| {
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+    let mut room = blocks.iter_mut();
+    each_block(text, |_, block| {
         if let Some(entry) = room.next() {
-            *entry = places(prints, block);
+            *entry = admitted(prints, block);
         }
     });
+}
+
+pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+    each_block(text, |from, block| append(places, from, admitted(prints, block)));
+}
+
+pub(super) fn tally(text: &[u8]) -> Tally {
     let count = |wanted: fn(u8) -> bool| text.iter().filter(|byte| wanted(**byte)).count();
     Tally {
         foreign: count(|byte| byte.wrapping_sub(0xC3) < 0x2C && byte != 0xE2),

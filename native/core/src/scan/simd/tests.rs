@@ -3,8 +3,10 @@ use super::*;
 /// A form of the kernels: what it is called, and its functions.
 type Form = (
     &'static str,
-    fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>),
-    fn(&Fingerprints<5>, &[u8], &mut [u64]) -> Tally,
+    fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>, &mut Places),
+    fn(&Fingerprints<5>, &[u8], &mut [u64]),
+    fn(&Fingerprints<5>, &[u8], &mut Places),
+    fn(&[u8]) -> Tally,
     fn(&[u8]) -> usize,
     fn(&[u8]) -> usize,
 );
@@ -16,11 +18,13 @@ fn forms() -> Vec<Form> {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: each is called only where the processor has its features.
-        if std::arch::is_x86_feature_detected!("avx2") {
+        if has_avx2() {
             forms.push((
                 "avx2",
-                |prints, text, masks| unsafe { avx2::classify(prints, text, masks) },
-                |prints, text, places| unsafe { avx2::find(prints, text, places) },
+                |prints, text, masks, places| unsafe { avx2::classify(prints, text, masks, places) },
+                |prints, text, blocks| unsafe { avx2::find(prints, text, blocks) },
+                |prints, text, places| unsafe { avx2::list(prints, text, places) },
+                |text| unsafe { avx2::tally(text) },
                 |text| unsafe { avx2::skip_plain(text) },
                 |text| unsafe { avx2::token_run(text) },
             ));
@@ -29,8 +33,10 @@ fn forms() -> Vec<Form> {
         if has_avx512() {
             forms.push((
                 "avx512",
-                |prints, text, masks| unsafe { avx512::classify(prints, text, masks) },
-                |prints, text, places| unsafe { avx512::find(prints, text, places) },
+                |prints, text, masks, places| unsafe { avx512::classify(prints, text, masks, places) },
+                |prints, text, blocks| unsafe { avx512::find(prints, text, blocks) },
+                |prints, text, places| unsafe { avx512::list(prints, text, places) },
+                |text| unsafe { avx512::tally(text) },
                 |text| unsafe { avx512::skip_plain(text) },
                 |text| unsafe { avx512::token_run(text) },
             ));
@@ -66,7 +72,7 @@ fn text() -> Vec<u8> {
 fn classes_are_what_they_say() {
     for byte in 0..=255u8 {
         let mut masks = Vec::new();
-        scalar::classify(&prints(), &[byte], &mut masks);
+        scalar::classify(&prints(), &[byte], &mut masks, &mut Places::new());
         let [masks] = masks[..] else { panic!("one block") };
         assert_eq!(masks.digits == 1, byte.is_ascii_digit(), "{byte}");
         assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
@@ -79,10 +85,11 @@ fn classes_are_what_they_say() {
 
 #[test]
 fn fingerprints_stand_where_their_bytes_do() {
-    let mut places = [0; 1];
+    let mut places = Places::new();
     let text = b"aBcDe XYZ-9 xyz-9 m_n\xc3m_N m_";
-    scalar::find(&prints(), text, &mut places);
-    assert_eq!(places[0] & ((1 << text.len()) - 1), 1 | 1 << 12 | 1 << 18);
+    scalar::list(&prints(), text, &mut places);
+    places.retain(|place| (*place as usize) < text.len());
+    assert_eq!(places, [0, 12, 18]);
 }
 
 #[test]
@@ -91,20 +98,29 @@ fn all_forms_agree_on_every_byte_at_every_place() {
     let prints = prints();
     for end in [text.len(), text.len() - 1, text.len() - 63, 0, 1, 4, 61, 64, 65, 67, 68] {
         let text = &text[..end];
-        let (mut masks, mut places) = (Vec::new(), vec![0; end.div_ceil(BLOCK)]);
-        scalar::classify(&prints, text, &mut masks);
-        let tally = scalar::find(&prints, text, &mut places);
-        assert_eq!(masks.iter().map(|masks| masks.prints).collect::<Vec<_>>(), places);
-        for (name, classify, find, ..) in forms() {
-            let (mut own, mut own_places) = (Vec::new(), vec![0; places.len()]);
-            classify(&prints, text, &mut own);
-            assert_eq!(find(&prints, text, &mut own_places), tally, "{name} {end}");
-            assert_eq!(own.len(), masks.len(), "{name} {end}");
-            for (i, (own, masks)) in own.iter().zip(&masks).enumerate() {
-                assert_eq!(own.prints, own_places[i], "{name} {end}");
-                assert_eq!(masks.prints & !own.prints, 0, "{name} {end}: none is overlooked");
-                assert_eq!(Masks { prints: 0, ..*own }, Masks { prints: 0, ..*masks }, "{name} {end}");
-            }
+        let (mut masks, mut places, mut listed) = (Vec::new(), Places::new(), Places::new());
+        scalar::classify(&prints, text, &mut masks, &mut places);
+        scalar::list(&prints, text, &mut listed);
+        assert_eq!(places, listed);
+        for (name, classify, find, list, tally, ..) in forms() {
+            let (mut own, mut own_places, mut own_listed) = (Vec::new(), Places::new(), Places::new());
+            classify(&prints, text, &mut own, &mut own_places);
+            list(&prints, text, &mut own_listed);
+            assert_eq!(own, masks, "{name} {end}");
+            assert_eq!(own_places, own_listed, "{name} {end}");
+            assert!(own_places.is_sorted_by(|a, b| a < b), "{name} {end}: each once");
+            assert!(
+                places.iter().all(|place| own_places.binary_search(place).is_ok()),
+                "{name} {end}: none is overlooked"
+            );
+            let mut blocks = vec![0; end.div_ceil(BLOCK)];
+            find(&prints, text, &mut blocks);
+            let bits = blocks.iter().zip((0..).step_by(BLOCK));
+            let found: Places = bits
+                .flat_map(|(bits, from)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| from + bit))
+                .collect();
+            assert_eq!(found, own_places, "{name} {end}");
+            assert_eq!(tally(text), scalar::tally(text), "{name} {end}");
         }
     }
 }
@@ -116,12 +132,12 @@ fn all_forms_find_the_first_flag_at_every_place() {
             let mut text = [b'a'; 200];
             text[at] = flag;
             assert_eq!(scalar::skip_plain(&text), at);
-            for (name, _, _, skip_plain, _) in forms() {
+            for (name, .., skip_plain, _) in forms() {
                 assert_eq!(skip_plain(&text), at, "{name}");
             }
         }
     }
-    for (name, _, _, skip_plain, _) in forms() {
+    for (name, .., skip_plain, _) in forms() {
         assert_eq!(skip_plain(&[b'a'; 131]), 131, "{name}");
     }
 }

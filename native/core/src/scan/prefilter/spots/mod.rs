@@ -112,10 +112,6 @@ impl<'a> Spots<'a> {
         }
     }
 
-    pub(super) fn text(&self) -> &'a [u8] {
-        self.window.text
-    }
-
     /// From here on a number may still grow with what follows.
     pub(super) fn edge(&self) -> usize {
         if self.window.at_end { usize::MAX } else { self.window.text.len().saturating_sub(NEAR) }
@@ -239,7 +235,7 @@ impl<'a> Spots<'a> {
         let near = near(digits);
         let dotted = || memchr::memchr_iter(b'.', &text[at..text.len().min(at + NEAR)]).count() >= 3;
         if goes_on && (near >= 5 || (near >= 4 && (end - start >= 8 || dotted())) || end - start >= 24) {
-            self.number(start, found);
+            self.number(start, end, found);
         }
         if around as usize >= TOKEN_MIN {
             self.token(at, found);
@@ -333,13 +329,13 @@ impl<'a> Spots<'a> {
     }
 
     /// Asks about a number that starts with the alphanumeric run here, and about a short word before it.
-    fn number(&mut self, start: usize, found: &mut impl FnMut(Candidate)) {
+    fn number(&mut self, start: usize, end: usize, found: &mut impl FnMut(Candidate)) {
         if self.last_number.is_some_and(|last| last >= start) || self.window.before(start).is_some_and(is_alnum) {
             return;
         }
         self.last_number = Some(start);
         let word = self.short_word_before(start);
-        match self.span(start) {
+        match self.span(start, end) {
             Some(true) => {
                 for at in word.into_iter().chain([start]).filter(|at| *at >= self.from) {
                     found(Candidate::Number(at));
@@ -350,11 +346,12 @@ impl<'a> Spots<'a> {
         }
     }
 
-    /// Whether what reads like one number from here on has enough digits. None: it depends on what follows.
-    fn span(&self, start: usize) -> Option<bool> {
+    /// Whether what reads like one number from here on, an alphanumeric run first, has enough digits. None: it depends on what follows.
+    fn span(&self, start: usize, end: usize) -> Option<bool> {
         let text = self.window.text;
         // A run of letters and digits by itself: few digits in eight bytes, or fewer in a long one, as base58 has them.
-        let (end, open) = self.window.run(start, RUN_MAX, is_alnum);
+        let end = end.min(start + RUN_MAX);
+        let open = end < start + RUN_MAX && self.window.unknown(end);
         let digits = text[start..end].iter().filter(|byte| byte.is_ascii_digit()).count();
         if (end - start >= 8 && digits >= 4) || end - start >= 24 {
             return Some(true);
