@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 pub use accumulator::Accumulator;
 
 use code::is_code;
-use english::English;
+use english::is_english;
 use gate::{Ask, Asked, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
@@ -83,7 +83,6 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Detector {
     gate: Gate,
-    english: English,
     phrases: Phrases,
     latin: Model<{ 1 << 16 }>,
     languages: Model<{ 1 << 15 }>,
@@ -105,7 +104,6 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
-            english: English::new(),
             phrases: Phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
@@ -148,9 +146,7 @@ impl Detector {
     fn ask(&self, text: &[u8]) -> Asked {
         let asked = self.gate.ask(text);
         match asked.reason {
-            Ask::Orders if text.len() <= gate::SHORT && !self.english.is_in(text) => {
-                Asked { reason: Ask::Templates, ..asked }
-            }
+            Ask::Orders if text.len() <= gate::SHORT && !is_english(text) => Asked { reason: Ask::Templates, ..asked },
             _ => asked,
         }
     }
