@@ -1,27 +1,32 @@
 //! Whether a short text is English, told by its commonest words: what the gate knows of attacks is mostly English.
 
-/// Four letters, or three and a space, with which common words of English begin and hardly one of another language: `is`,
-/// `of` and `to` are Dutch or Polish, too, `have` is Danish.
-const BEGINNINGS: [u32; 10] = [
-    u32::from_le_bytes(*b"the "),
-    u32::from_le_bytes(*b"and "),
-    u32::from_le_bytes(*b"you "),
-    u32::from_le_bytes(*b"your"),
-    u32::from_le_bytes(*b"that"),
-    u32::from_le_bytes(*b"this"),
-    u32::from_le_bytes(*b"with"),
-    u32::from_le_bytes(*b"what"),
-    u32::from_le_bytes(*b"they"),
-    u32::from_le_bytes(*b"from"),
-];
+use memchr::memmem::Finder;
 
-/// What turns ASCII capitals into small letters, and a space into itself.
-const SMALL: u32 = 0x2020_2020;
+/// The words of which most English texts have one begin with these letters, and go on in one of these ways: in other languages
+/// words do so as well, but hardly in these.
+const COMMONEST: &[u8] = b" th";
+const GOING_ON: [&[u8; 2]; 8] = [b"e ", b"at", b"is", b"ey", b"er", b"en", b"em", b"in"];
+/// Words of which most others have one. `is` and `of` are Dutch, too; where `to` is Polish there are marks as well.
+const OTHERS: [&[u8]; 7] = [b" you", b" and ", b" to ", b" what", b" with ", b" are ", b" can "];
 
-/// Whether any word behind a space is one of them.
-pub(super) fn is_english(text: &[u8]) -> bool {
-    memchr::memchr_iter(b' ', text).any(|space| {
-        let word = text.get(space + 1..).and_then(|rest| rest.first_chunk::<4>());
-        word.is_some_and(|word| BEGINNINGS.contains(&(u32::from_le_bytes(*word) | SMALL)))
-    })
+/// Looks for the words.
+#[derive(Debug)]
+pub(super) struct English {
+    commonest: Finder<'static>,
+    others: [Finder<'static>; OTHERS.len()],
+}
+
+impl English {
+    pub(super) fn new() -> Self {
+        Self { commonest: Finder::new(COMMONEST), others: OTHERS.map(Finder::new) }
+    }
+
+    /// Whether any of them stands in the text in small letters.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        let goes_on = |at: usize| {
+            let rest = text.get(at + COMMONEST.len()..).and_then(|rest| rest.first_chunk());
+            rest.is_some_and(|rest| GOING_ON.contains(&rest))
+        };
+        self.commonest.find_iter(text).any(goes_on) || self.others.iter().any(|word| word.find(text).is_some())
+    }
 }

@@ -4,7 +4,7 @@ use super::{OVERLAP, SEGMENT};
 use crate::scan::simd::{BLOCK, Fingerprints, Place, Tally, find, share_of};
 
 /// Texts up to this length are modelled when signs alone call for it.
-pub(super) const SHORT: usize = 512;
+const SHORT: usize = 512;
 /// What the distinct literals in a short text must weigh; longer ones hold more chance hits and need more.
 const SHORT_WEIGHT: u32 = 2;
 /// Letters outside ASCII after which the templates and the model of other languages are asked about a short text.
