@@ -248,7 +248,10 @@ def report(
     benign = np.isin(sources, BENIGN)
     columns = [(f"{rate:.1%}", scores, threshold(scores, benign, rate)) for rate in RATES]
     # What reaches a threshold counts, in use; above are shares over a score.
-    columns += [("0.5", scores, -EPSILON), ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7) - EPSILON)]
+    columns += [
+        ("0.5", scores, -EPSILON),
+        ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7) - EPSILON),
+    ]
     print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>10}" for name, _, _ in columns))  # noqa: T201
     rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
     rows += [(source, sources == source) for source in sorted(set(sources), key=lambda name: (name in ATTACKS, name))]
