@@ -72,8 +72,8 @@ pub fn without_marks(text: &[u8], at: usize, least: usize, at_end: bool) -> Verd
     let mut view = View::new(start);
     let (mut from, limit) = (start, at + MAX_AFTER);
     while from < limit {
-        // One byte more than a mark is wide tells marks and the groups of digits.
-        if from + 3 > text.len() && !at_end {
+        // A space, a mark as wide as they are and one byte more tell whether groups of digits go on.
+        if from + 4 > text.len() && !at_end {
             return Verdict::More;
         }
         let width = mark(text, from);

@@ -199,6 +199,8 @@ fn a_verdict_on_a_part_is_the_verdict_on_the_whole() {
         "key `tok-ABCD`efgh5678 and",
         "tel `+1 (555)` 010-0000 now",
         "tel +1 (555)** 010-0000**",
+        "2`s 04 31 32 33 34 **6",
+        "2`s04 31 32 33 34 **6",
         "a **bold** word `b`",
     ] {
         let bytes = text.as_bytes();

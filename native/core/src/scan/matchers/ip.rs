@@ -8,7 +8,19 @@ const V4_MAX: usize = 15;
 const V6_MAX: usize = 45;
 
 /// Words after which four numbers are something else.
-const VERSIONS: [&[u8]; 7] = [b"version", b"release", b"firmware", b"section", b"chapter", b"build", b"oid"];
+const VERSIONS: [&[u8]; 11] = [
+    b"version",
+    b"release",
+    b"firmware",
+    b"section",
+    b"chapter",
+    b"build",
+    b"oid",
+    b"clause",
+    b"paragraph",
+    b"revision",
+    "§".as_bytes(),
+];
 
 /// Four numbers with dots, the first of which starts here.
 pub(super) fn ipv4(window: &Window<'_>, at: usize) -> Verdict {

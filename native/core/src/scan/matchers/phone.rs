@@ -54,7 +54,9 @@ pub(super) fn phone(window: &Window<'_>, at: usize) -> Verdict {
     if plus && window.before(start).is_some_and(is_word) {
         return Verdict::No;
     }
-    let number = match read(window, at, bracket, plus) {
+    // `(+34) 612 345 678`: the code of the country in brackets.
+    let enclosed = plus && window.before(start) == Some(b'(');
+    let number = match read(window, at, bracket || enclosed, plus) {
         Ok(number) => number,
         Err(verdict) => return verdict,
     };

@@ -13,7 +13,9 @@ const STRONG: &str = "phone,phones,phone number,phonenumber,telephone*,tel,tels,
     anrufen,anruf!,rufen sie!,ruf mich!,erreichen,erreichbar!,meine nummer!,ihre nummer!,teléfono*,celular*,movil,móvil,llama*,\
     llámame,fijo!,mi número!,su número!,téléphone*,tél!,portable!,appele*,joignable!,mon numéro!,cellulare,chiama*,mio numero!,\
     suo numero!,telemóvel,ligar!,ligue!,meu número!,bel!,bellen!,mijn nummer!,gsm,puhelin*,tlf,mitt nummer!,min nummer!,\
-    komórk*,zadzwoń,mój numer!,telefón*,телефон*,тел,моб,τηλέφωνο,电话,電話,手机,携帯,전화,휴대폰,هاتف,फ़ोन,फोन,telepono";
+    komórk*,zadzwoń,mój numer!,telefón*,телефон*,тел,моб,τηλέφωνο,电话,電話,手机,携帯,전화,휴대폰,هاتف,फ़ोन,फोन,telepono,ring mig på!,ring på!,puh!,κινητό,τηλ,звоните,звони!,\
+    позвон*,đt!,sđt,điện thoại,telp,no hp,no. hp,nomor hp,nomor wa!,โทร,เบอร์,मोबाइल,ফোন,মোবাইল,טלפון,הטלפון,נייד,جوال,موبايل,تليفون,mobilní,mobitel,\
+    telefonszám*,cep numara*";
 
 /// Words that name a number and many other things: they do for what is grouped like one.
 const WEAK: &str = "number!,numbers!,no!,nr!,office!,home!,work!,numéro!,número!,numero!,numer!,nummer!,номер!,at!,mobile!,mob!,\

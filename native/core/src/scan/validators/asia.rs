@@ -108,8 +108,9 @@ pub(super) fn tckn(value: &[u8]) -> bool {
 
 /// A Korean resident or foreigner: a day of birth and a digit of century and sex; check digits ended in 2020.
 pub(super) fn kr_rrn(value: &[u8]) -> bool {
-    exactly::<13>(value)
-        .is_some_and(|found| is_day(number(&found[2..4]), number(&found[4..6])) && matches!(found[6], 1..=8))
+    exactly::<13>(value).is_some_and(|found| {
+        !uniform(&found) && is_day(number(&found[2..4]), number(&found[4..6])) && matches!(found[6], 1..=8)
+    })
 }
 
 /// A Korean business: nine weights, the ninth product's tens added.
