@@ -142,7 +142,7 @@ class HttpServer:
         self._ended.set()
 
     def _end_if_alone(self) -> None:
-        if self._finishing and not self._connections and not self.running:
+        if self._finishing and not self._connections and not self._opening and not self.running:
             self._ended.set()
 
     def opened(self, connection: HttpConnection) -> None:
@@ -170,6 +170,7 @@ class HttpServer:
         self._opening.discard(task)
         if not task.cancelled():
             task.exception()  # it has gone already
+        self._end_if_alone()
 
     def closed(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -311,6 +313,35 @@ async def test_a_server_that_no_longer_accepts_still_serves():
         with pytest.raises(OSError):
             await running.connect()
         assert not running.task.done()
+
+
+async def test_connections_that_were_accepted_behind_another_are_answered_before_the_end(monkeypatch):
+    async with serving(echo) as running:
+        server = running.server
+        opened = server.opened
+        has_ended: list[bool] = []
+
+        def opened_last(connection: Any) -> None:
+            monkeypatch.undo()
+            opened(connection)
+            if server._opening:  # asyncio accepts all of them by itself
+                server.closed(connection)  # this one leaves at that moment
+                server.finish()
+            has_ended.append(server._ended.is_set())
+
+        monkeypatch.setattr(server, "opened", opened_last)
+        with contextlib.ExitStack() as stack:
+            # All of them are there before the loop looks.
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", running.port))) for _ in range(8)]
+            for client in clients:
+                client.sendall(GET)
+                client.setblocking(False)
+            async with asyncio.timeout(2):
+                answers = [await server.loop.sock_recv(client, 4096) for client in clients[1:]]
+                server.finish()
+                await running.task
+        assert has_ended == [False]
+        assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
 
 
 async def test_abandon_leaves_clients_that_do_not_read_and_ends_their_requests():
