@@ -27,7 +27,7 @@ class Pressure:
     that are served wait for a bounded time, and so does everybody who asks how the gateway is.
 
     is_rising: a byte has waited for a while, so nobody should begin to wait for anything else.
-    read_at: when the last request was. let_in: counts those that are not refused.
+    read_at, let_in: when the last request was read, and how many were let in; only while `until` is finite.
     """
 
     __slots__ = (
@@ -108,7 +108,8 @@ class Pressure:
             self.until = math.inf
             self._ask_after(LOOK_S)
         else:
-            self.until = monotonic() + self._most_s * self._part
+            self.read_at = monotonic()
+            self.until = self.read_at + self._most_s * self._part
 
     def _came(self) -> None:
         self._sockets[1].recv(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from time import monotonic
@@ -186,8 +187,8 @@ class HttpConnection(asyncio.Protocol):
             self.held = flags
             return True
         self.held = 0
-        shed, pressure = server.shed, server.pressure
-        if shed is not None:
+        pressure = server.pressure
+        if pressure.until < math.inf and (shed := server.shed) is not None:
             now = monotonic()
             if now > pressure.until and pressure.is_late(now):
                 return self.shed(shed, flags)
