@@ -84,7 +84,11 @@ def _is_shed(found: FastRequest, connection: HttpConnection) -> bool:
     """Whether a request has been told that there is no time: to wait for a place costs as much again as serving."""
     server = connection.server
     must_wait = not found.way.origin.has_place and found.is_alone
-    return must_wait and server.pressure.is_rising and server.shed is not None and connection.shed(server.shed, END)
+    if not must_wait or not server.pressure.is_rising or server.shed is None:
+        return False
+    if is_shed := connection.shed(server.shed, END):
+        server.pressure.turned_away()
+    return is_shed
 
 
 class FastPath:

@@ -83,9 +83,14 @@ class Pressure:
         return now > self.until
 
     def refused(self) -> None:
-        """A request, for want of time."""
+        """A request that was late."""
         self._refused += 1
         self._refused_at = monotonic()
+
+    def turned_away(self) -> None:
+        """A request that was let in, for another reason: that says nothing of how long it has waited."""
+        self._refused += 1
+        self.let_in = max(0, self.let_in - 1)
 
     def stop(self) -> None:
         """It stays as it is."""

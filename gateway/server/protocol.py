@@ -191,7 +191,9 @@ class HttpConnection(asyncio.Protocol):
         if pressure.until < math.inf and (shed := server.shed) is not None:
             now = monotonic()
             if now > pressure.until and pressure.is_late(now):
-                return self.shed(shed, flags)
+                if is_shed := self.shed(shed, flags):
+                    pressure.refused()
+                return is_shed
             pressure.read_at = now
             pressure.let_in += 1
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
@@ -203,7 +205,6 @@ class HttpConnection(asyncio.Protocol):
         if said is None:
             return False
         response, self.is_closing = said
-        self.server.pressure.refused()
         self.transport.write(response)
         self.finished(reusable=is_whole)
         return True

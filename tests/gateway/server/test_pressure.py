@@ -151,6 +151,20 @@ def test_one_wait_that_is_too_long_is_enough_where_something_was_refused_meanwhi
     assert found.is_high
 
 
+def test_what_is_let_in_and_turned_away_is_refused_and_says_nothing_of_waits(turns, found):
+    found.turned_away()
+    turns.wait(MOST_S * 0.6)
+    turns.wait(MOST_S * 1.1)
+    assert not found.is_high
+    turns.wait(MOST_S * 1.1)
+    for _ in range(int(3 * CALM_S / SHORT_S)):
+        found.let_in += 2
+        found.turned_away()
+        found.turned_away()
+        turns.wait(SHORT_S)
+        assert found.until == turns.now + PART * MOST_S
+
+
 def test_what_waits_for_a_while_is_rising_for_a_while(turns, found):
     for _ in range(3):
         turns.wait(MOST_S * 0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -196,7 +197,8 @@ async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_t
         sections["model_list"].append(model("spare", elsewhere, upstream="openai/fine"))
     async with gateway(tmp_path, **sections) as running:
         clients = await _hanging(running, 1)
-        running.running.server.pressure.is_rising = is_rising
+        pressure = running.running.server.pressure
+        pressure.is_rising, pressure.until = is_rising, monotonic() + 60
         client = await running.running.connect()
         client.send(request(chat("fine"), x_request_id="mine"))
         if is_rising and not others:
@@ -204,8 +206,10 @@ async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_t
             assert (answer.status, answer.header("x-request-id")) == (503, "mine")
             assert b'"code":"gateway_overloaded"' in answer.body
             assert running.app.state.lifecycle.in_flight == 1
+            assert (pressure.let_in, pressure._refused) == (0, 1)
         else:
             await until(lambda: running.app.state.lifecycle.in_flight == 2)
+            assert (pressure.let_in, pressure._refused) == (1, 0)
         await _served_again(running, [*clients, client])
         assert (await running.ask(chat("fine"))).status == 200
 

@@ -7,7 +7,6 @@
 
 mod accumulator;
 mod code;
-mod english;
 mod gate;
 mod model;
 mod phrases;
@@ -21,7 +20,6 @@ use std::sync::LazyLock;
 pub use accumulator::Accumulator;
 
 use code::is_code;
-use english::English;
 use gate::{Ask, Asked, Gate};
 use model::{Model, Windows};
 use phrases::{Phrases, Search};
@@ -31,10 +29,6 @@ use tokens::Token;
 const SEGMENT: usize = 2048;
 /// How much of the text before a segment is looked at with it, so that no attack is cut in two unseen.
 const OVERLAP: usize = 512;
-
-/// Texts up to this length are searched for templates where they are not English, whatever the gate says. To tell it costs an
-/// instruction a byte, which most texts are to be spared.
-const SENTENCES: usize = 240;
 
 /// Who wrote a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +81,6 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Detector {
     gate: Gate,
-    english: English,
     phrases: Phrases,
     latin: Model<{ 1 << 16 }>,
     languages: Model<{ 1 << 15 }>,
@@ -109,11 +102,9 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
-            english: English::new(),
             phrases: Phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
-                include_str!("../../../../../config/injection/concepts.txt"),
             ))
             .expect("the templates are well formed"),
             latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
@@ -147,26 +138,14 @@ impl Detector {
         Accumulator::new(self, channel)
     }
 
-    /// What a segment with its overlap gives reason to ask. Short texts in other languages than English are searched for
-    /// templates whoever wrote them, also where their letters do not tell the gate.
-    fn ask(&self, text: &[u8]) -> Asked {
-        let asked = self.gate.ask(text);
-        match asked.reason {
-            Ask::Orders if text.len() <= SENTENCES && !self.english.is_in(text) => {
-                Asked { reason: Ask::Templates, ..asked }
-            }
-            _ => asked,
-        }
-    }
-
     fn segment(&self, segment: Segment<'_>, search: &mut Search<'_>, verdict: Verdict, channel: Channel) -> Verdict {
-        let asked = self.ask(segment.text);
+        let asked = self.gate.ask(segment.text);
         let verdict = self.judge(segment, asked, search, verdict, channel);
         if !asked.spelled || verdict.score >= Channel::User.threshold() {
             return verdict;
         }
         let letters = tokens::letters_for_digits(segment.text);
-        let other = self.ask(&letters);
+        let other = self.gate.ask(&letters);
         // Numbers read as letters are no words: without a trigger among them it is not writing.
         if other.weight <= asked.weight {
             return verdict;
@@ -321,7 +300,7 @@ impl Detector {
         let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
             let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();
-            let asked = self.ask(segment);
+            let asked = self.gate.ask(segment);
             let is_sentences = !is_code(segment);
             let most = if is_sentences { Ask::Model } else { Ask::Templates };
             Asked { reason: asked.reason.min(most), foreign: asked.foreign && is_sentences, ..asked }
