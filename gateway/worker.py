@@ -26,6 +26,7 @@ from tollhouse.gateway.supervisor import AT_ONCE, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import FrameType
 
     from starlette.applications import Starlette
 
@@ -76,17 +77,22 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
 
     # The first of them counts, however often it comes: a terminal or systemd signals every process of the service, and
     # so does the supervisor. That the deadline is now is told by a signal that nobody else sends.
-    def on_signal(sig: int) -> None:
+    def heard(sig: int) -> None:
         nonlocal linger_s
-        if stop.is_set():
+        if sig == AT_ONCE:
+            at_once.set()
+        if stop.is_set() or sig == AT_ONCE:
             return
         if sig == signal.SIGINT:  # somebody at a keyboard waits
             linger_s = 0.0
         stop.set()
 
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, on_signal, sig)
-    loop.add_signal_handler(AT_ONCE, at_once.set)
+    def on_signal(sig: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(heard, sig)
+
+    # Not the loop's own: it would put the default, to end, in the place of each before it could be ignored.
+    for sig in (signal.SIGTERM, signal.SIGINT, AT_ONCE):
+        signal.signal(sig, on_signal)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # meant for the supervisor, sent to the whole group
     loop.add_reader(life_fd, _orphaned, loop, life_fd, stop)
 
@@ -104,9 +110,7 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
         logger.warning("leaving connections whose clients do not read")
         server.abandon()
         await serving
-    for sig in (signal.SIGTERM, signal.SIGINT, AT_ONCE):
-        loop.remove_signal_handler(sig)
-        ignore(sig)
+    ignore(signal.SIGTERM, signal.SIGINT, AT_ONCE)
     return 0
 
 
