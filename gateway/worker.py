@@ -81,11 +81,10 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
         nonlocal linger_s
         if sig == AT_ONCE:
             at_once.set()
-        if stop.is_set() or sig == AT_ONCE:
-            return
-        if sig == signal.SIGINT:  # somebody at a keyboard waits
-            linger_s = 0.0
-        stop.set()
+        elif not stop.is_set():
+            if sig == signal.SIGINT:  # somebody at a keyboard waits
+                linger_s = 0.0
+            stop.set()
 
     def on_signal(sig: int, _: FrameType | None) -> None:
         loop.call_soon_threadsafe(heard, sig)

@@ -109,15 +109,24 @@ def test_waits_that_are_long_let_little_in_and_more_by_and_by_once_they_are_shor
     assert turns.due == turns.now + LOOK_S
 
 
+def stays_as_it_is(turns: Turns, found: Pressure, meanwhile: Callable[[], None]) -> None:
+    """For three times as long as it takes to let more in."""
+    for _ in range(int(3 * CALM_S / SHORT_S)):
+        meanwhile()
+        turns.wait(SHORT_S)
+        assert found.until == turns.now + PART * MOST_S
+
+
 def test_nothing_more_is_let_in_while_more_are_refused_than_let_in(turns, found):
     for _ in range(2):
         turns.wait(MOST_S * 1.1)
-    for _ in range(int(3 * CALM_S / SHORT_S)):
+
+    def more_are_refused() -> None:
         found.let_in += 1
         found.refused()
         found.refused()
-        turns.wait(SHORT_S)
-        assert found.until == turns.now + PART * MOST_S
+
+    stays_as_it_is(turns, found, more_are_refused)
     began = turns.now
     while found.until == turns.now + PART * MOST_S:
         turns.wait(SHORT_S)
@@ -157,12 +166,13 @@ def test_what_is_let_in_and_turned_away_is_refused_and_says_nothing_of_waits(tur
     turns.wait(MOST_S * 1.1)
     assert not found.is_high
     turns.wait(MOST_S * 1.1)
-    for _ in range(int(3 * CALM_S / SHORT_S)):
+
+    def all_are_turned_away() -> None:
         found.let_in += 2
         found.turned_away()
         found.turned_away()
-        turns.wait(SHORT_S)
-        assert found.until == turns.now + PART * MOST_S
+
+    stays_as_it_is(turns, found, all_are_turned_away)
 
 
 def test_what_waits_for_a_while_is_rising_for_a_while(turns, found):
