@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sized
 
+FEW = 32  # connections cannot make a queue: whatever keeps them waiting is another thing, which no refusal ends
 LOOK_S = 0.1  # how often the wait is taken while nothing is the matter
 WATCH_S = 0.001  # and while something is; a shorter wait is none
 TIMES = 2  # so many waits that are too long before they are short again: a single one may be a collection
@@ -26,12 +28,14 @@ class Pressure:
     requests are let in while a byte has waited for a part of that only, `until` then (on `time.monotonic`). So those
     that are served wait for a bounded time, and so does everybody who asks how the gateway is.
 
+    connections: those that are open. Behind fewer than FEW nobody is looked at.
     is_rising: a byte has waited for a while, so nobody should begin to wait for anything else.
     read_at, let_in: when the last request was read, and how many were let in; only while `until` is finite.
     """
 
     __slots__ = (
         "_asked",
+        "_connections",
         "_handle",
         "_long",
         "_loop",
@@ -50,12 +54,13 @@ class Pressure:
         "until",
     )
 
-    def __init__(self, most_s: float) -> None:
+    def __init__(self, most_s: float, connections: Sized) -> None:
         self.is_high = self.is_rising = False
         self.until = math.inf
         self.read_at = 0.0
         self._loop: asyncio.AbstractEventLoop
         self._most_s = most_s
+        self._connections = connections
         self._noted_s = most_s / 4  # a wait that is longer is looked at more closely
         self._part = 1.0
         self._long = 0  # waits that were too long, since they were short
@@ -107,6 +112,9 @@ class Pressure:
         self._handle = self._loop.call_later(delay_s, self._ask)
 
     def _ask(self) -> None:
+        if len(self._connections) < FEW:
+            self._calm()
+            return
         try:
             self._sockets[0].send(b"\0")
         except OSError:  # no memory in the kernel, say
@@ -115,6 +123,14 @@ class Pressure:
         else:
             self.read_at = monotonic()
             self.until = self.read_at + self._most_s * self._part
+
+    def _calm(self) -> None:
+        self.until = math.inf
+        self.is_high = self.is_rising = False
+        self._part = 1.0
+        self._long = 0
+        self._noted_at = -math.inf
+        self._ask_after(LOOK_S)
 
     def _came(self) -> None:
         self._sockets[1].recv(1)

@@ -76,10 +76,10 @@ class HttpServer:
         self.address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name), None)
         self._sock = sock
         self._max_connections = max_connections
-        self.pressure = Pressure(max_lag_s)
         self._patience = (head_s, idle_s, body_s, stall_s)
         self._tick_s = tick_s
         self._connections: set[HttpConnection] = set()
+        self.pressure = Pressure(max_lag_s, self._connections)
         self._opening: set[asyncio.Task[object]] = set()
         self.running: set[HttpExchange] = set()  # those whose app has not returned
         self._server: asyncio.Server | None = None

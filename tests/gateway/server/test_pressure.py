@@ -17,7 +17,7 @@ from tests.gateway.server.raw import GET, Running, echo, get, narrow, post, serv
 from tollhouse.gateway.lifecycle import Lifecycle
 from tollhouse.gateway.routes import HOT
 from tollhouse.gateway.server import pressure
-from tollhouse.gateway.server.pressure import CALM_S, LOOK_S, PART, WATCH_S, Pressure
+from tollhouse.gateway.server.pressure import CALM_S, FEW, LOOK_S, PART, WATCH_S, Pressure
 from tollhouse.gateway.shedding import Shed
 from tollhouse.middlewares.metrics import MetricsStage
 
@@ -73,8 +73,13 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
 
 @pytest.fixture
-def found(turns: Turns) -> Iterator[Pressure]:
-    made = Pressure(MOST_S)
+def open_ones() -> list[int]:
+    return list(range(FEW))
+
+
+@pytest.fixture
+def found(turns: Turns, open_ones: list[int]) -> Iterator[Pressure]:
+    made = Pressure(MOST_S, open_ones)
     made.start(turns)  # type: ignore[arg-type]
     yield made
     made.stop()
@@ -256,8 +261,32 @@ def test_a_byte_that_cannot_be_sent_is_sent_later(turns, found):
     assert found.until == math.inf
 
 
+def test_behind_few_connections_nobody_looks(turns, found, open_ones):
+    open_ones.pop()
+    for _ in range(20):
+        turns.now, turns.due = turns.due + MOST_S * 1.1, None
+        turns._timer()
+        assert (found.until, found.is_high, found.is_rising) == (math.inf, False, False)
+        assert turns.due == turns.now + LOOK_S
+
+
+def test_it_is_over_when_few_connections_are_left(turns, found, open_ones):
+    for _ in range(2):
+        turns.wait(MOST_S * 1.1)
+    assert found.is_high
+    assert found.is_rising
+    gone = open_ones.pop()
+    turns.wait(MOST_S * 1.1)
+    assert (found.until, found.is_high, found.is_rising) == (math.inf, False, False)
+    assert turns.due == turns.now + LOOK_S
+    open_ones.append(gone)
+    turns.wait(MOST_S * 1.1)
+    assert not found.is_high
+    assert found.until == turns.now + MOST_S
+
+
 def test_without_a_longest_wait_nobody_looks(turns):
-    made = Pressure(0.0)
+    made = Pressure(0.0, range(FEW))
     made.start(turns)
     made.stop()
     assert made.until == math.inf
@@ -415,7 +444,12 @@ async def test_a_loop_that_is_kept_too_long_refuses_until_it_is_not():
     async with serving(echo, max_lag_s=0.1) as running:
         await serves(running, said)
         running.server.direct = keeps
-        clients = [await running.connect() for _ in range(40)]
+        clients = [await running.connect() for _ in range(FEW - 2)]
+        for _ in range(3):  # 30 times 20 ms each time
+            for client in clients:
+                client.send(post(b"{}", path="/v1/embeddings"))
+            assert {(await client.response()).status for client in clients} == {200}
+        clients += [await running.connect() for _ in range(10)]
         statuses: list[int] = []
         async with asyncio.timeout(20):
             while 503 not in statuses:
