@@ -25,7 +25,7 @@ class Errand(Call):
     awaits_body = False
 
     def __init__(self, fast: FastPath, connection: HttpConnection, found: FastRequest, way: Way) -> None:
-        super().__init__(ResponseReader(way.kind), way.timeouts)
+        Call.__init__(self, ResponseReader(way.kind), way.timeouts)  # an object less than super()
         self._fast = fast
         self.connection = connection
         self.found = found

@@ -290,6 +290,9 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
     transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
 
+def heap_bytes() -> int:
+    """Bytes that the memory of the extension takes from the system, in use at the moment or kept for what comes."""
+
 def new_id() -> str:
     """An id for a request: `req_` and 32 hexadecimal digits, unpredictable and unique. Raises OSError without randomness."""
 

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::line::{logged, usd};
-use super::route::{Reserved, Route};
+use super::line::{decimal, logged, usd};
+use super::route::{Reserved, Route, detail};
 use super::tally::One;
 use crate::cost::Kind;
 use crate::http1::encode::{Said, header_line};
@@ -13,6 +13,9 @@ use crate::request::push_escaped;
 use crate::response::Response;
 use crate::scan::Decision;
 use crate::usage::Tokens;
+
+/// Room for a response's head, as long as most are.
+const HEAD: usize = 1024;
 
 /// What goes to the caller and the log, and is the same each time.
 #[derive(Clone, Debug)]
@@ -88,42 +91,51 @@ impl Route {
         let Answer { body, decision } = answer;
         let Success { tokens, cost, .. } = *success;
         let overhead = so_far.saturating_sub(upstream);
-        let head = self.head(id, reserved, success, answer, overhead)?;
-        let mut entry = [b"[\"", id.as_bytes(), b"\"", &self.account.entry].concat();
+        let mut out = Vec::with_capacity(HEAD + last.len() + body.len());
+        self.head(&mut out, id, reserved, success, answer, overhead)?;
+        let mut entry = detail(id, &self.account.entry);
         for count in tokens.summary() {
-            entry.extend_from_slice(format!(",{count}").as_bytes());
+            entry.push(b',');
+            decimal(&mut entry, count);
         }
         entry.push(b']');
         let total = tokens.prompt() + tokens.completion();
         store.settle(reserved.hold, cost.unwrap_or(0), total, &entry, store.times()).ok()?;
-        Some(([&*head, last, body].concat(), Ended { decision, tokens, overhead }))
+        out.extend_from_slice(last);
+        out.extend_from_slice(body);
+        Some((out, Ended { decision, tokens, overhead }))
     }
 
     fn head(
         &self,
+        out: &mut Vec<u8>,
         id: &str,
         reserved: &Reserved,
         success: &Success<'_>,
         Answer { body, decision }: Answer<'_>,
         overhead: Duration,
-    ) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(1024);
+    ) -> Option<()> {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         let mut said = Said::default();
         for (name, value) in success.response.headers() {
             if self.facts.returned.iter().any(|wanted| wanted == name) {
-                header_line(&mut out, name, value, &mut said).ok()?;
+                header_line(out, name, value, &mut said).ok()?;
             }
         }
         out.extend_from_slice(&self.facts.lines[usize::from(decision != Decision::Allowed)]);
-        let mut own = format!("x-gateway-overhead-us: {}\r\n", overhead.as_micros());
+        out.extend_from_slice(b"x-gateway-overhead-us: ");
+        decimal(out, overhead.as_micros());
         if let Some(cost) = success.cost {
-            let _ = write!(own, "x-gateway-cost-usd: {}\r\n", usd(i64::try_from(cost).ok()?));
+            out.extend_from_slice(b"\r\nx-gateway-cost-usd: ");
+            out.extend_from_slice(usd(i64::try_from(cost).ok()?).as_bytes());
         }
-        let _ = write!(own, "content-length: {}\r\nx-request-id: {id}\r\n", body.len());
-        out.extend_from_slice(own.as_bytes());
+        out.extend_from_slice(b"\r\ncontent-length: ");
+        decimal(out, body.len());
+        out.extend_from_slice(b"\r\nx-request-id: ");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&reserved.lines);
-        Some(out)
+        Some(())
     }
 
     /// Count it. duration: since the head was read.

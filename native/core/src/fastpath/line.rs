@@ -5,6 +5,11 @@ use std::time::Duration;
 
 const NANO: u64 = 1_000_000_000;
 
+/// Appends digits, without what formatting costs.
+pub(super) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// Nano-USD as dollars, without an exponent and without needless zeros.
 #[must_use]
 pub fn usd(nano: i64) -> String {

@@ -7,13 +7,16 @@ use memchr::memmem::Finder;
 
 use super::answer::Facts;
 use super::guard::Guard;
-use super::line::duration;
+use super::line::{decimal, duration};
 use super::refusal::{Bound, Gate, Noted, Refusal, What};
 use super::tally::Tally;
 use crate::cost::Price;
 use crate::json::Limits;
 use crate::quota::{Admission, Denial, Plan, Request, Store};
 use crate::request::{Changes, Edits, Kind, Model, Quote, View};
+
+/// Room for what a request's head says of itself, but for its id.
+const OWN: usize = 64;
 
 /// Which requests it is for.
 #[derive(Clone, Debug)]
@@ -64,6 +67,16 @@ pub struct Account {
     pub meta: Vec<u8>,
     /// Up to the counts of tokens.
     pub entry: Vec<u8>,
+}
+
+/// Of a record about this request, with room for a few numbers behind it.
+pub(super) fn detail(id: &str, behind: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(id.len() + behind.len() + 64);
+    out.extend_from_slice(b"[\"");
+    out.extend_from_slice(id.as_bytes());
+    out.push(b'"');
+    out.extend_from_slice(behind);
+    out
 }
 
 /// What was reserved for a request, and what goes to its upstream.
@@ -149,7 +162,7 @@ impl Route {
         let account = &self.account;
         let times = store.times();
         let asking = self.asking(view, body.len())?;
-        let meta = [b"[\"", id.as_bytes(), b"\"", &account.meta].concat();
+        let meta = detail(id, &account.meta);
         let expires_at = times.now.saturating_add(account.expires_in_ms);
         let request = Request { now: times.now, wall: times.wall, expires_at, meta: &meta, ..asking.request };
         let Asking { quote, .. } = asking;
@@ -182,9 +195,14 @@ impl Route {
         };
         let edits = view.edits(body, changes);
         let length = edits.as_ref().map_or(body.len(), |edits| edits.length(body));
-        let own = format!("x-request-id: {id}\r\ncontent-length: {length}\r\n\r\n");
         let lines = standing(&account.bounds, &meters);
-        let head = [&*upstream.head, own.as_bytes()].concat();
+        let mut head = Vec::with_capacity(upstream.head.len() + id.len() + OWN);
+        head.extend_from_slice(&upstream.head);
+        head.extend_from_slice(b"x-request-id: ");
+        head.extend_from_slice(id.as_bytes());
+        head.extend_from_slice(b"\r\ncontent-length: ");
+        decimal(&mut head, length);
+        head.extend_from_slice(b"\r\n\r\n");
         Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, edits, length })
     }
 

@@ -115,18 +115,23 @@ impl Body {
     }
 }
 
+/// The end of a head, its last line's included.
+const BLANK: &[u8] = b"\r\n\r\n";
+
 /// Collects a head until its blank line.
 ///
 /// True once `head` holds it whole; `*at` is then behind it.
 pub(crate) fn collect_head(head: &mut Vec<u8>, data: &[u8], at: &mut usize, limits: &Limits) -> Result<bool, Error> {
     const BARE_LF: Error = Error::Malformed("a line of the head ends without CR");
     let known = head.len();
-    let rest = &data[*at..];
+    let room = (limits.max_head + 1).saturating_sub(known).min(data.len() - *at);
+    let rest = &data[*at..*at + room];
+    // Mostly a head comes whole, in front of a body that is none of it.
+    let whole = if known == 0 { memchr::memmem::find(rest, BLANK) } else { None };
+    head.extend_from_slice(whole.map_or(rest, |found| &rest[..found + BLANK.len()]));
     // What is added is looked at once; three bytes back, as the blank line may be split.
-    let room = (limits.max_head + 1).saturating_sub(known).min(rest.len());
-    head.extend_from_slice(&rest[..room]);
-    let from = known.saturating_sub(3);
-    let Some(found) = memchr::memmem::find(&head[from..], b"\r\n\r\n") else {
+    let from = known.saturating_sub(BLANK.len() - 1);
+    let Some(found) = whole.or_else(|| memchr::memmem::find(&head[from..], BLANK)) else {
         if has_bare_lf(head, known) {
             return Err(BARE_LF);
         }
@@ -136,7 +141,7 @@ pub(crate) fn collect_head(head: &mut Vec<u8>, data: &[u8], at: &mut usize, limi
         }
         return Ok(false);
     };
-    let end = from + found + 4;
+    let end = from + found + BLANK.len();
     *at += end - known;
     head.truncate(end);
     if has_bare_lf(head, 0) {

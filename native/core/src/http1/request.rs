@@ -1,5 +1,6 @@
 //! Requests of clients, as a server reads them: one after the other on a connection, pipelined ones kept back.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{Body, Error, HARD_MAX_HEADERS, Limits, Step, collect_head, parse_length, span};
@@ -27,6 +28,8 @@ pub struct Refused {
 pub struct Requests {
     limits: Limits,
     head: Vec<u8>,
+    /// Where in it names and values stand, once it is parsed.
+    headers: Vec<(Range<usize>, Range<usize>)>,
     parsed: Option<Parsed>,
     framing: usize,
     body: Vec<u8>,
@@ -41,7 +44,6 @@ struct Parsed {
     path: Range<usize>,
     query: Range<usize>,
     minor: u8,
-    headers: Vec<(Range<usize>, Range<usize>)>,
     body: Body,
     keep_alive: bool,
     expects_continue: bool,
@@ -54,6 +56,7 @@ impl Requests {
         Self {
             limits,
             head: Vec::new(),
+            headers: Vec::new(),
             parsed: None,
             framing: 0,
             body: Vec::new(),
@@ -87,6 +90,7 @@ impl Requests {
         debug_assert!(self.flags & END != 0, "the message before is complete");
         self.flags = 0;
         self.head.clear();
+        self.headers.clear();
         self.parsed = None;
         self.framing = 0;
         self.body = Vec::new();
@@ -159,8 +163,7 @@ impl Requests {
 
     /// Headers, names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let spans = self.parsed.as_ref().map_or(&[][..], |parsed| &parsed.headers);
-        spans.iter().map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
+        self.headers.iter().map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
     }
 
     /// Whether the client wants the connection to go on after this message.
@@ -213,7 +216,7 @@ impl Requests {
                     return Ok(());
                 }
                 let is_complete = collect_head(&mut self.head, data, at, &self.limits).map_err(refusal)?;
-                match parse(&mut self.head, &self.limits)? {
+                match parse(&mut self.head, &mut self.headers, &self.limits)? {
                     Some(parsed) => self.parsed = Some(parsed),
                     // What can never become a request is told at once, not when the client's time is over.
                     None if is_complete => return Err(BAD_HEAD),
@@ -240,11 +243,15 @@ const fn bad(message: &'static str) -> Refused {
 }
 
 /// None while the head is not complete.
-fn parse(head: &mut [u8], limits: &Limits) -> Result<Option<Parsed>, Refused> {
-    let mut table = [httparse::EMPTY_HEADER; HARD_MAX_HEADERS];
+fn parse(
+    head: &mut [u8],
+    headers: &mut Vec<(Range<usize>, Range<usize>)>,
+    limits: &Limits,
+) -> Result<Option<Parsed>, Refused> {
+    let mut table = [const { MaybeUninit::uninit() }; HARD_MAX_HEADERS];
     let table = &mut table[..limits.max_headers.min(HARD_MAX_HEADERS)];
-    let mut request = httparse::Request::new(table);
-    match request.parse(head) {
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, table) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => {
@@ -255,14 +262,15 @@ fn parse(head: &mut [u8], limits: &Limits) -> Result<Option<Parsed>, Refused> {
     }
     let minor = request.version.unwrap_or(0);
     let mut framing = Framing { keep_alive: minor == 1, ..Framing::default() };
-    let mut headers = Vec::with_capacity(request.headers.len());
+    headers.clear();
+    headers.reserve(request.headers.len());
     for header in request.headers.iter() {
         framing.note(header.name, header.value)?;
         headers.push((span(head, header.name.as_bytes()), span(head, header.value)));
     }
     let method = span(head, request.method.unwrap_or_default().as_bytes());
     let (path, query) = target(head, span(head, request.path.unwrap_or_default().as_bytes()))?;
-    for (name, _) in &headers {
+    for (name, _) in &*headers {
         head[name.clone()].make_ascii_lowercase();
     }
     let body = framing.body(minor)?;
@@ -271,7 +279,6 @@ fn parse(head: &mut [u8], limits: &Limits) -> Result<Option<Parsed>, Refused> {
         path,
         query,
         minor,
-        headers,
         body,
         keep_alive: framing.keep_alive,
         expects_continue: framing.expects_continue && minor == 1,

@@ -1,5 +1,6 @@
 //! Responses.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{Body, Error, HARD_MAX_HEADERS, Limits, Step, collect_head, parse_length, span};
@@ -113,10 +114,10 @@ impl Decoder {
     }
 
     fn parse_head(&mut self) -> Result<(), Error> {
-        let mut table = [httparse::EMPTY_HEADER; HARD_MAX_HEADERS];
+        let mut table = [const { MaybeUninit::uninit() }; HARD_MAX_HEADERS];
         let table = &mut table[..self.limits.max_headers.min(HARD_MAX_HEADERS)];
-        let mut response = httparse::Response::new(table);
-        match response.parse(&self.head) {
+        let mut response = httparse::Response::new(&mut []);
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, &self.head, table) {
             Ok(httparse::Status::Complete(_)) => {}
             Err(httparse::Error::TooManyHeaders) => return Err(Error::TooLarge),
             _ => return Err(Error::Malformed("the head is no HTTP/1.1")),
