@@ -45,6 +45,7 @@ __all__ = [
     "embedding_answer",
     "embedding_calls",
     "encode_headers",
+    "heap_bytes",
     "new_id",
     "sign_aws",
     "translate_request",
