@@ -85,7 +85,7 @@ def create_app(
     planner = deployed.planner(settings, router)
     route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
-    lifecycle.before_drain = quota.hand_over
+    lifecycle.before_drain = quota.hand_over if quota.hands_over else None
     handler = Forwarder(
         lifecycle=lifecycle,
         watch=lifecycle.watch,

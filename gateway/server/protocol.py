@@ -32,6 +32,10 @@ class Serving(Protocol):
         """Whether more of it is the client's to send."""
 
     @property
+    def is_answering(self) -> bool:
+        """Whether the head of its response has gone out."""
+
+    @property
     def is_done(self) -> bool:
         """Whether its response is complete."""
 
@@ -46,7 +50,7 @@ class _Answered:
     """A request whose response is complete, and that nobody has served: what follows waits behind it."""
 
     awaits_body = False
-    is_done = True
+    is_answering = is_done = True
 
     def advance(self, flags: int) -> None: ...
 
@@ -102,6 +106,11 @@ class HttpConnection(asyncio.Protocol):
         return self.exchange is None and not self._reader.has_begun
 
     @property
+    def awaits_request(self) -> bool:
+        """Whether the client may ask: the head of a request has not come, or not all of it."""
+        return self.exchange is None and self.lingers_since is None
+
+    @property
     def owes_body(self) -> bool:
         """Whether the rest of a request is the client's to send."""
         return self.exchange is not None and self.exchange.awaits_body
@@ -123,6 +132,11 @@ class HttpConnection(asyncio.Protocol):
         self.exchange = None
         self.lingers_since = self.server.ticks
         self.transport.close()
+
+    def close_idle(self) -> None:
+        """Unless something of a request has come."""
+        if self.awaits_request and self.is_idle:
+            self.close()
 
     def waits_for_body(self) -> None:
         """From now on the client is to send."""
@@ -280,8 +294,9 @@ class HttpConnection(asyncio.Protocol):
         self._linger()
 
     def close_after(self) -> None:
-        """Close with the end of the present response."""
-        self.is_closing = True
+        """Close with the end of the first response that can say so."""
+        if self.exchange is None or not self.exchange.is_answering:
+            self.is_closing = True
 
     def _linger(self) -> None:
         """Close, but read on for a while: a client that still sends would be told of a reset and not of the answer."""
@@ -321,8 +336,12 @@ class HttpConnection(asyncio.Protocol):
             return
         self.exchange = None
         self.quiet_since = self.begun_at = self.server.ticks
+        if self.server.finishing:
+            self.close_after()
         flags = self._reader.proceed()
         if self.is_paused:
             self.resume_reading()
         if flags:
             self._advance(flags, is_next=True)
+        elif self.server.finishing and self.is_idle:
+            self.server.let_ask(self)
