@@ -26,6 +26,7 @@ from tests.support.client import (
 from tests.support.gateway import Gateway, echo_only, model, running_gateway
 from tests.support.load import Load
 from tests.support.net import process_tree, wait_until
+from tests.support.stalls import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +74,10 @@ def test_idle_gateway_stops_at_once(upstream: ScriptedUpstream) -> None:
     with _running(upstream, linger_s=0, drain_s=30) as gateway:
         with stream_chat(gateway, "hostile/fine") as kept_alive:
             kept_alive.read()
-            started = time.monotonic()
-            gateway.signal(signal.SIGTERM)
-            assert gateway.wait() == 0
-        assert time.monotonic() - started < 2, "an idle connection is nothing to wait for"
+            with Stopwatch() as took:
+                gateway.signal(signal.SIGTERM)
+                assert gateway.wait() == 0
+        assert took.seconds < 2, "an idle connection is nothing to wait for"
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -113,10 +114,10 @@ def test_client_that_does_not_read_cannot_keep_the_gateway_alive(upstream: Scrip
     ):
         seen = upstream.log.of("endless-stream")[-1]
         wait_until(lambda: seen.sent > 1024 * 1024, what="the stream has filled the buffers")
-        started = time.monotonic()
-        gateway.signal(signal.SIGTERM)
-        assert gateway.wait() == 0
-        assert time.monotonic() - started < 6
+        with Stopwatch() as took:
+            gateway.signal(signal.SIGTERM)
+            assert gateway.wait() == 0
+        assert took.seconds < 6
 
 
 def test_second_signal_ends_what_is_under_way(upstream: ScriptedUpstream) -> None:
@@ -207,7 +208,7 @@ def _restart(gateway: Gateway) -> None:
     """Replace the workers, and wait until the old ones have gone."""
     before = process_tree(gateway.pid)[1:]
     gateway.signal(signal.SIGHUP)
-    wait_until(lambda: not any(map(_is_alive, before)), what="the old workers have gone", timeout_s=20, every_s=0.02)
+    wait_until(lambda: not any(map(_is_alive, before)), what="the old workers have gone", every_s=0.02)
     wait_until(gateway.is_ready, what="the new ones are ready")
 
 
