@@ -64,6 +64,7 @@ class HttpConnection(asyncio.Protocol):
     """Serves one request at a time; pipelined ones wait in the reader."""
 
     __slots__ = (
+        "_is_untold",
         "_left",
         "_peer",
         "_reader",
@@ -98,6 +99,7 @@ class HttpConnection(asyncio.Protocol):
         self.lingers_since: int | None = None
         self.stuck_since = 0  # the client has taken nothing since; counts while there is `unsent`
         self.served = 0
+        self._is_untold = False  # `is_closing`, but the present response does not say so
         self._left = 0  # bytes that the client had to take when it was last looked at
 
     @property
@@ -295,8 +297,19 @@ class HttpConnection(asyncio.Protocol):
 
     def close_after(self) -> None:
         """Close with the end of the first response that can say so."""
-        if self.exchange is None or not self.exchange.is_answering:
+        if not self.is_closing:
             self.is_closing = True
+            self._is_untold = self.exchange is not None and self.exchange.is_answering
+
+    def _may_ask(self) -> bool:
+        """Whether the client is left the time for a last request, as the end of the connection has not been told."""
+        if not self._is_untold:
+            return False
+        self._is_untold = False
+        self.exchange = None
+        self.quiet_since = self.server.ticks
+        self.server.let_ask(self)
+        return self.awaits_request
 
     def _linger(self) -> None:
         """Close, but read on for a while: a client that still sends would be told of a reset and not of the answer."""
@@ -321,9 +334,7 @@ class HttpConnection(asyncio.Protocol):
         elif not reusable:
             self.exchange = None
             self._linger()
-        elif self.is_closing:
-            self.close()
-        elif self.unsent is None:
+        elif self.is_closing or self.unsent is None:
             self._go_on()
         elif self.exchange is None:
             # A client that does not read would have us pile up the responses to what it pipelined.
@@ -331,17 +342,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """To the next request."""
-        if self.is_closing:
+        if self.is_closing and not self._may_ask():
             self.close()
             return
         self.exchange = None
         self.quiet_since = self.begun_at = self.server.ticks
-        if self.server.finishing:
-            self.close_after()
         flags = self._reader.proceed()
         if self.is_paused:
             self.resume_reading()
         if flags:
             self._advance(flags, is_next=True)
-        elif self.server.finishing and self.is_idle:
-            self.server.let_ask(self)

@@ -85,7 +85,7 @@ class HttpServer:
         self._opening: set[asyncio.Task[object]] = set()
         self.running: set[HttpExchange] = set()  # those whose app has not returned
         self._server: asyncio.Server | None = None
-        self.finishing = False
+        self._finishing = False
         self._linger_s = 0.0
         self._ended: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
@@ -131,7 +131,7 @@ class HttpServer:
         is answered, and that answer says so.
         """
         self.stop_accepting()
-        self.finishing = True
+        self._finishing = True
         self._linger_s = linger_s
         # The loop comes to what was sent while this process had no processor only after the timer that ends the linger.
         asking = _unread(connection for connection in self._connections if connection.awaits_request)
@@ -164,12 +164,12 @@ class HttpServer:
         self._ended.set()
 
     def _end_if_alone(self) -> None:
-        if self.finishing and not self._connections and not self._opening and not self.running:
+        if self._finishing and not self._connections and not self._opening and not self.running:
             self._ended.set()
 
     def opened(self, connection: HttpConnection) -> None:
         self._connections.add(connection)
-        if self.finishing:
+        if self._finishing:
             connection.close_after()
         if len(self._connections) > self._max_connections:
             connection.refuse(503, "too many connections")
@@ -196,13 +196,13 @@ class HttpServer:
 
     def closed(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)
-        if self.finishing:
+        if self._finishing:
             self._end_if_alone()
 
     def ended(self, exchange: HttpExchange) -> None:
         """The app has returned; that may be long after its response."""
         self.running.discard(exchange)
-        if self.finishing:
+        if self._finishing:
             self._end_if_alone()
 
     def _tick(self) -> None:
