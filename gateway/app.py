@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, multiprocess
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -38,6 +38,7 @@ from tollhouse.gateway.route_metrics import RouteMetrics
 from tollhouse.gateway.shedding import Shed
 from tollhouse.gateway.state_metrics import GuardMetrics, StateMetrics
 from tollhouse.gateway.telemetry import Telemetry
+from tollhouse.gateway.worker_metrics import WorkerMetrics
 from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
 from tollhouse.middlewares.exchange import exchange_of
 from tollhouse.middlewares.metrics import MetricsStage
@@ -84,7 +85,7 @@ def create_app(
     planner = deployed.planner(settings, router)
     route_metrics = RouteMetrics(router, registry=registry)
     quota = Quota(settings, pricing)
-    lifecycle.before_drain = quota.hand_over
+    lifecycle.before_drain = quota.hand_over if quota.hands_over else None
     handler = Forwarder(
         lifecycle=lifecycle,
         watch=lifecycle.watch,
@@ -319,7 +320,7 @@ def _scraped(registry: CollectorRegistry, metrics: MetricsStage) -> CollectorReg
         return registry
     metrics.flush()
     merged = CollectorRegistry()
-    multiprocess.MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+    WorkerMetrics(merged)  # type: ignore[no-untyped-call]
     _add_config(merged)
     return merged
 

@@ -23,6 +23,7 @@ class Errand(Call):
     __slots__ = ("_fast", "connection", "found", "is_done", "is_over", "way")
 
     awaits_body = False
+    is_answering = False  # its response goes out whole
 
     def __init__(self, fast: FastPath, connection: HttpConnection, found: FastRequest, way: Way) -> None:
         Call.__init__(self, ResponseReader(way.kind), way.timeouts)  # an object less than super()

@@ -31,11 +31,11 @@ class Lifecycle:
         """From now on: not ready, and every response asks its client to close the connection."""
         self.draining = True
 
-    async def ended(self, timeout_s: float) -> bool:
-        """Wait until nothing is under way; False when the time is over first."""
+    async def ended(self, timeout_s: float, awaits: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until nothing is under way and nothing to come any more; False when the time is over first."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while self.in_flight:
+        while self.in_flight or awaits():
             if loop.time() >= deadline:
                 return False
             await asyncio.sleep(0.02)

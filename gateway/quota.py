@@ -122,11 +122,16 @@ class Quota:
     async def _last(self, slot: int) -> int:
         return int(await self._keeper.position(_source(slot)) or 0)
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether one process at a time has the store."""
+        return self._embedded is not None and bool(self.allowances)
+
     async def hand_over(self) -> None:
-        """No request will be admitted any more: another process may have the store."""
-        if self._embedded is not None and self.allowances:
-            await self._drain()
-            self._embedded.hand_over()
+        """No request will be admitted any more: another process may have the store. Only where it `hands_over`."""
+        assert self._embedded is not None
+        await self._drain()
+        self._embedded.hand_over()
 
     async def close(self) -> None:
         """Everything that has ended is in the ledger when this returns, if the store can be reached."""

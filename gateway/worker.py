@@ -1,8 +1,8 @@
 """A worker: the app on a server, in a loop of ours, so that stopping is ours as well.
 
 Order of a stop: not ready, and `Connection: close` on every answer (linger); then no new connections, while those that
-came last are answered (settle); then idle ones are closed, and what runs may end (drain); at the deadline every open
-call ends with an error its client can read.
+came last are answered (settle); then idle ones are closed, and what runs may end (drain), with a last request for those
+whose answer did not say that it was the last; at the deadline every open call ends with an error its client can read.
 """
 
 from __future__ import annotations
@@ -47,8 +47,12 @@ class _Server(Protocol):
     def stop_accepting(self) -> None:
         """New connections are for others; those that are open go on."""
 
-    def finish(self) -> None:
-        """Idle connections close; `serve` ends with the last response."""
+    @property
+    def awaits(self) -> bool:
+        """Whether requests may come on connections that are open, although it finishes."""
+
+    def finish(self, linger_s: float = 0.0) -> None:
+        """Idle connections close, linger_s after an answer that did not say so; `serve` ends with the last response."""
 
     def abandon(self) -> None:
         """`serve` ends now, or the process does."""
@@ -136,10 +140,14 @@ async def _drain(
         await _first(asyncio.sleep(linger_s), at_once.wait())
         server.stop_accepting()
         await _first(asyncio.sleep(SETTLE_S), at_once.wait())
-    server.finish()
-    if lifecycle.before_drain is not None:
+    if lifecycle.before_drain is None:
+        server.finish(linger_s)
+    else:  # refuses whatever comes from now on: a client that finds its connection closed is better off
+        server.finish()
         await lifecycle.before_drain()
-    ended = await _first(lifecycle.ended(drain_s), at_once.wait())
+    ended = await _first(lifecycle.ended(drain_s, lambda: server.awaits), at_once.wait())
+    if server.awaits:
+        server.finish()
     if ended is not True or lifecycle.in_flight:
         logger.warning("ending %d requests at the deadline", lifecycle.in_flight)
         lifecycle.end_calls()

@@ -89,6 +89,11 @@ class HttpExchange:
         return not (self._done or self._flags & (READY | END | FAULT)) and self._waiter is not None
 
     @property
+    def is_answering(self) -> bool:
+        """Whether the head of the response has gone out."""
+        return self._chunked is not None
+
+    @property
     def is_done(self) -> bool:
         """Whether the response is complete."""
         return self._done

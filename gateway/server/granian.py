@@ -26,6 +26,8 @@ logger = logging.getLogger("tollhouse.server")
 class GranianServer(Server):
     """`before_exit` is called when the process has to end without more ado."""
 
+    awaits = False
+
     def __init__(self, app: ASGIApp, sock: socket.socket, *, before_exit: Callable[[], None]) -> None:
         self._listen_fd = sock.detach()
         self._before_exit = before_exit
@@ -52,8 +54,8 @@ class GranianServer(Server):
             nobody.listen(1)
             os.dup2(nobody.fileno(), self._listen_fd, inheritable=False)
 
-    def finish(self) -> None:
-        """Close connections between two requests; `serve` ends when the others are answered."""
+    def finish(self, linger_s: float = 0.0) -> None:
+        """Close connections between two requests, at once; `serve` ends when the others are answered."""
         self.stop()  # type: ignore[no-untyped-call]
 
     def abandon(self) -> None:

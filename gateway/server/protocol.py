@@ -32,6 +32,10 @@ class Serving(Protocol):
         """Whether more of it is the client's to send."""
 
     @property
+    def is_answering(self) -> bool:
+        """Whether the head of its response has gone out."""
+
+    @property
     def is_done(self) -> bool:
         """Whether its response is complete."""
 
@@ -46,7 +50,7 @@ class _Answered:
     """A request whose response is complete, and that nobody has served: what follows waits behind it."""
 
     awaits_body = False
-    is_done = True
+    is_answering = is_done = True
 
     def advance(self, flags: int) -> None: ...
 
@@ -60,6 +64,7 @@ class HttpConnection(asyncio.Protocol):
     """Serves one request at a time; pipelined ones wait in the reader."""
 
     __slots__ = (
+        "_is_untold",
         "_left",
         "_peer",
         "_reader",
@@ -94,12 +99,18 @@ class HttpConnection(asyncio.Protocol):
         self.lingers_since: int | None = None
         self.stuck_since = 0  # the client has taken nothing since; counts while there is `unsent`
         self.served = 0
+        self._is_untold = False  # `is_closing`, but the present response does not say so
         self._left = 0  # bytes that the client had to take when it was last looked at
 
     @property
     def is_idle(self) -> bool:
         """Nothing of a request has come."""
         return self.exchange is None and not self._reader.has_begun
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the client may ask: the head of a request has not come, or not all of it."""
+        return self.exchange is None and self.lingers_since is None
 
     @property
     def owes_body(self) -> bool:
@@ -123,6 +134,11 @@ class HttpConnection(asyncio.Protocol):
         self.exchange = None
         self.lingers_since = self.server.ticks
         self.transport.close()
+
+    def close_idle(self) -> None:
+        """Unless something of a request has come."""
+        if self.awaits_request and self.is_idle:
+            self.close()
 
     def waits_for_body(self) -> None:
         """From now on the client is to send."""
@@ -280,8 +296,20 @@ class HttpConnection(asyncio.Protocol):
         self._linger()
 
     def close_after(self) -> None:
-        """Close with the end of the present response."""
-        self.is_closing = True
+        """Close with the end of the first response that can say so."""
+        if not self.is_closing:
+            self.is_closing = True
+            self._is_untold = self.exchange is not None and self.exchange.is_answering
+
+    def _may_ask(self) -> bool:
+        """Whether the client is left the time for a last request, as the end of the connection has not been told."""
+        if not self._is_untold:
+            return False
+        self._is_untold = False
+        self.exchange = None
+        self.quiet_since = self.server.ticks
+        self.server.let_ask(self)
+        return self.awaits_request
 
     def _linger(self) -> None:
         """Close, but read on for a while: a client that still sends would be told of a reset and not of the answer."""
@@ -306,9 +334,7 @@ class HttpConnection(asyncio.Protocol):
         elif not reusable:
             self.exchange = None
             self._linger()
-        elif self.is_closing:
-            self.close()
-        elif self.unsent is None:
+        elif self.is_closing or self.unsent is None:
             self._go_on()
         elif self.exchange is None:
             # A client that does not read would have us pile up the responses to what it pipelined.
@@ -316,7 +342,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """To the next request."""
-        if self.is_closing:
+        if self.is_closing and not self._may_ask():
             self.close()
             return
         self.exchange = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -13,6 +14,7 @@ from tollhouse.gateway.server.protocol import HttpConnection
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
 
     from tollhouse._native import RequestReader
     from tollhouse.middlewares.types import ASGIApp, Scope
@@ -84,6 +86,7 @@ class HttpServer:
         self.running: set[HttpExchange] = set()  # those whose app has not returned
         self._server: asyncio.Server | None = None
         self._finishing = False
+        self._linger_s = 0.0
         self._ended: asyncio.Event
         self._timer: asyncio.TimerHandle | None = None
         self._lifespan = _Lifespan(app, self.state)
@@ -121,16 +124,35 @@ class HttpServer:
             self._server.close()
             self._server = None
 
-    def finish(self) -> None:
-        """Close connections between two requests, and every other one with its response; then `serve` ends."""
+    def finish(self, linger_s: float = 0.0) -> None:
+        """Close connections between two requests, and every other one with its response; then `serve` ends.
+
+        No client has its connection closed within linger_s after an answer that did not say so: what it asks meanwhile
+        is answered, and that answer says so.
+        """
         self.stop_accepting()
         self._finishing = True
+        self._linger_s = linger_s
+        # The loop comes to what was sent while this process had no processor only after the timer that ends the linger.
+        asking = _unread(connection for connection in self._connections if connection.awaits_request)
         for connection in tuple(self._connections):
-            if connection.is_idle:
-                connection.close()
-            else:
-                connection.close_after()
+            connection.close_after()
+            if connection.is_idle and connection not in asking:
+                self.let_ask(connection)
         self._end_if_alone()
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the request of a client may still come, or the rest of its head."""
+        return bool(self._opening) or any(connection.awaits_request for connection in self._connections)
+
+    def let_ask(self, connection: HttpConnection) -> None:
+        """Close one on which nothing of a request has come, but leave its client the time to ask."""
+        is_long_ago = self._since(connection.quiet_since) >= self._linger_s + self._tick_s  # ticks are coarse
+        if not self._linger_s or is_long_ago or not connection.awaits_request:
+            connection.close()
+        else:
+            self.loop.call_later(self._linger_s, connection.close_idle)
 
     def abandon(self) -> None:
         """Leave the clients that do not read."""
@@ -221,6 +243,18 @@ class HttpServer:
     def _since(self, tick: int) -> float:
         """Seconds."""
         return (self.ticks - tick) * self._tick_s
+
+
+def _unread(connections: Iterable[HttpConnection]) -> set[HttpConnection]:
+    """Those of them for which the system has something that the loop has not read."""
+    poll = select.poll()
+    of: dict[int, HttpConnection] = {}
+    for connection in connections:
+        sock = connection.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            of[sock.fileno()] = connection
+            poll.register(sock.fileno(), select.POLLIN)
+    return {of[fd] for fd, _ in poll.poll(0)}
 
 
 class _Lifespan:

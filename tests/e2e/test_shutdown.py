@@ -26,6 +26,7 @@ from tests.support.client import (
 from tests.support.gateway import Gateway, echo_only, model, running_gateway
 from tests.support.load import Load
 from tests.support.net import process_tree, wait_until
+from tests.support.stalls import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def test_lingering_gateway_is_not_ready_but_answers(upstream: ScriptedUpstream, 
         with stream_chat(gateway, "hostile/counting@40,50") as stream:
             got = stream.read_until(b"0 ")
             gateway.signal(signal.SIGTERM)
-            wait_until(lambda: _is_draining(gateway), what="the gateway says that it is draining", timeout_s=1)
+            wait_until(lambda: _is_draining(gateway), what="the gateway says that it is draining")
             assert gateway.get("/health")[0] == 200, "alive all the same"
             answer = post(gateway, chat_body("hostile/fine"))
             assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -73,10 +74,10 @@ def test_idle_gateway_stops_at_once(upstream: ScriptedUpstream) -> None:
     with _running(upstream, linger_s=0, drain_s=30) as gateway:
         with stream_chat(gateway, "hostile/fine") as kept_alive:
             kept_alive.read()
-            started = time.monotonic()
-            gateway.signal(signal.SIGTERM)
-            assert gateway.wait() == 0
-        assert time.monotonic() - started < 2, "an idle connection is nothing to wait for"
+            with Stopwatch() as took:
+                gateway.signal(signal.SIGTERM)
+                assert gateway.wait() == 0
+        assert took.seconds < 2, "an idle connection is nothing to wait for"
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -113,10 +114,10 @@ def test_client_that_does_not_read_cannot_keep_the_gateway_alive(upstream: Scrip
     ):
         seen = upstream.log.of("endless-stream")[-1]
         wait_until(lambda: seen.sent > 1024 * 1024, what="the stream has filled the buffers")
-        started = time.monotonic()
-        gateway.signal(signal.SIGTERM)
-        assert gateway.wait() == 0
-        assert time.monotonic() - started < 6
+        with Stopwatch() as took:
+            gateway.signal(signal.SIGTERM)
+            assert gateway.wait() == 0
+        assert took.seconds < 6
 
 
 def test_second_signal_ends_what_is_under_way(upstream: ScriptedUpstream) -> None:
@@ -165,7 +166,8 @@ def test_worker_that_dies_is_replaced(upstream: ScriptedUpstream) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_rolling_restart_under_load_drops_nothing(upstream: ScriptedUpstream, workers: int) -> None:
-    with _running(upstream, linger_s=0.5, drain_s=10, workers=workers) as gateway:
+    # Every client comes again within the linger, also where all of them have to wait for a processor.
+    with _running(upstream, linger_s=1, drain_s=10, workers=workers) as gateway:
         load = Load(gateway, connections=32, whole="hostile/slow-answer@20", streamed="hostile/counting@10,20")
         async with load as tally:
             for _ in range(3):
@@ -180,16 +182,16 @@ async def test_rolling_restart_under_load_drops_nothing(upstream: ScriptedUpstre
 
 
 async def test_streams_longer_than_the_linger_outlive_a_restart(upstream: ScriptedUpstream) -> None:
-    with _running(upstream, linger_s=0.2, drain_s=10) as gateway:
+    with _running(upstream, linger_s=1, drain_s=10) as gateway:
         load = Load(gateway, connections=32, whole="hostile/slow-answer@400", streamed="hostile/counting@10,150")
         async with load as tally:
             await asyncio.to_thread(_restart, gateway)
-    print(tally.whole, "whole,", tally.streamed, "streamed,", len(tally.stale), "stale connections")
+    print(tally.whole, "whole,", tally.streamed, "streamed,", tally.connections, "connections")
     assert not tally.refused
     assert not tally.broken
-    # Their heads went out before anybody knew of the restart, so nothing announced that these connections would close.
-    # A client whose next request meets the closing one has sent it to nobody, and asks again.
-    assert len(tally.stale) <= 32
+    # Their heads went out before anybody knew of the restart, so nothing announced that these connections would close:
+    # what their clients ask next is answered there, and that answer does.
+    assert not tally.stale
 
 
 async def test_restart_with_a_bad_configuration_changes_nothing(upstream: ScriptedUpstream) -> None:
@@ -206,7 +208,7 @@ def _restart(gateway: Gateway) -> None:
     """Replace the workers, and wait until the old ones have gone."""
     before = process_tree(gateway.pid)[1:]
     gateway.signal(signal.SIGHUP)
-    wait_until(lambda: not any(map(_is_alive, before)), what="the old workers have gone", timeout_s=20, every_s=0.02)
+    wait_until(lambda: not any(map(_is_alive, before)), what="the old workers have gone", every_s=0.02)
     wait_until(gateway.is_ready, what="the new ones are ready")
 
 

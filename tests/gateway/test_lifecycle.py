@@ -20,6 +20,15 @@ async def test_waiting_ends_with_the_last_request():
     assert await waiting
 
 
+async def test_waiting_goes_on_while_something_may_come():
+    awaited = [True]
+    waiting = asyncio.create_task(Lifecycle().ended(5, lambda: bool(awaited)))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    awaited.clear()
+    assert await waiting
+
+
 async def test_waiting_ends_with_its_time():
     lifecycle = Lifecycle()
     lifecycle.in_flight = 1

@@ -227,7 +227,7 @@ def test_stopping_ends_a_gate_that_runs_and_tells_who_waits(corpus):
 
 def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus, tmp_path):
     gateway = start_gateway(config(corpus), folder=tmp_path, env=ENV)
-    wait_until(gateway.is_ready, what="it serves", timeout_s=20, every_s=0.02)
+    wait_until(gateway.is_ready, what="it serves", every_s=0.02)
     wait_until((folder(gateway) / "current").exists, what="what it runs is kept")
     gateway.signal(signal.SIGHUP)
     judge = wait_until(lambda: running_child(gateway.pid, b"gateway.gate"), what="the gate runs", timeout_s=30)
@@ -237,10 +237,10 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_clears_up(corpus
     for pid in (gateway.pid, judge):
         os.kill(pid, signal.SIGKILL)
     gateway.wait()
-    wait_until(lambda: not any(map(_is_alive, everyone)), what="all have ended", timeout_s=20)
+    wait_until(lambda: not any(map(_is_alive, everyone)), what="all have ended")
     assert any(name.startswith("sandbox-") for name in left_over(gateway))
     gateway = start_gateway(config(corpus), folder=tmp_path, env=ENV)
-    wait_until(gateway.is_ready, what="it serves again", timeout_s=20, every_s=0.02)
+    wait_until(gateway.is_ready, what="it serves again", every_s=0.02)
     assert not [name for name in left_over(gateway) if name.startswith("sandbox-")]
     assert len(control.found(str(folder(gateway)))) == 1
     done = command(gateway, "rollback")

@@ -31,7 +31,7 @@ CAP = 30 * COST
 
 def started(books: Books, folder: Path, clock: WallClock, **sections: Any) -> Gateway:
     gateway = start_gateway(booked(books, **sections), folder=folder, env=clock.env)
-    wait_until(gateway.is_ready, what="the gateway is ready", timeout_s=20)
+    wait_until(gateway.is_ready, what="the gateway is ready")
     return gateway
 
 

@@ -88,7 +88,7 @@ async def test_reloads_under_load_refuse_nobody_and_lose_nothing(books: Books, f
 
 def test_a_stop_with_open_streams_charges_them_all(books: Books, tmp_path: Path, figure: Any) -> None:
     gateway = start_gateway(configuration(books, drain_s=0.5), folder=tmp_path)
-    wait_until(gateway.is_ready, what="the gateway is ready", timeout_s=20)
+    wait_until(gateway.is_ready, what="the gateway is ready")
     with contextlib.ExitStack() as open_streams:
         streams = []
         for number in range(20):
@@ -111,7 +111,7 @@ def test_limits_and_budgets_go_on_where_they_were(books: Books, tmp_path: Path) 
     statuses = []
     for end in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         gateway = start_gateway(configuration(books, keys=[key]), folder=tmp_path)
-        wait_until(gateway.is_ready, what="the gateway is ready", timeout_s=20)
+        wait_until(gateway.is_ready, what="the gateway is ready")
         for _ in range(3):
             answer = post(gateway, chat_body("answer@5", max_tokens=5))
             statuses.append((answer.status, answer.headers.get("x-ratelimit-remaining-requests")))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
+PATIENCE_S = 60.0  # for what happens anyway, on a machine that does many other things
 
 
 def free_port() -> int:
@@ -22,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(probe: Callable[[], T | None], *, what: str, timeout_s: float = 10.0, every_s: float = 0.005) -> T:
+def wait_until(probe: Callable[[], T | None], *, what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.005) -> T:
     """The first truthy value of `probe`; fails the test when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -35,7 +36,7 @@ def wait_until(probe: Callable[[], T | None], *, what: str, timeout_s: float = 1
         time.sleep(every_s)
 
 
-async def until(probe: Callable[[], Awaitable[object]], *, what: str, timeout_s: float = 10.0) -> None:
+async def until(probe: Callable[[], Awaitable[object]], *, what: str, timeout_s: float = PATIENCE_S) -> None:
     """Wait until `probe` answers something truthy; fails the test when it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not await probe():

@@ -23,8 +23,6 @@ from tests.support.net import LOOPBACK, free_port, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_S = 10.0
-
 
 def program(name: str) -> str:
     """Debian keeps servers where only root's PATH leads."""
@@ -71,7 +69,7 @@ class RedisServer:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        wait_until(self._answers, what=f"redis-server on port {self.port} answers", timeout_s=START_S)
+        wait_until(self._answers, what=f"redis-server on port {self.port} answers")
 
     def kill(self) -> None:
         """SIGKILL: nothing is saved, nothing is said."""
@@ -127,8 +125,8 @@ def running_cluster(masters: int = 3, replicas: int = 1) -> Iterator[list[RedisS
             nodes = [f"{LOOPBACK}:{server.port}" for server in servers]
             create = ["--cluster", "create", *nodes, "--cluster-replicas", str(replicas), "--cluster-yes"]
             subprocess.run([program("redis-cli"), *create], check=True, capture_output=True, timeout=60)
-            wait_until(lambda: all(map(_is_whole, servers)), what="the cluster serves all slots", timeout_s=20)
-            wait_until(lambda: all(map(_is_synchronised, servers)), what="the replicas follow", timeout_s=20)
+            wait_until(lambda: all(map(_is_whole, servers)), what="the cluster serves all slots")
+            wait_until(lambda: all(map(_is_synchronised, servers)), what="the replicas follow")
             yield servers
         finally:
             for server in servers:

@@ -155,11 +155,11 @@ class ScriptedUpstream:
             done.set()
 
         self._loop.call_soon_threadsafe(drop)
-        assert done.wait(5)
+        assert done.wait(30)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

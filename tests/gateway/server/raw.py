@@ -137,7 +137,7 @@ async def serving(app, *, log: list[str] | None = None, **options):
             client.close()
         if not running.task.done():
             server.abandon()
-        await asyncio.wait({running.task}, timeout=2)
+        await asyncio.wait({running.task}, timeout=30)
 
 
 async def narrow(running: Running) -> tuple[Client, HttpConnection]:
@@ -153,7 +153,7 @@ async def narrow(running: Running) -> tuple[Client, HttpConnection]:
 
 async def until(condition) -> None:
     """Wait for what happens in the same loop."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

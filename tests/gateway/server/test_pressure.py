@@ -436,22 +436,23 @@ async def test_its_line_is_text_where_the_log_is():
 
 async def test_a_loop_that_is_kept_too_long_refuses_until_it_is_not():
     def keeps(_: Any, exchange: HttpExchange) -> None:
-        time.sleep(0.02)
+        time.sleep(0.04)
         exchange.respond(200, [(b"content-length", b"0")], b"")
         exchange.end()
 
     said, _ = shed([])
-    async with serving(echo, max_lag_s=0.1) as running:
+    # Half of it is more than a machine without a free processor keeps the loop by itself.
+    async with serving(echo, max_lag_s=0.4) as running:
         await serves(running, said)
         running.server.direct = keeps
         clients = [await running.connect() for _ in range(FEW - 2)]
-        for _ in range(3):  # 30 times 20 ms each time
+        for _ in range(3):  # 30 times 40 ms each time
             for client in clients:
                 client.send(post(b"{}", path="/v1/embeddings"))
             assert {(await client.response()).status for client in clients} == {200}
         clients += [await running.connect() for _ in range(10)]
         statuses: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while 503 not in statuses:
                 for client in clients:
                     client.send(post(b"{}", path="/v1/embeddings"))

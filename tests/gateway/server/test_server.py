@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.server.raw import GET, answer, body_of, echo, get, post, serving, until
+from tests.gateway.server.raw import EVENTS, GET, answer, body_of, echo, get, piece, post, serving, start, until
 from tollhouse.gateway.server.server import HttpServer
 
 
@@ -280,6 +280,105 @@ async def test_finish_closes_idle_connections_and_the_others_with_their_response
         assert log == ["startup", "shutdown"]
         with pytest.raises(OSError):
             await running.connect()
+
+
+async def asked(sock: socket.socket) -> bytes:
+    """The whole answer to a request on a socket that nobody but its system reads meanwhile."""
+    sock.sendall(GET)
+    sock.settimeout(0)
+    return await asyncio.get_running_loop().sock_recv(sock, 4096)
+
+
+async def test_what_was_sent_before_the_end_is_answered_although_nobody_had_read_it():
+    async with serving(echo) as running:
+        with socket.create_connection(("127.0.0.1", running.port)) as sock:
+            assert b"connection: close" not in await asked(sock)
+            sock.sendall(GET)
+            running.server.finish()
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                last = await loop.sock_recv(sock, 4096)
+                assert last.startswith(b"HTTP/1.1 200 ")
+                assert b"connection: close" in last
+                assert await loop.sock_recv(sock, 4096) == b""
+                await running.task
+
+
+@pytest.mark.parametrize("is_pipelined", [True, False])
+async def test_after_an_answer_that_could_not_say_it_was_the_last_one_more_is_answered(is_pipelined):
+    go_on = asyncio.Event()
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/stream":
+            await start(send, EVENTS)
+            await piece(send, b"begun")
+            await go_on.wait()
+            await piece(send, b"", more=False)
+        else:
+            await answer(send, scope["path"].encode())
+
+    async with serving(app) as running:
+        client = await running.connect()
+        client.send(get("/stream"))
+        assert b"close" not in await client.reader.readuntil(b"begun\r\n")
+        if is_pipelined:
+            client.send(get("/last"))
+            (connection,) = running.server._connections
+            await until(lambda: connection._reader.held)
+        running.server.finish(60)
+        go_on.set()
+        assert await client.reader.readuntil(b"0\r\n\r\n")
+        if not is_pipelined:
+            await until(lambda: running.server.awaits)
+            client.send(get("/last"))
+        got = await client.response()
+        assert (got.body, got.header("connection")) == (b"/last", "close")
+        assert await client.rest() == b""
+        assert not running.server.awaits
+        async with asyncio.timeout(5):
+            await running.task
+
+
+async def test_a_client_that_does_not_ask_in_time_has_its_connection_closed():
+    async with serving(echo) as running:
+        clients = [await running.connect() for _ in range(2)]
+        clients[0].send(GET)
+        assert (await clients[0].response()).header("connection") is None
+        await until(lambda: len(running.server._connections) == 2)
+        since = running.server.loop.time()
+        running.server.finish(0.2)
+        assert running.server.awaits
+        for client in clients:
+            assert await client.rest() == b""
+        assert running.server.loop.time() - since > 0.19, "its timers count milliseconds"
+        async with asyncio.timeout(5):
+            await running.task
+
+
+async def test_one_that_has_had_the_time_to_ask_has_it_closed_at_once():
+    async with serving(echo) as running:
+        client = await running.connect()
+        client.send(GET)
+        await client.response()
+        then = running.server.ticks
+        await until(lambda: running.server.ticks > then + 20)
+        (connection,) = running.server._connections
+        running.server.finish(0.15)
+        assert connection.transport.is_closing()
+        assert not running.server.awaits
+
+
+async def test_who_may_still_ask_may_not_once_it_has_to_end_now():
+    async with serving(echo) as running:
+        client = await running.connect()
+        client.send(GET)
+        await client.response()
+        running.server.finish(60)
+        assert running.server.awaits
+        running.server.finish()
+        assert await client.rest() == b""
+        async with asyncio.timeout(5):
+            await running.task
 
 
 async def test_the_app_is_shut_down_after_the_last_request_has_ended():
