@@ -2,11 +2,13 @@
 //!
 //! A text passes three stages: the gate (a search for some dozen literals, which most text does not pass), the phrase
 //! templates, and a linear model over hashed words and word pairs, of which there are two: one knows Latin words, the other
-//! is asked where letters of other languages open the gate; neither is asked about source code. The data of all lie in `config/injection/`;
+//! is asked where letters of other languages open the gate; neither is asked about source code. What forbids the same in as
+//! many words (`exemptions.txt`) neither counts as a phrase nor is shown to the models. The data of all lie in `config/injection/`;
 //! `scripts/train_injection.py` writes the weights. Time is linear in the length of the text.
 
 mod accumulator;
 mod code;
+mod exemptions;
 mod gate;
 mod model;
 mod phrases;
@@ -21,8 +23,8 @@ pub use accumulator::Accumulator;
 
 use code::is_code;
 use gate::{Ask, Asked, Gate};
-use model::{Model, Windows};
-use phrases::{Phrases, Search};
+use model::{Model, Peak, Windows};
+use phrases::{Outcome, Phrases, Search};
 use tokens::Token;
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
@@ -105,6 +107,7 @@ impl Detector {
             phrases: Phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
+                include_str!("../../../../../config/injection/exemptions.txt"),
             ))
             .expect("the templates are well formed"),
             latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
@@ -162,34 +165,44 @@ impl Detector {
         channel: Channel,
     ) -> Verdict {
         let Segment { text, offset } = segment;
-        let mut latin = match asked.reason {
+        let latin = match asked.reason {
             Ask::Nothing => return verdict,
             Ask::Orders if channel == Channel::User => return verdict,
-            Ask::Orders | Ask::Templates => None,
-            Ask::Model => Some(Windows::new(&self.latin)),
+            Ask::Orders | Ask::Templates => false,
+            Ask::Model => true,
         };
-        let mut languages = (asked.foreign && segment.is_short()).then(|| Windows::new(&self.languages));
-        if (latin.is_some() || languages.is_some()) && is_code(text) {
-            // The templates alone: the models have learned what words mean in sentences.
-            (latin, languages) = (None, None);
-        }
-        let mut words = Scripts::default();
+        let languages = asked.foreign && segment.is_short();
+        // Of code the templates alone: the models have learned what words mean in sentences.
+        let sentences = (latin || languages) && !is_code(text);
+        let models = || Models::new(self, sentences && latin, sentences && languages);
+        let mut asked_models = models();
         tokens::each(text, |token| {
-            if let Some(windows) = &mut latin
-                && words.count(token)
-            {
-                windows.push(token);
-            }
-            if let Some(windows) = &mut languages {
-                windows.push(token);
-            }
+            asked_models.push(token);
             search.push(token);
         });
-        verdict = phrased(verdict, search, offset);
-        let latin = latin.filter(|_| words.are_latin()).and_then(Windows::finish);
-        // Of other languages too little harmless text is known to tell a faint suspicion from none.
-        let languages = languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
-        for peak in latin.into_iter().chain(languages) {
+        let Outcome { best, exempt } = search.finish(text);
+        if let Some(found) = best {
+            verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
+        }
+        let mut peak = asked_models.finish();
+        if let Some(whole) = peak
+            && !exempt.is_empty()
+        {
+            // What is forbidden is no order: judged is what is said beside it.
+            let covered = exempt.covered();
+            let mut behind = 0;
+            let mut others = models();
+            tokens::each(text, |token| {
+                while covered.get(behind).is_some_and(|(_, end)| *end <= token.start) {
+                    behind += 1;
+                }
+                if covered.get(behind).is_none_or(|(start, _)| token.start < *start) {
+                    others.push(token);
+                }
+            });
+            peak = others.finish().map(|rest| if rest.score < whole.score { rest } else { whole });
+        }
+        if let Some(peak) = peak {
             let score = 1.0 / (1.0 + (-peak.score).exp());
             verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
         }
@@ -232,11 +245,40 @@ impl Scripts {
     }
 }
 
-/// The verdict with what a search found in a stretch that begins `offset` bytes into the whole.
-fn phrased(verdict: Verdict, search: &mut Search<'_>, offset: usize) -> Verdict {
-    match search.finish() {
-        Some(found) => verdict.or(found.score, found.id, offset + found.start, offset + found.end),
-        None => verdict,
+/// Those of the models that are asked about a stretch.
+struct Models<'detector> {
+    latin: Option<Windows<'detector, { 1 << 16 }>>,
+    languages: Option<Windows<'detector, { 1 << 15 }>>,
+    words: Scripts,
+}
+
+impl<'detector> Models<'detector> {
+    fn new(detector: &'detector Detector, latin: bool, languages: bool) -> Self {
+        Self {
+            latin: latin.then(|| Windows::new(&detector.latin)),
+            languages: languages.then(|| Windows::new(&detector.languages)),
+            words: Scripts::default(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, token: Token) {
+        if let Some(windows) = &mut self.latin
+            && self.words.count(token)
+        {
+            windows.push(token);
+        }
+        if let Some(windows) = &mut self.languages {
+            windows.push(token);
+        }
+    }
+
+    /// The strongest window of both.
+    fn finish(self) -> Option<Peak> {
+        let latin = self.latin.filter(|_| self.words.are_latin()).and_then(Windows::finish);
+        // Of other languages too little harmless text is known to tell a faint suspicion from none.
+        let languages = self.languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
+        latin.into_iter().chain(languages).max_by(|a, b| a.score.total_cmp(&b.score))
     }
 }
 
@@ -296,7 +338,7 @@ impl Detector {
         if !scripts.are_latin() {
             words.clear();
         }
-        let found = search.finish();
+        let found = search.finish(text).best;
         let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
             let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();

@@ -1,8 +1,12 @@
 //! Phrase templates: sequences of words with small gaps, read from `config/injection/phrases.txt`.
+//!
+//! Exemptions are templates, too, read from `exemptions.txt`: of prohibitions ("never share") and the like. A phrase that
+//! shares a word with one of those meant for it is none.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 
+use super::exemptions::Exemptions;
 use super::tokens::{self, Token};
 use crate::scan::normalise::{Normalised, normalise};
 
@@ -30,8 +34,20 @@ struct Steps {
 
 #[derive(Debug)]
 struct Phrase {
+    /// Of an exemption: what the phrases are called in the beginning that it is for.
     id: &'static str,
     score: f32,
+    role: Role,
+}
+
+/// What becomes of a template that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It counts.
+    Firm,
+    /// It counts unless an exemption shares a word with it.
+    Exemptible,
+    Exemption,
 }
 
 /// The templates, compiled: for each word the steps that it fulfils.
@@ -103,7 +119,7 @@ impl Words {
     }
 }
 
-/// A phrase that was found.
+/// A phrase or an exemption that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) id: &'static str,
@@ -112,10 +128,17 @@ pub(super) struct Found {
     pub(super) end: usize,
 }
 
+/// What was found in a stretch.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) best: Option<Found>,
+    pub(super) exempt: Exemptions,
+}
+
 impl Phrases {
     /// Compiles the text of a template file; the error is the line at fault.
     pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
-        let (mut sets, mut steps) = (HashMap::new(), HashMap::new());
+        let (mut sets, mut steps, mut exempted) = (HashMap::new(), HashMap::new(), BTreeSet::new());
         let mut compiled = Self {
             templates: Vec::new(),
             steps: Words { slots: Box::default(), all: Vec::new() },
@@ -133,9 +156,19 @@ impl Phrases {
                 }
                 (Some("phrase"), Some(id), Some(score)) => {
                     let score: f32 = score.parse().map_err(|_| line)?;
-                    compiled.add(Phrase { id, score }, body, &sets, &mut steps).ok_or(line)?;
+                    compiled.add(Phrase { id, score, role: Role::Firm }, body, &sets, &mut steps).ok_or(line)?;
+                }
+                (Some("exempt"), Some(id), None) => {
+                    let exemption = Phrase { id, score: 0.0, role: Role::Exemption };
+                    compiled.add(exemption, body, &sets, &mut steps).ok_or(line)?;
+                    exempted.insert(id);
                 }
                 _ => return Err(line),
+            }
+        }
+        for phrase in &mut compiled.templates {
+            if phrase.role == Role::Firm && exempted.iter().any(|prefix| phrase.id.starts_with(prefix)) {
+                phrase.role = Role::Exemptible;
             }
         }
         for steps in steps.values_mut() {
@@ -261,11 +294,14 @@ pub(super) struct Search<'phrases> {
     phrases: &'phrases Phrases,
     walk: Walk,
     best: Option<Found>,
+    /// Phrases that an exemption may yet void, and exemptions: some end behind the phrase.
+    exemptible: Vec<Found>,
+    exempt: Vec<Found>,
 }
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, walk: Walk::default(), best: None }
+        Self { phrases, walk: Walk::default(), best: None, exemptible: Vec::new(), exempt: Vec::new() }
     }
 
     /// Takes the next token; it begins less than four gigabytes into the stretch.
@@ -314,17 +350,32 @@ impl<'phrases> Search<'phrases> {
     }
 
     fn found(&mut self, phrase: u16, start: usize, end: usize) {
-        if let Some(phrase) = self.phrases.templates.get(usize::from(phrase))
-            && self.best.is_none_or(|best| phrase.score > best.score)
-        {
-            self.best = Some(Found { id: phrase.id, score: phrase.score, start, end });
+        let Some(Phrase { id, score, role }) = self.phrases.templates.get(usize::from(phrase)) else { return };
+        let found = Found { id, score: *score, start, end };
+        match role {
+            Role::Firm => self.keep(found),
+            Role::Exemptible => self.exemptible.push(found),
+            Role::Exemption => self.exempt.push(found),
         }
     }
 
-    /// What was found in this stretch; the next token is the first of another.
-    pub(super) fn finish(&mut self) -> Option<Found> {
+    fn keep(&mut self, found: Found) {
+        if self.best.is_none_or(|best| found.score > best.score) {
+            self.best = Some(found);
+        }
+    }
+
+    /// What was found in this stretch, which is `text`; the next token is the first of another. A prohibition that the
+    /// border of a stretch cuts is not seen as one: it then counts as it would without exemptions.
+    pub(super) fn finish(&mut self, text: &[u8]) -> Outcome {
         self.walk.close();
-        self.best.take()
+        let exempt = Exemptions::new(std::mem::take(&mut self.exempt), text);
+        for found in std::mem::take(&mut self.exemptible) {
+            if !exempt.void(&found) {
+                self.keep(found);
+            }
+        }
+        Outcome { best: self.best.take(), exempt }
     }
 }
 
