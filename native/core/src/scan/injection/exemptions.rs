@@ -1,6 +1,8 @@
-//! Where a text says what an exemption knows: a prohibition ("never share") and the like.
+//! Where a text says what an exemption knows: a prohibition ("never share") and the like. A phrase that shares a word with one
+//! of those meant for it is none.
 
-use super::phrases::Found;
+use super::phrases::{Found, Phrases, Search};
+use super::tokens;
 
 /// Signs and line ends that no exemption goes over, as normalisation leaves them: what stands behind one is said anew.
 const STOPS: &[u8] = b".,;:!?()\n\r";
@@ -15,56 +17,75 @@ fn is_stop(text: &[u8]) -> bool {
     })
 }
 
+/// So much text on both sides of a phrase is looked at first.
+const NEAR: usize = 192;
+
 /// First byte of a stretch and the byte behind it.
 type Span = (usize, usize);
 
-/// The exemptions of a stretch of text.
+/// The exemptions of a stretch of text: for each beginning of ids where they are, and where they are taken back, in order,
+/// none overlapping another.
 #[derive(Debug, Default)]
-pub(super) struct Exemptions {
-    /// By what the phrases are called in the beginning that they are for: in order, none overlapping another.
-    spans: Vec<(&'static str, Vec<Span>)>,
-}
+pub(super) struct Exemptions(Vec<(&'static str, Vec<Span>, Vec<Span>)>);
 
 impl Exemptions {
-    /// Of what was found in `text` that which goes over no sign.
-    pub(super) fn new(found: Vec<Found>, text: &[u8]) -> Self {
+    /// Those in the text that go over no sign.
+    pub(super) fn find(templates: &Phrases, text: &[u8]) -> Self {
+        let mut search = Search::new(templates);
+        tokens::each(text, |token| search.push(token));
+        let (_, found) = search.finish();
         let mut exemptions = Self::default();
         if found.is_empty() {
             return exemptions;
         }
         let stops: Vec<usize> = (0..text.len()).filter(|at| is_stop(text.get(*at..).unwrap_or_default())).collect();
-        for Found { id, start, end, .. } in found {
+        for Found { id, insists, start, end, .. } in found {
             let stop = stops.get(stops.partition_point(|stop| *stop < start));
             if stop.is_some_and(|stop| *stop < end) {
                 continue;
             }
-            match exemptions.spans.iter_mut().find(|(own, _)| *own == id) {
-                Some((_, spans)) => spans.push((start, end)),
-                None => exemptions.spans.push((id, vec![(start, end)])),
-            }
+            let at = exemptions.0.iter().position(|(own, ..)| *own == id).unwrap_or_else(|| {
+                exemptions.0.push((id, Vec::new(), Vec::new()));
+                exemptions.0.len() - 1
+            });
+            let (_, exempt, insist) = &mut exemptions.0[at];
+            (if insists { insist } else { exempt }).push((start, end));
         }
-        for (_, spans) in &mut exemptions.spans {
-            *spans = merged(std::mem::take(spans));
+        for (_, exempt, insist) in &mut exemptions.0 {
+            (*exempt, *insist) = (merged(std::mem::take(exempt)), merged(std::mem::take(insist)));
         }
         exemptions
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+    /// Whether the surroundings of a phrase exempt it.
+    pub(super) fn near(templates: &Phrases, text: &[u8], phrase: &Found) -> bool {
+        // Words are cut at a space; where there is none near, the script has none, and any character is a word.
+        let from = phrase.start.saturating_sub(NEAR);
+        let before = text.get(from..phrase.start).unwrap_or_default();
+        let begins = |byte: &u8| *byte == b' ' || byte & 0xC0 == 0xC0 && !before.contains(&b' ');
+        let from = if from == 0 { 0 } else { from + before.iter().position(begins).unwrap_or(0) };
+        let near = text.get(from..(phrase.end + NEAR).min(text.len())).unwrap_or_default();
+        Self::find(templates, near).void(&Found { start: phrase.start - from, end: phrase.end - from, ..*phrase })
     }
 
-    /// Whether one that is meant for the phrase shares a word with it.
+    /// Whether one that is meant for the phrase shares a word with it, and nothing that insists does.
     pub(super) fn void(&self, phrase: &Found) -> bool {
-        self.spans.iter().filter(|(prefix, _)| phrase.id.starts_with(prefix)).any(|(_, spans)| {
-            let next = spans.get(spans.partition_point(|(_, end)| *end <= phrase.start));
-            next.is_some_and(|(start, _)| *start < phrase.end)
-        })
+        let span = (phrase.start, phrase.end);
+        let own = self.0.iter().filter(|(prefix, ..)| phrase.id.starts_with(prefix));
+        own.into_iter().any(|(_, exempt, insist)| overlap(exempt, span) && !overlap(insist, span))
     }
 
     /// What any of them covers, in order.
-    pub(super) fn covered(self) -> Vec<Span> {
-        merged(self.spans.into_iter().flat_map(|(_, spans)| spans).collect())
+    pub(super) fn covered(&self) -> Vec<Span> {
+        let all =
+            self.0.iter().flat_map(|(_, exempt, insist)| exempt.iter().copied().filter(|span| !overlap(insist, *span)));
+        merged(all.collect())
     }
+}
+
+/// Whether any of the stretches, which are in order and do not overlap, overlaps another.
+fn overlap(spans: &[Span], (start, end): Span) -> bool {
+    spans.get(spans.partition_point(|span| span.1 <= start)).is_some_and(|span| span.0 < end)
 }
 
 /// The stretches in order, overlapping ones as one.

@@ -22,9 +22,10 @@ use std::sync::LazyLock;
 pub use accumulator::Accumulator;
 
 use code::is_code;
+use exemptions::Exemptions;
 use gate::{Ask, Asked, Gate};
 use model::{Model, Peak, Windows};
-use phrases::{Outcome, Phrases, Search};
+use phrases::{Found, Search, Templates};
 use tokens::Token;
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
@@ -83,7 +84,7 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Detector {
     gate: Gate,
-    phrases: Phrases,
+    templates: Templates,
     latin: Model<{ 1 << 16 }>,
     languages: Model<{ 1 << 15 }>,
 }
@@ -104,7 +105,7 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
-            phrases: Phrases::parse(concat!(
+            templates: phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
                 include_str!("../../../../../config/injection/exemptions.txt"),
@@ -123,7 +124,7 @@ impl Detector {
     pub fn score<T: AsRef<[u8]> + ?Sized>(&self, text: &T, channel: Channel, hidden: usize) -> Verdict {
         let text = text.as_ref();
         let mut verdict = Verdict::NONE;
-        let mut search = Search::new(&self.phrases);
+        let mut search = Search::new(&self.templates.phrases);
         let mut done = 0;
         while done < text.len() {
             let end = (done + SEGMENT).min(text.len());
@@ -180,33 +181,50 @@ impl Detector {
             asked_models.push(token);
             search.push(token);
         });
-        let Outcome { best, exempt } = search.finish(text);
-        if let Some(found) = best {
+        let mut exemptions = None;
+        if let Some(found) = self.strongest(search, text, &mut exemptions) {
             verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
         }
         let mut peak = asked_models.finish();
-        if let Some(whole) = peak
-            && !exempt.is_empty()
+        if let Some(all) = peak
+            && all.probability() >= Channel::Tool.threshold()
+            && verdict.score < Channel::User.threshold()
         {
-            // What is forbidden is no order: judged is what is said beside it.
-            let covered = exempt.covered();
-            let mut behind = 0;
-            let mut others = models();
-            tokens::each(text, |token| {
-                while covered.get(behind).is_some_and(|(_, end)| *end <= token.start) {
-                    behind += 1;
-                }
-                if covered.get(behind).is_none_or(|(start, _)| token.start < *start) {
-                    others.push(token);
-                }
-            });
-            peak = others.finish().map(|rest| if rest.score < whole.score { rest } else { whole });
+            // What is forbidden is no order: where nothing else tells, judged is what is said beside it.
+            let covered = exemptions.unwrap_or_else(|| self.exemptions(text)).covered();
+            if !covered.is_empty() {
+                let beside = models().of_the_rest(text, &covered);
+                peak = beside.map(|rest| if rest.score < all.score { rest } else { all });
+            }
         }
         if let Some(peak) = peak {
-            let score = 1.0 / (1.0 + (-peak.score).exp());
-            verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
+            verdict = verdict.or(peak.probability(), "model", offset + peak.start, offset + peak.end);
         }
         verdict
+    }
+
+    /// The strongest phrase of a stretch that no exemption voids; those of all of it are left in `exemptions` if they were
+    /// looked for. A prohibition that the border of a stretch cuts is none: it counts as it would without exemptions.
+    fn strongest(&self, search: &mut Search<'_>, text: &[u8], exemptions: &mut Option<Exemptions>) -> Option<Found> {
+        let (mut best, doubtful) = search.finish();
+        let stronger = |found: &Found, best: Option<Found>| best.is_none_or(|best| found.score > best.score);
+        let first = doubtful.iter().copied().reduce(|first, next| if next.score > first.score { next } else { first });
+        let Some(first) = first.filter(|first| stronger(first, best)) else { return best };
+        // Of an attack it takes no more than this.
+        if !Exemptions::near(&self.templates.exemptions, text, &first) {
+            return Some(first);
+        }
+        let all = exemptions.insert(self.exemptions(text));
+        for found in doubtful {
+            if stronger(&found, best) && !all.void(&found) {
+                best = Some(found);
+            }
+        }
+        best
+    }
+
+    fn exemptions(&self, text: &[u8]) -> Exemptions {
+        Exemptions::find(&self.templates.exemptions, text)
     }
 }
 
@@ -273,6 +291,20 @@ impl<'detector> Models<'detector> {
         }
     }
 
+    /// The strongest window of what stands beside some stretches, which are in order.
+    fn of_the_rest(mut self, text: &[u8], stretches: &[(usize, usize)]) -> Option<Peak> {
+        let mut next = 0;
+        tokens::each(text, |token| {
+            while stretches.get(next).is_some_and(|(_, end)| *end <= token.start) {
+                next += 1;
+            }
+            if stretches.get(next).is_none_or(|(start, _)| token.start < *start) {
+                self.push(token);
+            }
+        });
+        self.finish()
+    }
+
     /// The strongest window of both.
     fn finish(self) -> Option<Peak> {
         let latin = self.latin.filter(|_| self.words.are_latin()).and_then(Windows::finish);
@@ -327,7 +359,7 @@ impl Detector {
     pub fn explain(&self, text: &[u8]) -> Explanation {
         let (mut words, mut all_words) = (Vec::new(), Vec::new());
         let mut scripts = Scripts::default();
-        let mut search = Search::new(&self.phrases);
+        let mut search = Search::new(&self.templates.phrases);
         tokens::each(text, |token| {
             all_words.push(token.hash);
             if scripts.count(token) {
@@ -338,7 +370,7 @@ impl Detector {
         if !scripts.are_latin() {
             words.clear();
         }
-        let found = search.finish(text).best;
+        let found = self.strongest(&mut search, text, &mut None);
         let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
             let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();
