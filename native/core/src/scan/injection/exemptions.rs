@@ -4,17 +4,20 @@
 use super::phrases::{Found, Phrases, Search};
 use super::tokens;
 
-/// Signs and line ends that no exemption goes over, as normalisation leaves them: what stands behind one is said anew.
-const STOPS: &[u8] = b".,;:!?()\n\r";
+/// Signs outside ASCII that no exemption goes over, as normalisation leaves them.
 const WIDE_STOPS: [&str; 9] =
     ["\u{3002}", "\u{3001}", "\u{2026}", "\u{2013}", "\u{2014}", "\u{964}", "\u{60C}", "\u{61B}", "\u{61F}"];
 /// With what the bytes of these begin, at least.
 const WIDE: u8 = 0xD8;
 
-fn is_stop(text: &[u8]) -> bool {
-    text.first().is_some_and(|first| {
-        STOPS.contains(first) || *first >= WIDE && WIDE_STOPS.iter().any(|stop| text.starts_with(stop.as_bytes()))
-    })
+/// Where signs and line ends stand that no exemption goes over: what stands behind one is said anew.
+fn stops(text: &[u8]) -> Vec<usize> {
+    let is_stop = |(at, byte): &(usize, &u8)| match **byte {
+        b'.' | b',' | b';' | b':' | b'!' | b'?' | b'(' | b')' | b'\n' | b'\r' => true,
+        WIDE.. => text.get(*at..).is_some_and(|rest| WIDE_STOPS.iter().any(|stop| rest.starts_with(stop.as_bytes()))),
+        _ => false,
+    };
+    text.iter().enumerate().filter(is_stop).map(|(at, _)| at).collect()
 }
 
 /// So much text on both sides of a phrase is looked at first.
@@ -38,7 +41,7 @@ impl Exemptions {
         if found.is_empty() {
             return exemptions;
         }
-        let stops: Vec<usize> = (0..text.len()).filter(|at| is_stop(text.get(*at..).unwrap_or_default())).collect();
+        let stops = stops(text);
         for Found { id, insists, start, end, .. } in found {
             let stop = stops.get(stops.partition_point(|stop| *stop < start));
             if stop.is_some_and(|stop| *stop < end) {
