@@ -20,7 +20,7 @@ pub struct Accumulator<'detector> {
 
 impl<'detector> Accumulator<'detector> {
     pub(super) fn new(detector: &'detector Detector, channel: Channel) -> Self {
-        let search = Search::new(&detector.phrases);
+        let search = Search::new(&detector.templates.phrases);
         Self { detector, channel, search, held: Vec::new(), judged: 0, offset: 0, verdict: Verdict::NONE }
     }
 

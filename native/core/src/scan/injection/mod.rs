@@ -2,11 +2,13 @@
 //!
 //! A text passes three stages: the gate (a search for some dozen literals, which most text does not pass), the phrase
 //! templates, and a linear model over hashed words and word pairs, of which there are two: one knows Latin words, the other
-//! is asked where letters of other languages open the gate; neither is asked about source code. The data of all lie in `config/injection/`;
+//! is asked where letters of other languages open the gate; neither is asked about source code. What forbids the same in as
+//! many words (`exemptions.txt`) neither counts as a phrase nor is shown to the models. The data of all lie in `config/injection/`;
 //! `scripts/train_injection.py` writes the weights. Time is linear in the length of the text.
 
 mod accumulator;
 mod code;
+mod exemptions;
 mod gate;
 mod model;
 mod phrases;
@@ -20,9 +22,10 @@ use std::sync::LazyLock;
 pub use accumulator::Accumulator;
 
 use code::is_code;
+use exemptions::Exemptions;
 use gate::{Ask, Asked, Gate};
-use model::{Model, Windows};
-use phrases::{Phrases, Search};
+use model::{Model, Peak, Windows};
+use phrases::{Found, Search, Templates};
 use tokens::Token;
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
@@ -81,7 +84,7 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Detector {
     gate: Gate,
-    phrases: Phrases,
+    templates: Templates,
     latin: Model<{ 1 << 16 }>,
     languages: Model<{ 1 << 15 }>,
 }
@@ -102,9 +105,10 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
-            phrases: Phrases::parse(concat!(
+            templates: phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
+                include_str!("../../../../../config/injection/exemptions.txt"),
             ))
             .expect("the templates are well formed"),
             latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
@@ -120,7 +124,7 @@ impl Detector {
     pub fn score<T: AsRef<[u8]> + ?Sized>(&self, text: &T, channel: Channel, hidden: usize) -> Verdict {
         let text = text.as_ref();
         let mut verdict = Verdict::NONE;
-        let mut search = Search::new(&self.phrases);
+        let mut search = Search::new(&self.templates.phrases);
         let mut done = 0;
         while done < text.len() {
             let end = (done + SEGMENT).min(text.len());
@@ -162,38 +166,65 @@ impl Detector {
         channel: Channel,
     ) -> Verdict {
         let Segment { text, offset } = segment;
-        let mut latin = match asked.reason {
+        let latin = match asked.reason {
             Ask::Nothing => return verdict,
             Ask::Orders if channel == Channel::User => return verdict,
-            Ask::Orders | Ask::Templates => None,
-            Ask::Model => Some(Windows::new(&self.latin)),
+            Ask::Orders | Ask::Templates => false,
+            Ask::Model => true,
         };
-        let mut languages = (asked.foreign && segment.is_short()).then(|| Windows::new(&self.languages));
-        if (latin.is_some() || languages.is_some()) && is_code(text) {
-            // The templates alone: the models have learned what words mean in sentences.
-            (latin, languages) = (None, None);
-        }
-        let mut words = Scripts::default();
+        let languages = asked.foreign && segment.is_short();
+        // Of code the templates alone: the models have learned what words mean in sentences.
+        let sentences = (latin || languages) && !is_code(text);
+        let models = || Models::new(self, sentences && latin, sentences && languages);
+        let mut asked_models = models();
         tokens::each(text, |token| {
-            if let Some(windows) = &mut latin
-                && words.count(token)
-            {
-                windows.push(token);
-            }
-            if let Some(windows) = &mut languages {
-                windows.push(token);
-            }
+            asked_models.push(token);
             search.push(token);
         });
-        verdict = phrased(verdict, search, offset);
-        let latin = latin.filter(|_| words.are_latin()).and_then(Windows::finish);
-        // Of other languages too little harmless text is known to tell a faint suspicion from none.
-        let languages = languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
-        for peak in latin.into_iter().chain(languages) {
-            let score = 1.0 / (1.0 + (-peak.score).exp());
-            verdict = verdict.or(score, "model", offset + peak.start, offset + peak.end);
+        let mut exemptions = None;
+        if let Some(found) = self.strongest(search, text, &mut exemptions) {
+            verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
+        }
+        let mut peak = asked_models.finish();
+        if let Some(all) = peak
+            && all.probability() >= Channel::Tool.threshold()
+            && verdict.score < Channel::User.threshold()
+        {
+            // What is forbidden is no order: where nothing else tells, judged is what is said beside it.
+            let covered = exemptions.unwrap_or_else(|| self.exemptions(text)).covered();
+            if !covered.is_empty() {
+                let beside = models().of_the_rest(text, &covered);
+                peak = beside.map(|rest| if rest.score < all.score { rest } else { all });
+            }
+        }
+        if let Some(peak) = peak {
+            verdict = verdict.or(peak.probability(), "model", offset + peak.start, offset + peak.end);
         }
         verdict
+    }
+
+    /// The strongest phrase of a stretch that no exemption voids; those of all of it are left in `exemptions` if they were
+    /// looked for. A prohibition that the border of a stretch cuts is none: it counts as it would without exemptions.
+    fn strongest(&self, search: &mut Search<'_>, text: &[u8], exemptions: &mut Option<Exemptions>) -> Option<Found> {
+        let (mut best, doubtful) = search.finish();
+        let stronger = |found: &Found, best: Option<Found>| best.is_none_or(|best| found.score > best.score);
+        let first = doubtful.iter().copied().reduce(|first, next| if next.score > first.score { next } else { first });
+        let Some(first) = first.filter(|first| stronger(first, best)) else { return best };
+        // Of an attack it takes no more than this.
+        if !Exemptions::near(&self.templates.exemptions, text, &first) {
+            return Some(first);
+        }
+        let all = exemptions.insert(self.exemptions(text));
+        for found in doubtful {
+            if stronger(&found, best) && !all.void(&found) {
+                best = Some(found);
+            }
+        }
+        best
+    }
+
+    fn exemptions(&self, text: &[u8]) -> Exemptions {
+        Exemptions::find(&self.templates.exemptions, text)
     }
 }
 
@@ -232,11 +263,54 @@ impl Scripts {
     }
 }
 
-/// The verdict with what a search found in a stretch that begins `offset` bytes into the whole.
-fn phrased(verdict: Verdict, search: &mut Search<'_>, offset: usize) -> Verdict {
-    match search.finish() {
-        Some(found) => verdict.or(found.score, found.id, offset + found.start, offset + found.end),
-        None => verdict,
+/// Those of the models that are asked about a stretch.
+struct Models<'detector> {
+    latin: Option<Windows<'detector, { 1 << 16 }>>,
+    languages: Option<Windows<'detector, { 1 << 15 }>>,
+    words: Scripts,
+}
+
+impl<'detector> Models<'detector> {
+    fn new(detector: &'detector Detector, latin: bool, languages: bool) -> Self {
+        Self {
+            latin: latin.then(|| Windows::new(&detector.latin)),
+            languages: languages.then(|| Windows::new(&detector.languages)),
+            words: Scripts::default(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, token: Token) {
+        if let Some(windows) = &mut self.latin
+            && self.words.count(token)
+        {
+            windows.push(token);
+        }
+        if let Some(windows) = &mut self.languages {
+            windows.push(token);
+        }
+    }
+
+    /// The strongest window of what stands beside some stretches, which are in order.
+    fn of_the_rest(mut self, text: &[u8], stretches: &[(usize, usize)]) -> Option<Peak> {
+        let mut next = 0;
+        tokens::each(text, |token| {
+            while stretches.get(next).is_some_and(|(_, end)| *end <= token.start) {
+                next += 1;
+            }
+            if stretches.get(next).is_none_or(|(start, _)| token.start < *start) {
+                self.push(token);
+            }
+        });
+        self.finish()
+    }
+
+    /// The strongest window of both.
+    fn finish(self) -> Option<Peak> {
+        let latin = self.latin.filter(|_| self.words.are_latin()).and_then(Windows::finish);
+        // Of other languages too little harmless text is known to tell a faint suspicion from none.
+        let languages = self.languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
+        latin.into_iter().chain(languages).max_by(|a, b| a.score.total_cmp(&b.score))
     }
 }
 
@@ -285,7 +359,7 @@ impl Detector {
     pub fn explain(&self, text: &[u8]) -> Explanation {
         let (mut words, mut all_words) = (Vec::new(), Vec::new());
         let mut scripts = Scripts::default();
-        let mut search = Search::new(&self.phrases);
+        let mut search = Search::new(&self.templates.phrases);
         tokens::each(text, |token| {
             all_words.push(token.hash);
             if scripts.count(token) {
@@ -296,7 +370,7 @@ impl Detector {
         if !scripts.are_latin() {
             words.clear();
         }
-        let found = search.finish();
+        let found = self.strongest(&mut search, text, &mut None);
         let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
             let end = (done + SEGMENT).min(text.len());
             let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();

@@ -60,6 +60,13 @@ pub(super) struct Peak {
     pub(super) end: usize,
 }
 
+impl Peak {
+    /// The same from 0 to 1.
+    pub(super) fn probability(self) -> f32 {
+        1.0 / (1.0 + (-self.score).exp())
+    }
+}
+
 /// Takes the tokens of a text and keeps the strongest window of `BLOCK * BLOCKS` words.
 pub(super) struct Windows<'model, const BUCKETS: usize> {
     model: &'model Model<BUCKETS>,

@@ -1,7 +1,10 @@
 //! Phrase templates: sequences of words with small gaps, read from `config/injection/phrases.txt`.
+//!
+//! Exemptions are templates, too, read from `exemptions.txt`, and looked for where a phrase was found that they are for.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+use std::thread::LocalKey;
 
 use super::tokens::{self, Token};
 use crate::scan::normalise::{Normalised, normalise};
@@ -30,8 +33,20 @@ struct Steps {
 
 #[derive(Debug)]
 struct Phrase {
+    /// Of an exemption: how the ids begin of the phrases that it is for.
     id: &'static str,
     score: f32,
+    /// Whether all places are told where it is found, and not the strongest phrase alone.
+    listed: bool,
+    /// Of what takes an exemption back.
+    insists: bool,
+}
+
+/// The templates of the data files.
+#[derive(Debug)]
+pub(super) struct Templates {
+    pub(super) phrases: Phrases,
+    pub(super) exemptions: Phrases,
 }
 
 /// The templates, compiled: for each word the steps that it fulfils.
@@ -43,6 +58,8 @@ pub(super) struct Phrases {
     known: Bits,
     begins: Bits,
     slots: usize,
+    /// The state of the last search in this thread.
+    kept: &'static LocalKey<Cell<Walk>>,
 }
 
 /// One bit for each upper half of a hash.
@@ -103,46 +120,67 @@ impl Words {
     }
 }
 
-/// A phrase that was found.
+/// A phrase or an exemption that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) id: &'static str,
     pub(super) score: f32,
+    /// Of an exemption: whether it takes others back.
+    pub(super) insists: bool,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
+/// Compiles the text of the template files; the error is the line at fault.
+pub(super) fn parse(source: &'static str) -> Result<Templates, &'static str> {
+    let mut sets = HashMap::new();
+    let (mut phrases, mut exemptions) = (Phrases::new(&PHRASES), Phrases::new(&EXEMPTIONS));
+    let (mut steps, mut exempting) = (HashMap::new(), HashMap::new());
+    for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (head, body) = line.split_once('=').ok_or(line)?;
+        let mut head = head.split_whitespace();
+        match (head.next(), head.next(), head.next()) {
+            (Some("set"), Some(name), None) => {
+                let words = body.split_whitespace().flat_map(spellings).flatten();
+                sets.entry(name).or_insert_with(BTreeSet::new).extend(words);
+            }
+            (Some("phrase"), Some(id), Some(score)) => {
+                let score: f32 = score.parse().map_err(|_| line)?;
+                let phrase = Phrase { id, score, listed: false, insists: false };
+                phrases.add(phrase, body, &sets, &mut steps).ok_or(line)?;
+            }
+            (Some(kind @ ("exempt" | "insist")), Some(id), None) => {
+                let exemption = Phrase { id, score: 0.0, listed: true, insists: kind == "insist" };
+                exemptions.add(exemption, body, &sets, &mut exempting).ok_or(line)?;
+            }
+            _ => return Err(line),
+        }
+    }
+    for phrase in &mut phrases.templates {
+        phrase.listed = exemptions.templates.iter().any(|exemption| phrase.id.starts_with(exemption.id));
+    }
+    phrases.compile(steps);
+    exemptions.compile(exempting);
+    Ok(Templates { phrases, exemptions })
+}
+
 impl Phrases {
-    /// Compiles the text of a template file; the error is the line at fault.
-    pub(super) fn parse(source: &'static str) -> Result<Self, &'static str> {
-        let (mut sets, mut steps) = (HashMap::new(), HashMap::new());
-        let mut compiled = Self {
+    fn new(kept: &'static LocalKey<Cell<Walk>>) -> Self {
+        Self {
             templates: Vec::new(),
             steps: Words { slots: Box::default(), all: Vec::new() },
             known: Bits::new(),
             begins: Bits::new(),
             slots: 0,
-        };
-        for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (head, body) = line.split_once('=').ok_or(line)?;
-            let mut head = head.split_whitespace();
-            match (head.next(), head.next(), head.next()) {
-                (Some("set"), Some(name), None) => {
-                    let words = body.split_whitespace().flat_map(spellings).flatten();
-                    sets.entry(name).or_insert_with(BTreeSet::new).extend(words);
-                }
-                (Some("phrase"), Some(id), Some(score)) => {
-                    let score: f32 = score.parse().map_err(|_| line)?;
-                    compiled.add(Phrase { id, score }, body, &sets, &mut steps).ok_or(line)?;
-                }
-                _ => return Err(line),
-            }
+            kept,
         }
+    }
+
+    fn compile(&mut self, mut steps: HashMap<u32, Steps>) {
         for steps in steps.values_mut() {
             steps.next.sort_by_key(|step| std::cmp::Reverse(step.slot));
         }
-        compiled.steps = Words::new(steps);
-        Ok(compiled)
+        self.steps = Words::new(steps);
     }
 
     fn add(
@@ -229,13 +267,14 @@ struct Walk {
 
 thread_local! {
     /// Of the last search in this thread, so that the steps of all phrases need not be cleared for each text.
-    static WALK: Cell<Walk> = Cell::default();
+    static PHRASES: Cell<Walk> = Cell::default();
+    static EXEMPTIONS: Cell<Walk> = Cell::default();
 }
 
 impl Walk {
     /// That of the last search, or a new one.
-    fn again(slots: usize) -> Self {
-        let mut walk = WALK.take();
+    fn again(phrases: &Phrases) -> Self {
+        let (mut walk, slots) = (phrases.kept.take(), phrases.slots);
         walk.close();
         if walk.taken.len() != slots || walk.count > u32::MAX / 2 {
             walk = Self { taken: vec![Taken::default(); slots], ..Self::default() };
@@ -261,11 +300,12 @@ pub(super) struct Search<'phrases> {
     phrases: &'phrases Phrases,
     walk: Walk,
     best: Option<Found>,
+    listed: Vec<Found>,
 }
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, walk: Walk::default(), best: None }
+        Self { phrases, walk: Walk::default(), best: None, listed: Vec::new() }
     }
 
     /// Takes the next token; it begins less than four gigabytes into the stretch.
@@ -286,7 +326,7 @@ impl<'phrases> Search<'phrases> {
     fn advance(&mut self, token: Token, word: u32) -> bool {
         let Some(steps) = self.phrases.steps.get(word) else { return false };
         if self.walk.taken.is_empty() {
-            self.walk = Walk::again(self.phrases.slots);
+            self.walk = Walk::again(self.phrases);
         }
         if self.walk.is_open() {
             for &step in &steps.next {
@@ -314,17 +354,22 @@ impl<'phrases> Search<'phrases> {
     }
 
     fn found(&mut self, phrase: u16, start: usize, end: usize) {
-        if let Some(phrase) = self.phrases.templates.get(usize::from(phrase))
-            && self.best.is_none_or(|best| phrase.score > best.score)
-        {
-            self.best = Some(Found { id: phrase.id, score: phrase.score, start, end });
+        let Some(Phrase { id, score, listed, insists }) = self.phrases.templates.get(usize::from(phrase)) else {
+            return;
+        };
+        let found = Found { id, score: *score, insists: *insists, start, end };
+        if *listed {
+            self.listed.push(found);
+        } else if self.best.is_none_or(|best| found.score > best.score) {
+            self.best = Some(found);
         }
     }
 
-    /// What was found in this stretch; the next token is the first of another.
-    pub(super) fn finish(&mut self) -> Option<Found> {
+    /// What was found in this stretch: the strongest phrase of those that nothing exempts, and all others; the next token is
+    /// the first of another.
+    pub(super) fn finish(&mut self) -> (Option<Found>, Vec<Found>) {
         self.walk.close();
-        self.best.take()
+        (self.best.take(), std::mem::take(&mut self.listed))
     }
 }
 
@@ -332,7 +377,7 @@ impl Drop for Search<'_> {
     fn drop(&mut self) {
         if !self.walk.taken.is_empty() {
             // At the end of the thread there is no next one.
-            let _ = WALK.try_with(|kept| kept.set(std::mem::take(&mut self.walk)));
+            let _ = self.phrases.kept.try_with(|kept| kept.set(std::mem::take(&mut self.walk)));
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Where a text says what an exemption knows: a prohibition ("never share") and the like. A phrase that shares a word with one
+//! of those meant for it is none.
+
+use super::phrases::{Found, Phrases, Search};
+use super::tokens;
+
+/// Signs outside ASCII that no exemption goes over, as normalisation leaves them.
+const WIDE_STOPS: [&str; 9] =
+    ["\u{3002}", "\u{3001}", "\u{2026}", "\u{2013}", "\u{2014}", "\u{964}", "\u{60C}", "\u{61B}", "\u{61F}"];
+/// With what the bytes of these begin, at least.
+const WIDE: u8 = 0xD8;
+
+/// Where signs and line ends stand that no exemption goes over: what stands behind one is said anew.
+fn stops(text: &[u8]) -> Vec<usize> {
+    let is_stop = |(at, byte): &(usize, &u8)| match **byte {
+        b'.' | b',' | b';' | b':' | b'!' | b'?' | b'(' | b')' | b'\n' | b'\r' => true,
+        WIDE.. => text.get(*at..).is_some_and(|rest| WIDE_STOPS.iter().any(|stop| rest.starts_with(stop.as_bytes()))),
+        _ => false,
+    };
+    text.iter().enumerate().filter(is_stop).map(|(at, _)| at).collect()
+}
+
+/// So much text on both sides of a phrase is looked at first.
+const NEAR: usize = 192;
+
+/// First byte of a stretch and the byte behind it.
+type Span = (usize, usize);
+
+/// The exemptions of a stretch of text: for each beginning of ids where they are, and where they are taken back, in order,
+/// none overlapping another.
+#[derive(Debug, Default)]
+pub(super) struct Exemptions(Vec<(&'static str, Vec<Span>, Vec<Span>)>);
+
+impl Exemptions {
+    /// Those in the text that go over no sign.
+    pub(super) fn find(templates: &Phrases, text: &[u8]) -> Self {
+        let mut search = Search::new(templates);
+        tokens::each(text, |token| search.push(token));
+        let (_, found) = search.finish();
+        let mut exemptions = Self::default();
+        if found.is_empty() {
+            return exemptions;
+        }
+        let stops = stops(text);
+        for Found { id, insists, start, end, .. } in found {
+            let stop = stops.get(stops.partition_point(|stop| *stop < start));
+            if stop.is_some_and(|stop| *stop < end) {
+                continue;
+            }
+            let at = exemptions.0.iter().position(|(own, ..)| *own == id).unwrap_or_else(|| {
+                exemptions.0.push((id, Vec::new(), Vec::new()));
+                exemptions.0.len() - 1
+            });
+            let (_, exempt, insist) = &mut exemptions.0[at];
+            (if insists { insist } else { exempt }).push((start, end));
+        }
+        for (_, exempt, insist) in &mut exemptions.0 {
+            (*exempt, *insist) = (merged(std::mem::take(exempt)), merged(std::mem::take(insist)));
+        }
+        exemptions
+    }
+
+    /// Whether the surroundings of a phrase exempt it.
+    pub(super) fn near(templates: &Phrases, text: &[u8], phrase: &Found) -> bool {
+        // Words are cut at a space; where there is none near, the script has none, and any character is a word.
+        let from = phrase.start.saturating_sub(NEAR);
+        let before = text.get(from..phrase.start).unwrap_or_default();
+        let begins = |byte: &u8| *byte == b' ' || byte & 0xC0 == 0xC0 && !before.contains(&b' ');
+        let from = if from == 0 { 0 } else { from + before.iter().position(begins).unwrap_or(0) };
+        let near = text.get(from..(phrase.end + NEAR).min(text.len())).unwrap_or_default();
+        Self::find(templates, near).void(&Found { start: phrase.start - from, end: phrase.end - from, ..*phrase })
+    }
+
+    /// Whether one that is meant for the phrase shares a word with it, and nothing that insists does.
+    pub(super) fn void(&self, phrase: &Found) -> bool {
+        let span = (phrase.start, phrase.end);
+        let own = self.0.iter().filter(|(prefix, ..)| phrase.id.starts_with(prefix));
+        own.into_iter().any(|(_, exempt, insist)| overlap(exempt, span) && !overlap(insist, span))
+    }
+
+    /// What any of them covers, in order.
+    pub(super) fn covered(&self) -> Vec<Span> {
+        let all =
+            self.0.iter().flat_map(|(_, exempt, insist)| exempt.iter().copied().filter(|span| !overlap(insist, *span)));
+        merged(all.collect())
+    }
+}
+
+/// Whether any of the stretches, which are in order and do not overlap, overlaps another.
+fn overlap(spans: &[Span], (start, end): Span) -> bool {
+    spans.get(spans.partition_point(|span| span.1 <= start)).is_some_and(|span| span.0 < end)
+}
+
+/// The stretches in order, overlapping ones as one.
+fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    spans.dedup_by(|next, last| {
+        let overlap = next.0 < last.1;
+        if overlap {
+            last.1 = last.1.max(next.1);
+        }
+        overlap
+    });
+    spans
+}
