@@ -24,6 +24,7 @@ BACKLOG = 4096
 ACCEPTS = 16  # connections that are accepted behind each
 LAST_WORDS_S = 1.0  # for an app that told of its failure to raise it
 LINGER_S = 30.0  # for a client to read the last of its answer
+UNREAD_S = 0.1  # until what the system has of a connection is read at the latest
 
 
 class Fast(Protocol):
@@ -137,7 +138,10 @@ class HttpServer:
         asking = _unread(connection for connection in self._connections if connection.awaits_request)
         for connection in tuple(self._connections):
             connection.close_after()
-            if connection.is_idle and connection not in asking:
+            if connection in asking:
+                # Of what can be read next to nothing may be left: a blank line is no request.
+                self.loop.call_later(max(linger_s, UNREAD_S), connection.close_idle)
+            elif connection.is_idle:
                 self.let_ask(connection)
         self._end_if_alone()
 

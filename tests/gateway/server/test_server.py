@@ -381,6 +381,19 @@ async def test_who_may_still_ask_may_not_once_it_has_to_end_now():
             await running.task
 
 
+async def test_a_blank_line_that_nobody_has_read_is_no_request_to_wait_for():
+    async with serving(echo) as running:
+        client = await running.connect()
+        client.send(GET)
+        await client.response()
+        client.send(b"\r\n")
+        running.server.finish(0.05)
+        assert running.server.awaits
+        assert await client.rest() == b""
+        async with asyncio.timeout(5):
+            await running.task
+
+
 async def test_the_app_is_shut_down_after_the_last_request_has_ended():
     log: list[str] = []
 

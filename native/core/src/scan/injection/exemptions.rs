@@ -4,20 +4,22 @@
 use super::phrases::{Found, Phrases, Search};
 use super::tokens;
 
-/// Signs outside ASCII that no exemption goes over, as normalisation leaves them.
-const WIDE_STOPS: [&str; 9] =
-    ["\u{3002}", "\u{3001}", "\u{2026}", "\u{2013}", "\u{2014}", "\u{964}", "\u{60C}", "\u{61B}", "\u{61F}"];
-/// With what the bytes of these begin, at least.
-const WIDE: u8 = 0xD8;
-
 /// Where signs and line ends stand that no exemption goes over: what stands behind one is said anew.
 fn stops(text: &[u8]) -> Vec<usize> {
     let is_stop = |(at, byte): &(usize, &u8)| match **byte {
-        b'.' | b',' | b';' | b':' | b'!' | b'?' | b'(' | b')' | b'\n' | b'\r' => true,
-        WIDE.. => text.get(*at..).is_some_and(|rest| WIDE_STOPS.iter().any(|stop| rest.starts_with(stop.as_bytes()))),
+        b'.' | b',' | b';' | b':' | b'!' | b'?' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'|'
+        | b'*' | b'/' | b'=' | b'\n' | b'\r' | b'\t' => true,
+        // Such scripts part no words by it.
+        b' ' => is_han(text, at.wrapping_sub(3)) && is_han(text, at + 1),
+        0xC2.. => tokens::is_gap(text, *at),
         _ => false,
     };
     text.iter().enumerate().filter(is_stop).map(|(at, _)| at).collect()
+}
+
+/// Whether a Chinese or Japanese character begins there.
+fn is_han(text: &[u8], at: usize) -> bool {
+    text.get(at).is_some_and(|lead| matches!(lead, 0xE3..=0xE9))
 }
 
 /// So much text on both sides of a phrase is looked at first.
@@ -44,7 +46,7 @@ impl Exemptions {
         let stops = stops(text);
         for Found { id, insists, start, end, .. } in found {
             let stop = stops.get(stops.partition_point(|stop| *stop < start));
-            if stop.is_some_and(|stop| *stop < end) {
+            if !insists && stop.is_some_and(|stop| *stop < end) {
                 continue;
             }
             let at = exemptions.0.iter().position(|(own, ..)| *own == id).unwrap_or_else(|| {

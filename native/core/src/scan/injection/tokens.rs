@@ -278,6 +278,11 @@ fn wide(text: &[u8], at: usize) -> (Sign, usize) {
     }
 }
 
+/// Whether the character there, which does not begin with an ASCII byte, parts words and is none.
+pub(super) fn is_gap(text: &[u8], at: usize) -> bool {
+    matches!(wide(text, at).0, Sign::Gap)
+}
+
 /// Latin with marks, Greek, Cyrillic, Hebrew, Arabic; capitals of the first three folded.
 fn two(code: u32) -> Sign {
     match code {
