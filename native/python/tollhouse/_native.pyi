@@ -45,7 +45,6 @@ __all__ = [
     "embedding_answer",
     "embedding_calls",
     "encode_headers",
-    "heap_bytes",
     "new_id",
     "sign_aws",
     "translate_request",
@@ -290,9 +289,6 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
 
     transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
-
-def heap_bytes() -> int:
-    """Bytes that the memory of the extension takes from the system, in use at the moment or kept for what comes."""
 
 def new_id() -> str:
     """An id for a request: `req_` and 32 hexadecimal digits, unpredictable and unique. Raises OSError without randomness."""
