@@ -223,6 +223,8 @@ class Attempt:
         )
         if view.include_usage and price is not None:
             call.reader.tell_cost(price)
+        if view.stream and view.choices > 1:
+            call.reader.expect_choices(view.choices)
         if most is not None and view.stream:
             call.reader.limit_output(most * view.choices)
         self._forwarder.lifecycle.calls.add(call)

@@ -133,9 +133,9 @@ def test_case_08_stream_that_stops_early_ends_with_an_error(gateway: Gateway, be
     assert b"[DONE]" not in answer.body
 
 
-def test_case_08_finished_stream_may_lack_its_done(gateway: Gateway) -> None:
-    answer = good(gateway, "finish-without-done")
-    assert orjson.loads(answer.events[-1])["choices"][0]["finish_reason"] == "stop"
+@pytest.mark.parametrize("behaviour", ["finish-without-done", "close-after-finish"])
+def test_case_08_finished_stream_is_given_the_done_it_lacks(gateway: Gateway, behaviour: str) -> None:
+    assert good(gateway, behaviour).body == PLAIN + DONE
 
 
 def test_case_09_overload_in_the_middle_is_shown_and_counted(gateway: Gateway) -> None:

@@ -219,7 +219,7 @@ def test_case_18_absent_usage_is_told_as_absent_with_the_length_of_the_text():
 
 
 def test_case_19_a_finish_reason_may_come_with_content():
-    body = delta(content="last words", finish="length")
+    body = delta(content="last words", finish="length") + DONE
     assert at_every_split(body) == Result(body, None, ended=True, usage=None, malformed=0)
 
 

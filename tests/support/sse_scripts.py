@@ -127,6 +127,14 @@ async def finish_without_done(peer: Peer) -> None:
     await _stream(peer, PLAIN)
 
 
+@script("close-after-finish")
+async def close_after_finish(peer: Peer) -> None:
+    """The connection ends between the last choice and the word for that."""
+    await peer.stream_head()
+    await peer.chunk(PLAIN)
+    peer.close()
+
+
 @script("cut-off")
 async def cut_off(peer: Peer) -> None:
     """The body ends properly, the stream does not: no finish, no [DONE]."""

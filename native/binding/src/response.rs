@@ -69,6 +69,11 @@ impl PyResponseReader {
         Ok(Self { response })
     }
 
+    #[pyo3(signature = (choices, /))]
+    fn expect_choices(&mut self, choices: u32) {
+        self.response.expect_choices(choices);
+    }
+
     #[pyo3(signature = (tokens, /))]
     fn limit_output(&mut self, tokens: u64) {
         self.response.limit_output(tokens);

@@ -104,6 +104,11 @@ impl Response {
         self.stream.translation.is_some()
     }
 
+    /// How many choices the caller has asked for; 1 if nothing is said.
+    pub fn expect_choices(&mut self, choices: u32) {
+        self.stream.choices = choices;
+    }
+
     /// End the stream in front of the event with which it surely has more generated tokens.
     pub fn limit_output(&mut self, tokens: u64) {
         self.stream.max_output = tokens;

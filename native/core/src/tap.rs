@@ -6,6 +6,9 @@ use crate::json::{self, Error, Event, Limits, Mode, Reader, Span};
 use crate::request::push_escaped;
 use crate::usage::Usage;
 
+/// The last event of a stream of OpenAI's.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
 /// In whose terms a stream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -163,6 +166,14 @@ impl Tap {
     #[must_use]
     pub fn all_finished(&self) -> bool {
         self.seen != 0 && self.seen == self.finished
+    }
+
+    /// Whether a stream of OpenAI's with so many choices lacks nothing but its `[DONE]`.
+    #[must_use]
+    pub fn lacks_only_done(&self, choices: u32) -> bool {
+        matches!(self.dialect, Dialect::Chat | Dialect::Completions)
+            && self.all_finished()
+            && self.finished.count_ones() >= choices
     }
 
     /// The id of the response that has begun.

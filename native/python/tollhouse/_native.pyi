@@ -368,6 +368,9 @@ class ResponseReader:
         stream: the caller has asked for one, so a success (200) that is none is handed out as the stream that would have
         said the same; `is_event_stream` is true then.
         """
+    def expect_choices(self, choices: int, /) -> None:
+        """How many the caller has asked for (1 if nothing is said): where fewer have ended, a stream that lacks its
+        `[DONE]` is given none."""
     def limit_output(self, tokens: int, /) -> None:
         """End the stream with a fault ("spent") in front of the event with which it surely has more generated tokens."""
     def feed(self, data: bytes, /) -> int: ...

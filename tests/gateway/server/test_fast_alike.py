@@ -118,7 +118,7 @@ async def test_whatever_the_upstream_does_is_told_and_charged_as_the_ordinary_wa
             sections = {
                 "keys": [{"name": "k", "key": KEY, "budget": {"usd": "1000"}}],
                 "model_list": [model(name, upstream.base_url) for name in names],
-                "upstream": {"first_event_s": 0.5, "idle_s": 0.5, "total_s": 3},
+                "upstream": {"first_event_s": 1, "idle_s": 1, "total_s": 6},
                 "router_settings": {"num_retries": 1, "retry_after": 0},
                 "prices": PRICES,
             }

@@ -7,7 +7,7 @@ use crate::cost::Price;
 use crate::dialects::Malformed;
 use crate::dialects::reply::{ReplyError, TRUNCATED};
 use crate::sse::Framed;
-use crate::tap::{Dialect, Tap, Verdict};
+use crate::tap::{DONE, Dialect, Tap, Verdict};
 use crate::usage::Tokens;
 
 /// Hardly any token has more; text with more bytes than these for each token that was paid for is more than that.
@@ -22,6 +22,8 @@ pub(super) struct Stream {
     max_text: u64,
     /// Generated tokens that are paid for.
     pub(super) max_output: u64,
+    /// Choices that were asked for.
+    pub(super) choices: u32,
     /// Events with generated text, each of which has a token at least.
     pub(super) texts: u64,
     /// By which the cost is told with the usage.
@@ -44,6 +46,7 @@ impl Stream {
             strip_usage,
             max_text,
             max_output: u64::MAX,
+            choices: 1,
             texts: 0,
             price: None,
             events: 0,
@@ -163,7 +166,14 @@ impl Stream {
 
     /// The framing has ended, and with it the answer, as far as its reader can tell.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        let Some(mut translation) = self.translation.take() else { return };
+        let Some(mut translation) = self.translation.take() else {
+            if self.failed.is_none() && !self.done && self.tap.lacks_only_done(self.choices) {
+                // Clients wait for the word, and some servers end without it, or are ended in front of it.
+                self.done = true;
+                out.extend_from_slice(DONE);
+            }
+            return;
+        };
         if self.failed.is_none() && !self.done {
             let (told, is_complete) = translation.finish();
             if is_complete {

@@ -84,9 +84,26 @@ fn a_usage_chunk_that_nobody_asked_for_is_taken_out() {
 }
 
 #[test]
-fn a_stream_that_finished_needs_no_done() {
+fn a_stream_that_finished_is_given_the_done_it_lacks() {
     let outcome = all_splits(&chunked(&[A, FINISH].concat()), false, false);
-    assert_eq!((outcome.out, outcome.flags), ([A, FINISH].concat(), HEAD | END));
+    assert_eq!((outcome.out, outcome.flags), ([A, FINISH, DONE].concat(), HEAD | END));
+    // The connection ended in front of it.
+    let whole = chunked(&[A, FINISH].concat());
+    let outcome = all_splits(&whole[..whole.len() - 5], false, true);
+    assert_eq!((outcome.out, outcome.flags, outcome.reusable), ([A, FINISH, DONE].concat(), HEAD | END, false));
+    let outcome = all_splits(&chunked(&[A, FINISH.trim_end()].concat()), false, false);
+    assert_eq!((outcome.out, outcome.flags), ([A, FINISH, DONE].concat(), HEAD | END));
+}
+
+#[test]
+fn no_done_is_told_of_a_stream_with_fewer_choices_than_were_asked_for() {
+    for (choices, wanted) in [(1, [A, FINISH, DONE].concat()), (2, [A, FINISH].concat())] {
+        let mut response = Response::new(Dialect::Chat, false, LIMITS);
+        response.expect_choices(choices);
+        response.feed(&chunked(&[A, FINISH].concat()));
+        assert_eq!(response.settle(), HEAD | READY | END);
+        assert_eq!(response.ready(), wanted.as_bytes());
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::dialects::fields::url_of_media;
 use crate::dialects::reply::{Event, StopReason};
 use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
+use crate::tap::DONE;
 use crate::usage::Tokens;
 
 /// Writes chunks and whole completions.
@@ -163,7 +164,7 @@ impl Writer {
             out.extend_from_slice(&self.head[..self.head.len() - mark.len()]);
             out.extend_from_slice(format!(",\"choices\":[],\"usage\":{}}}\n\n", usage(&tokens)).as_bytes());
         }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        out.extend_from_slice(DONE);
     }
 }
 

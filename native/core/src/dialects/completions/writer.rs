@@ -6,6 +6,7 @@ use crate::dialects::chat::{finish, usage};
 use crate::dialects::reply::Event;
 use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
+use crate::tap::DONE;
 use crate::usage::Tokens;
 
 /// Writes chunks and whole completions.
@@ -63,7 +64,7 @@ impl Writer {
             out.extend_from_slice(&self.head);
             out.extend_from_slice(format!(",\"choices\":[],\"usage\":{}}}\n\n", usage(&tokens)).as_bytes());
         }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        out.extend_from_slice(DONE);
     }
 }
 

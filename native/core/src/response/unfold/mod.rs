@@ -7,7 +7,7 @@ mod responses;
 
 use serde_json::{Map, Value, json};
 
-use crate::tap::Dialect;
+use crate::tap::{DONE, Dialect};
 
 /// The events; None: that is no answer of this dialect. An answer that is an error is one event.
 pub(super) fn unfolded(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
@@ -47,7 +47,7 @@ fn chunks(mut answer: Map<String, Value>) -> Option<Vec<u8>> {
     if usage.is_some() {
         chunk(json!([]), usage);
     }
-    out.extend_from_slice(b"data: [DONE]\n\n");
+    out.extend_from_slice(DONE);
     Some(out)
 }
 
