@@ -103,6 +103,13 @@ class Running:
         self.clients.append(client)
         return client
 
+    async def answered(self) -> Client:
+        """One whose connection has had an answer, and is kept."""
+        client = await self.connect()
+        client.send(GET)
+        await client.response()
+        return client
+
     async def ask(self, data: bytes) -> Response:
         """On a connection of its own."""
         client = await self.connect()

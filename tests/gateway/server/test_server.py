@@ -357,9 +357,7 @@ async def test_a_client_that_does_not_ask_in_time_has_its_connection_closed():
 
 async def test_one_that_has_had_the_time_to_ask_has_it_closed_at_once():
     async with serving(echo) as running:
-        client = await running.connect()
-        client.send(GET)
-        await client.response()
+        await running.answered()
         then = running.server.ticks
         await until(lambda: running.server.ticks > then + 20)
         (connection,) = running.server._connections
@@ -370,9 +368,7 @@ async def test_one_that_has_had_the_time_to_ask_has_it_closed_at_once():
 
 async def test_who_may_still_ask_may_not_once_it_has_to_end_now():
     async with serving(echo) as running:
-        client = await running.connect()
-        client.send(GET)
-        await client.response()
+        client = await running.answered()
         running.server.finish(60)
         assert running.server.awaits
         running.server.finish()
@@ -383,9 +379,7 @@ async def test_who_may_still_ask_may_not_once_it_has_to_end_now():
 
 async def test_a_blank_line_that_nobody_has_read_is_no_request_to_wait_for():
     async with serving(echo) as running:
-        client = await running.connect()
-        client.send(GET)
-        await client.response()
+        client = await running.answered()
         client.send(b"\r\n")
         running.server.finish(0.05)
         assert running.server.awaits
@@ -414,9 +408,7 @@ async def test_the_app_is_shut_down_after_the_last_request_has_ended():
 
 async def test_a_server_that_no_longer_accepts_still_serves():
     async with serving(echo) as running:
-        client = await running.connect()
-        client.send(GET)
-        await client.response()
+        client = await running.answered()
         running.server.stop_accepting()
         running.server.stop_accepting()
         client.send(GET)

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::line::{decimal, logged, usd};
-use super::route::{Reserved, Route, detail};
+use super::line::{decimal, detail, logged, usd};
+use super::route::{Reserved, Route};
 use super::tally::One;
 use crate::cost::Kind;
 use crate::http1::encode::{Said, header_line};

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use super::answer::Facts;
 use super::guard::Guard;
-use super::line::{decimal, duration};
+use super::line::{decimal, detail, duration};
 use super::refusal::{Bound, Gate, Noted, Refusal, What};
 use super::tally::Tally;
 use crate::cost::Price;
@@ -67,16 +67,6 @@ pub struct Account {
     pub meta: Vec<u8>,
     /// Up to the counts of tokens.
     pub entry: Vec<u8>,
-}
-
-/// Of a record about this request, with room for a few numbers behind it.
-pub(super) fn detail(id: &str, behind: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(id.len() + behind.len() + 64);
-    out.extend_from_slice(b"[\"");
-    out.extend_from_slice(id.as_bytes());
-    out.push(b'"');
-    out.extend_from_slice(behind);
-    out
 }
 
 /// What was reserved for a request, and what goes to its upstream.

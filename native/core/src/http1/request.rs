@@ -161,9 +161,10 @@ impl Requests {
         self.parsed.as_ref().map_or(1, |parsed| parsed.minor)
     }
 
-    /// Headers, names in lower case.
+    /// Headers, names in lower case; none until the whole head is known to be one.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.headers.iter().map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
+        let known: &[_] = if self.parsed.is_some() { &self.headers } else { &[] };
+        known.iter().map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
     }
 
     /// Whether the client wants the connection to go on after this message.

@@ -87,6 +87,13 @@ fn what_two_readers_could_frame_differently_is_refused() {
 }
 
 #[test]
+fn a_refused_head_has_no_headers() {
+    let requests = read(&[b"POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"]);
+    assert!(requests.refused().is_some());
+    assert_eq!(requests.headers().count(), 0);
+}
+
+#[test]
 fn heads_are_bounded() {
     assert_eq!(refused(&[b"GET / HTTP/1.1\r\na: ".to_vec(), vec![b'x'; 2000]].concat()), 431);
     assert_eq!(refused(&[b"GET / HTTP/1.1\r\n".to_vec(), b"a: b\r\n".repeat(11), b"\r\n".to_vec()].concat()), 431);
