@@ -6,7 +6,7 @@ use crate::json::{self, Error, Event, Limits, Mode, Reader, Span};
 use crate::request::push_escaped;
 use crate::usage::Usage;
 
-/// The last event of a stream of OpenAI's.
+/// The last event of a stream of `OpenAI`'s.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// In whose terms a stream speaks.
@@ -168,7 +168,7 @@ impl Tap {
         self.seen != 0 && self.seen == self.finished
     }
 
-    /// Whether a stream of OpenAI's with so many choices lacks nothing but its `[DONE]`.
+    /// Whether a stream of `OpenAI`'s with so many choices lacks nothing but its `[DONE]`.
     #[must_use]
     pub fn lacks_only_done(&self, choices: u32) -> bool {
         matches!(self.dialect, Dialect::Chat | Dialect::Completions)
