@@ -61,8 +61,9 @@ Z_EACH = 2.64
 # Resident memory has pages of files in it (of the journal, that are mapped). What malloc has given out and Python's
 # small blocks are what is in use, to the byte.
 WATCHED = {"resident_kb": "KB", "malloc_kb": "KB", "open_files": "", "threads": "", "objects": "", "blocks": ""}
-# Noted and not judged: it stands for long and rises by a step where more was under way at once than ever before.
-NOTED = {"anonymous_kb": "KB"}
+# Noted and not judged: they stand for long and rise by a step where more was under way at once than ever before. Small
+# native blocks have an allocator of their own, that tells of pages: what is lost of them is seen in resident memory.
+NOTED = {"anonymous_kb": "KB", "native_kb": "KB"}
 STREAMED = ("streams", "slow streams", "left", "cut upstream")
 SECRET = "ghp_" + "q3Wn7ZpL0rT8vYx2KdMc5HsJf9BgUa4EoRiN"  # made up
 

@@ -49,10 +49,14 @@ def _tell(*_: object) -> None:
         _kept.extend(bytearray(b"x" * 1000) for _ in range(leak // 1000))
     gc.collect()
     path = os.path.join(os.environ["SOAK_PROBE"], f"{os.getpid()}.json")
+    found = {
+        "objects": len(gc.get_objects()),
+        "blocks": sys.getallocatedblocks(),
+        "malloc_kb": _malloc_kb(),
+        "native_kb": sys.modules["tollhouse._native"].heap_bytes() / 1000,
+    }
     with open(f"{path}.part", "w") as out:
-        json.dump(
-            {"objects": len(gc.get_objects()), "blocks": sys.getallocatedblocks(), "malloc_kb": _malloc_kb()}, out
-        )
+        json.dump(found, out)
     os.replace(f"{path}.part", path)
 
 

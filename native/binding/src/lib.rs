@@ -8,6 +8,7 @@ mod cost;
 mod digest;
 mod embeddings;
 mod fastpath;
+mod heap;
 mod ids;
 mod ledger;
 mod quota;
@@ -44,6 +45,8 @@ mod _native {
     use super::fastpath::{
         PyFastGuard, PyFastPath, PyFastRefusal, PyFastRequest, PyFastRoute, PyFastTally, PyShedding, duration, usd,
     };
+    #[pymodule_export]
+    use super::heap::heap_bytes;
     #[pymodule_export]
     use super::ids::new_id;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! The request view: what the gateway needs to know of a body, found in one pass, and edits that leave the rest alone.
 
+use crate::json::write::{number, quote};
 use crate::json::{Limits, Mode, Reader, Span, Str};
 
 mod error;
@@ -190,6 +191,8 @@ pub struct Changes<'a> {
 }
 
 const MAX_CHOICES: u32 = 128;
+/// Bytes of room for a new member: most take less.
+const ROOM: usize = 64;
 
 impl View {
     /// Read a body.
@@ -239,27 +242,29 @@ impl View {
         let Changes { model, include_usage, max_tokens, proven, without_model, version } = changes;
         // Edits by place: what is replaced, and what stands there then. `open` is where a new first member goes.
         let mut edits: Vec<(Span, Vec<u8>)> = Vec::with_capacity(2);
-        let mut members = Vec::new();
+        let mut members = Members::default();
         if without_model {
             edits.extend(self.model_member.map(|span| (without(body, span), Vec::new())));
         } else if let Some(name) = model.filter(|name| self.model.as_deref() != Some(*name)) {
             match self.model_value {
                 Some(span) => edits.push((span, quoted(name))),
-                None => members.push([b"\"model\":".to_vec(), quoted(name)].concat()),
+                None => quote(members.named("model"), name),
             }
         }
         if let Some(version) = version.filter(|_| self.version.is_none()) {
-            members.push([b"\"anthropic_version\":".to_vec(), quoted(version)].concat());
+            quote(members.named("anthropic_version"), version);
         }
         if include_usage && !self.include_usage {
             match self.stream_options {
-                None => members.push(br#""stream_options":{"include_usage":true}"#.to_vec()),
+                None => members.named("stream_options").extend_from_slice(br#"{"include_usage":true}"#),
                 Some(options) => edits.push(options.with_usage()),
             }
         }
         if let Some((most, member)) = max_tokens {
             for (span, _) in self.limits.iter().filter(|(_, limit)| limit.is_none_or(|limit| limit > most)) {
-                edits.push((*span, most.to_string().into_bytes()));
+                let mut written = Vec::new();
+                number(&mut written, most);
+                edits.push((*span, written));
             }
             // Thoughts are part of the answer, and their budget has to be smaller than its bound.
             let thinking = self
@@ -267,18 +272,17 @@ impl View {
                 .and_then(|span| Some((span, thoughts::lowered(&body[span.start..span.end], self.max_tokens, most)?)));
             edits.extend(thinking);
             if self.limits.is_empty() {
-                members.push(format!("\"{member}\":{most}").into_bytes());
+                number(members.named(member), most);
             }
         }
         if proven {
             edits.extend(thoughts::proven(body));
         }
-        if !members.is_empty() {
-            let mut inserted = members.join(&b',');
+        if !members.0.is_empty() {
             if !self.is_empty {
-                inserted.push(b',');
+                members.0.push(b',');
             }
-            edits.push((Span { start: self.open, end: self.open }, inserted));
+            edits.push((Span { start: self.open, end: self.open }, members.0));
         }
         if edits.is_empty() {
             return None;
@@ -286,6 +290,24 @@ impl View {
         // What is inserted comes before what goes from the same place.
         edits.sort_unstable_by_key(|(span, _)| (span.start, span.end));
         Some(Edits(edits))
+    }
+}
+
+/// Members that come first in a body.
+#[derive(Default)]
+struct Members(Vec<u8>);
+
+impl Members {
+    /// Begin one of this name (ASCII without anything to escape); its value is to be appended.
+    fn named(&mut self, name: &str) -> &mut Vec<u8> {
+        self.0.reserve(ROOM);
+        if !self.0.is_empty() {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        &mut self.0
     }
 }
 
@@ -352,32 +374,8 @@ fn without(body: &[u8], member: Span) -> Span {
 /// A JSON string with its quotes.
 fn quoted(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
-    out.push(b'"');
-    push_escaped(&mut out, text);
-    out.push(b'"');
+    quote(&mut out, text);
     out
-}
-
-/// Append `text` as the body of a JSON string.
-pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-            _ => out.push(byte),
-        }
-    }
 }
 
 #[cfg(test)]

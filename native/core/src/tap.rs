@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::json::write::quote;
 use crate::json::{self, Error, Event, Limits, Mode, Reader, Span};
-use crate::request::push_escaped;
 use crate::usage::Usage;
 
 /// The last event of a stream of `OpenAI`'s.
@@ -47,11 +47,6 @@ impl Dialect {
     #[must_use]
     pub fn fault_event(self, message: &str, code: &str, sequence: u64, response: Option<&[u8]>) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + 160);
-        let quote = |out: &mut Vec<u8>, text: &str| {
-            out.push(b'"');
-            push_escaped(out, text);
-            out.push(b'"');
-        };
         match self {
             Self::Messages => {
                 let kind = if code == "content_policy_violation" { "invalid_request_error" } else { "api_error" };
@@ -439,9 +434,9 @@ fn describe(error: &[u8]) -> (String, Vec<u8>) {
     match reader.next() {
         Ok(Event::String(text)) => {
             let message = read(text, &reader);
-            let mut object = b"{\"message\":\"".to_vec();
-            push_escaped(&mut object, &message);
-            object.extend_from_slice(b"\"}");
+            let mut object = b"{\"message\":".to_vec();
+            quote(&mut object, &message);
+            object.push(b'}');
             (message, object)
         }
         Ok(Event::ObjectStart) => {

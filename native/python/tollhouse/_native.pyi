@@ -45,6 +45,7 @@ __all__ = [
     "embedding_answer",
     "embedding_calls",
     "encode_headers",
+    "heap_bytes",
     "new_id",
     "sign_aws",
     "translate_request",
@@ -289,6 +290,9 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
 
     transfer-encoding is left out. Raises ValueError for a header that would end its line.
     """
+
+def heap_bytes() -> int:
+    """Bytes that small blocks of the extension (up to 16 KB) take from the system, in use or kept for what comes."""
 
 def new_id() -> str:
     """An id for a request: `req_` and 32 hexadecimal digits, unpredictable and unique. Raises OSError without randomness."""

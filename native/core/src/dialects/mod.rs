@@ -21,7 +21,6 @@ pub mod reply;
 pub mod responses;
 #[cfg(test)]
 mod sample;
-mod write;
 
 use std::fmt::Debug;
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::Dialect;
 use crate::base64;
-use crate::request::push_escaped;
+use crate::json::write::quote;
 
 /// The answer to one call.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +76,8 @@ fn write<T: DeserializeOwned>(
         }
         tokens = tokens.zip(told.or(part.tokens)).and_then(|(sum, more)| sum.checked_add(more));
     }
-    out.extend_from_slice(br#"],"model":""#);
-    push_escaped(&mut out, model);
-    out.push(b'"');
+    out.extend_from_slice(br#"],"model":"#);
+    quote(&mut out, model);
     if let Some(tokens) = tokens {
         let usage = format!(r#","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
         out.extend_from_slice(usage.as_bytes());

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::line::{decimal, detail, logged, usd};
+use super::line::{detail, logged, usd};
 use super::route::{Reserved, Route};
 use super::tally::One;
 use crate::cost::Kind;
 use crate::http1::encode::{Said, header_line};
+use crate::json::write::{number, quote};
 use crate::quota::Store;
-use crate::request::push_escaped;
 use crate::response::Response;
 use crate::scan::Decision;
 use crate::usage::Tokens;
@@ -96,7 +96,7 @@ impl Route {
         let mut entry = detail(id, &self.account.entry);
         for count in tokens.summary() {
             entry.push(b',');
-            decimal(&mut entry, count);
+            number(&mut entry, count);
         }
         entry.push(b']');
         let total = tokens.prompt() + tokens.completion();
@@ -124,13 +124,13 @@ impl Route {
         }
         out.extend_from_slice(&self.facts.lines[usize::from(decision != Decision::Allowed)]);
         out.extend_from_slice(b"x-gateway-overhead-us: ");
-        decimal(out, overhead.as_micros());
+        number(out, overhead.as_micros());
         if let Some(cost) = success.cost {
             out.extend_from_slice(b"\r\nx-gateway-cost-usd: ");
             out.extend_from_slice(usd(i64::try_from(cost).ok()?).as_bytes());
         }
         out.extend_from_slice(b"\r\ncontent-length: ");
-        decimal(out, body.len());
+        number(out, body.len());
         out.extend_from_slice(b"\r\nx-request-id: ");
         out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -167,9 +167,12 @@ impl Route {
         if !found.is_empty() {
             line.extend_from_slice(format!(",\"decision\":\"{}\",\"findings\":{{", decision.name()).as_bytes());
             for (index, (kind, count)) in found.iter().enumerate() {
-                line.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
-                push_escaped(&mut line, kind);
-                line.extend_from_slice(format!("\":{count}").as_bytes());
+                if index > 0 {
+                    line.push(b',');
+                }
+                quote(&mut line, kind);
+                line.push(b':');
+                number(&mut line, *count);
             }
             line.push(b'}');
         }

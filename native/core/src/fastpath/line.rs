@@ -7,11 +7,6 @@ const NANO: u64 = 1_000_000_000;
 /// Room for a few numbers behind a detail.
 const MORE: usize = 64;
 
-/// Appends digits, without what formatting costs.
-pub(super) fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 /// The ledger's detail of a request, with room for what its end adds.
 pub(super) fn detail(id: &str, behind: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(id.len() + behind.len() + MORE);

@@ -7,11 +7,12 @@ use memchr::memmem::Finder;
 
 use super::answer::Facts;
 use super::guard::Guard;
-use super::line::{decimal, detail, duration};
+use super::line::{detail, duration};
 use super::refusal::{Bound, Gate, Noted, Refusal, What};
 use super::tally::Tally;
 use crate::cost::Price;
 use crate::json::Limits;
+use crate::json::write::number;
 use crate::quota::{Admission, Denial, Plan, Request, Store};
 use crate::request::{Changes, Edits, Kind, Model, Quote, View};
 
@@ -191,7 +192,7 @@ impl Route {
         head.extend_from_slice(b"x-request-id: ");
         head.extend_from_slice(id.as_bytes());
         head.extend_from_slice(b"\r\ncontent-length: ");
-        decimal(&mut head, length);
+        number(&mut head, length);
         head.extend_from_slice(b"\r\n\r\n");
         Some(Reserved { hold, granted, at_ms: times.wall, meters, lines, head, edits, length })
     }

@@ -6,6 +6,7 @@
 mod error;
 mod reader;
 mod text;
+pub(crate) mod write;
 
 pub use error::{Error, ErrorKind};
 pub use reader::{Event, Limits, Mode, Reader, Span, Str};

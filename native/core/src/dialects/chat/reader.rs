@@ -192,7 +192,7 @@ impl Choice {
         if let Some(Value::Array(images)) = delta.remove("images") {
             events.extend(images.iter().filter_map(image).map(|media| Event::Image { choice, media }));
         }
-        if events.len() > before {
+        if events.len() > before && self.unsaid.is_some() {
             let said = events.split_off(before);
             self.tell_unsaid(setting, events);
             events.extend(said);

@@ -6,8 +6,8 @@ use crate::cost::Kind;
 use crate::dialects::conversation::Media;
 use crate::dialects::fields::url_of_media;
 use crate::dialects::reply::{Event, StopReason};
-use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
+use crate::json::write::{number, quote};
 use crate::tap::DONE;
 use crate::usage::Tokens;
 
@@ -100,7 +100,7 @@ impl Writer {
     /// A chunk whose delta has the members that `members` writes.
     fn delta(&self, index: u32, out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
         out.extend_from_slice(&self.head);
-        number(out, index.into());
+        number(out, index);
         out.extend_from_slice(b",\"delta\":{");
         members(out);
         out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":null}]}\n\n");
@@ -129,7 +129,7 @@ impl Writer {
     fn arguments(&self, index: u32, call: u32, json: &str, out: &mut Vec<u8>) {
         self.delta(index, out, |out| {
             out.extend_from_slice(b"\"tool_calls\":[{\"index\":");
-            number(out, call.into());
+            number(out, call);
             out.extend_from_slice(b",\"function\":{\"arguments\":");
             quote(out, json);
             out.extend_from_slice(b"}}]");
@@ -152,7 +152,7 @@ impl Writer {
         self.close_thought(place, out);
         self.close_calls(place, out);
         out.extend_from_slice(&self.head);
-        number(out, index.into());
+        number(out, index);
         out.extend_from_slice(b",\"delta\":{},\"logprobs\":null,\"finish_reason\":\"");
         out.extend_from_slice(finish(reason).as_bytes());
         out.extend_from_slice(b"\"}]}\n\n");
@@ -259,7 +259,7 @@ impl AnswerWriter for Writer {
                 self.choices[place].calls.push(false);
                 self.delta(*choice, out, |out| {
                     out.extend_from_slice(b"\"tool_calls\":[{\"index\":");
-                    number(out, (*call).into());
+                    number(out, *call);
                     out.extend_from_slice(b",\"id\":");
                     quote(out, id);
                     out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::dialects::chat::{finish, usage};
 use crate::dialects::reply::Event;
-use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
+use crate::json::write::{number, quote};
 use crate::tap::DONE;
 use crate::usage::Tokens;
 
@@ -48,7 +48,7 @@ impl Writer {
             out.extend_from_slice(b",\"usage\":null");
         }
         out.extend_from_slice(b",\"choices\":[{\"index\":");
-        number(out, choice.into());
+        number(out, choice);
         out.extend_from_slice(b",\"text\":");
         quote(out, text);
         out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");

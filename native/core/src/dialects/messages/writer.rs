@@ -6,8 +6,8 @@ use super::turns;
 use crate::cost::Kind;
 use crate::dialects::conversation::Media;
 use crate::dialects::reply::{Event, StopReason};
-use crate::dialects::write::{number, quote};
 use crate::dialects::{AnswerWriter, Setting};
+use crate::json::write::{number, quote};
 use crate::usage::Tokens;
 
 /// Writes events and whole messages. The API has one choice: what others there are is left out.

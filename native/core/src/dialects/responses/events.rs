@@ -1,6 +1,6 @@
 //! Events of a response as bytes: the frame that all of them have, numbered.
 
-use crate::dialects::write::{number, quote};
+use crate::json::write::{number, quote};
 
 /// Writes events one after the other.
 #[derive(Debug, Default)]

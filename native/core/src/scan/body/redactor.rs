@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::is_quoted;
 use super::leaves::{self, Leaves};
 use crate::json;
-use crate::request::{Form, Segment, SegmentKind, key_may_hide, push_escaped};
+use crate::request::{Form, Segment, SegmentKind, key_may_hide};
 use crate::scan::mask::{Hit, Way, splice};
 use crate::scan::{Action, Channel, Decision, Finding, Outcome, Scanner};
 
@@ -197,7 +197,7 @@ pub(crate) fn escaped(text: &str) -> String {
         return text.to_owned();
     }
     let mut out = Vec::with_capacity(text.len() + 8);
-    push_escaped(&mut out, text);
+    json::write::escape(&mut out, text);
     String::from_utf8_lossy(&out).into_owned()
 }
 
