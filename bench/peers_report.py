@@ -128,7 +128,7 @@ def _switched_on(report: dict[str, Any]) -> str:
             rows.append([mode, f"{name} {report['versions'][name]}", *statuses, _plain(what)])
     note = (
         "Statuses are of a request without a key and of one with a GitHub token in it, sent before the loads. Nobody "
-        "has a cache switched on, because Tollhouse has none yet."
+        "has a cache switched on, because Tollhouse has none of its own."
     )
     return note + "\n\n" + table(["mode", "gateway", "no key", "secret", "what is on"], rows)
 
