@@ -109,11 +109,17 @@ class Call:
             self._wake(result=True)
 
     def fail(self, error: UpstreamError) -> None:
-        """End the call from outside; what was received before can still be taken."""
+        """End the call from outside; what was received before can still be taken.
+
+        A stream whose choices have all ended is complete, and does not fail.
+        """
         if self.flags & SETTLED:
             return
-        self.error = error
-        self.raise_flags(self.flags | FAULT)
+        flags = self.reader.eof() if self.reader.done else self.flags
+        if not self.reader.ended:
+            self.error = error
+            flags |= FAULT
+        self.raise_flags(flags)
         self.close()
 
     def close(self) -> None:

@@ -91,14 +91,15 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         self._settle(call, reusable=False)
+        flags = call.reader.eof()
         if not self._received and self.idle_since:
             # Others that have waited as long are no better: the second try gets a new one.
             self._origin.close()
             call.error = StaleConnection("the upstream closed a kept-alive connection before it answered")
-        elif exc is not None:
+        elif exc is not None and not call.reader.ended:
             msg = f"the connection to {self._origin.name} was lost before its answer was complete"
             call.error = UpstreamProtocolError(msg, code="upstream_lost")
-        call.raise_flags(call.reader.eof() | (FAULT if call.error else 0))
+        call.raise_flags(flags | (FAULT if call.error else 0))
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""

@@ -21,6 +21,8 @@ from tollhouse.providers.transport import KEEP_FEW, KEEP_IDLE_S, Connection, Ori
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 EVENT = b'data: {"choices":[{"index":0,"delta":{}}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -64,6 +66,11 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     return head + await reader.readexactly(length)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    writer.transport.abort()
 
 
 def origin(port: int, *, tls=None, host="127.0.0.1", **options) -> Origin:
@@ -189,6 +196,28 @@ async def test_silence_in_the_middle_of_a_stream_times_out_and_what_came_is_kept
         await wait(call)
         assert "in the middle" in call.cause().message
         assert call.take() == EVENT
+
+
+@pytest.mark.parametrize("end", ["silence", "reset"])
+async def test_a_stream_whose_choices_have_ended_needs_nothing_more(end):
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(STREAM + FINISH)
+        await writer.drain()
+        if end == "silence":
+            await reader.read()
+        else:
+            await taken.wait()
+            reset(writer)
+
+    taken = asyncio.Event()
+    async with Upstream(handler) as upstream:
+        call = await start(origin(upstream.port), stream=True, idle_s=0.2)
+        await wait(call, READY)
+        assert call.take() == FINISH
+        taken.set()
+        await wait(call)
+        assert (call.flags & (END | FAULT), call.error, call.take()) == (END, None, DONE)
 
 
 async def test_a_keepalive_is_due_after_silence_and_again():
@@ -363,12 +392,10 @@ async def test_a_new_connection_that_closes_without_an_answer_is_no_stale_one():
 
 async def test_a_reset_in_the_middle_is_a_lost_connection():
     async def run(reader, writer):
-        sock = writer.get_extra_info("socket")
         await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
         await writer.drain()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        writer.transport.abort()
+        reset(writer)
 
     async with Upstream(run) as upstream:
         call = await start(origin(upstream.port))
