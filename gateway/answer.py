@@ -196,6 +196,8 @@ class Answer:
             chunk = stream.feed(chunk, end=True)
         if flags & FAULT:
             chunk += self._broken_off(call.cause())
+        elif reader.cut:
+            self._forwarder.count(self._attempt, "upstream_truncated")
         return chunk
 
     def _broken_off(self, error: UpstreamError) -> bytes:

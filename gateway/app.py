@@ -145,6 +145,7 @@ def create_app(
     parts = [
         part
         for part in (
+            lifecycle,
             receipts,
             spending,
             health,

@@ -298,8 +298,9 @@ class Attempt:
         outcome.text_bytes = reader.text_bytes
         outcome.refused = status >= 300 and bool(call.flags & END)
         outcome.answered = 200 <= status < 300 and (bool(reader.events) or bool(call.flags & END))
-        # A stream whose choices have ended may still owe its usage.
-        is_over = reader.ended or bool(call.flags & END) or (reader.done and outcome.tokens is not None)
+        # A stream whose choices have ended may still owe its usage, also where it was given its end.
+        is_over = (reader.ended or bool(call.flags & END)) and not reader.cut
+        is_over = is_over or (reader.done and outcome.tokens is not None)
         outcome.completed = outcome.answered and is_over and not call.flags & FAULT
 
     def _whole(self, call: Call) -> bytes | None:

@@ -21,11 +21,19 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.draining = False
+        self.closing = False
         self.in_flight = 0
         self.calls: set[Call] = set()
         self.watch = DisconnectWatch()
         # What is to be let go of when no request will come any more, and before those that run have ended.
         self.before_drain: Callable[[], Awaitable[None]] | None = None
+
+    async def open(self) -> None:
+        """It has nothing to open."""
+
+    async def close(self) -> None:
+        """Every request has ended: what follows is the app's own shutdown."""
+        self.closing = True
 
     def drain(self) -> None:
         """From now on: not ready, and every response asks its client to close the connection."""

@@ -110,8 +110,9 @@ async def _run(settings: Settings, listen_fd: int, ready_fd: int, life_fd: int, 
     await _drain(lifecycle, server, at_once, linger_s=linger_s, drain_s=settings.drain_s)
     await asyncio.wait({serving}, timeout=LAST_WORDS_S)
     if not serving.done():
-        logger.warning("leaving connections whose clients do not read")
-        server.abandon()
+        if not lifecycle.closing:
+            logger.warning("leaving connections whose clients do not read")
+            server.abandon()
         await serving
     ignore(signal.SIGTERM, signal.SIGINT, AT_ONCE)
     return 0

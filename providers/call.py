@@ -115,7 +115,7 @@ class Call:
         """
         if self.flags & SETTLED:
             return
-        flags = self.reader.eof() if self.reader.done else self.flags
+        flags = self.reader.lost() if self.reader.done else self.flags
         if not self.reader.ended:
             self.error = error
             flags |= FAULT

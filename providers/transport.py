@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         self._settle(call, reusable=False)
-        flags = call.reader.eof()
+        flags = call.reader.eof() if exc is None else call.reader.lost()
         if not self._received and self.idle_since:
             # Others that have waited as long are no better: the second try gets a new one.
             self._origin.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from tests.support.client import (
 )
 from tests.support.gateway import Gateway, echo_only, model, running_gateway
 from tests.support.load import Load
-from tests.support.net import process_tree, wait_until
+from tests.support.net import LOOPBACK, process_tree, wait_until
 from tests.support.stalls import Stopwatch
 
 if TYPE_CHECKING:
@@ -118,6 +119,18 @@ def test_client_that_does_not_read_cannot_keep_the_gateway_alive(upstream: Scrip
             gateway.signal(signal.SIGTERM)
             assert gateway.wait() == 0
         assert took.seconds < 6
+
+
+@pytest.mark.parametrize("server", ["builtin", "granian"])
+def test_shutdown_that_takes_long_is_no_client_that_does_not_read(upstream: ScriptedUpstream, server: str) -> None:
+    with socket.create_server((LOOPBACK, 0)) as collector:  # takes whatever comes, and never answers
+        telemetry = {"otlp": {"endpoint": f"http://{LOOPBACK}:{collector.getsockname()[1]}"}}
+        with _running(upstream, server=server, linger_s=0, telemetry=telemetry) as gateway:
+            post(gateway, chat_body("hostile/fine"))
+            gateway.signal(signal.SIGTERM)
+            assert gateway.wait() == 0
+            assert "telemetry that could not be sent is left behind" in gateway.output, "the shutdown came to its end"
+            assert "do not read" not in gateway.output
 
 
 def test_second_signal_ends_what_is_under_way(upstream: ScriptedUpstream) -> None:

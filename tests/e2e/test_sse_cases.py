@@ -138,6 +138,12 @@ def test_case_08_finished_stream_is_given_the_done_it_lacks(gateway: Gateway, be
     assert good(gateway, behaviour).body == PLAIN + DONE
 
 
+def test_case_08_stream_that_lacks_a_choice_ends_with_an_error(gateway: Gateway) -> None:
+    answer = ask(gateway, "one-of-two", n=2)
+    checked_error(answer.events[-1], "upstream_truncated")
+    assert b"[DONE]" not in answer.body
+
+
 def test_case_09_overload_in_the_middle_is_shown_and_counted(gateway: Gateway) -> None:
     before = gateway.metric("gateway_upstream_errors_total")
     answer = ask(gateway, "overloaded-mid-stream")

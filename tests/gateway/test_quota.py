@@ -238,6 +238,8 @@ async def test_a_stream_that_goes_beyond_what_was_reserved_is_ended_and_charged(
         ("reset-mid-body", False, "incomplete", True),
         ("reset-mid-stream", True, "incomplete", True),
         ("no-usage", True, "estimated", True),
+        ("finish-without-done", True, "estimated", True),
+        ("close-after-finish", True, "incomplete", True),
     ],
 )
 async def test_each_way_to_end_is_one_record(tmp_path, upstream, name, stream, status, is_charged):

@@ -6,11 +6,13 @@ import subprocess
 import sys
 
 HEAD = r"""
+import resource
+
 from tollhouse._native import RequestReader, heap_bytes
 
 def resident():
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) << 12
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 def reading(length):
     reader = RequestReader()
@@ -18,11 +20,14 @@ def reading(length):
     return reader
 """
 SMALL = """
-print(heap_bytes())
+before = heap_bytes()
 readers = [reading(1000) for _ in range(20_000)]
 for reader in readers:
     reader.feed(bytes(900))
-print(heap_bytes(), sum(reader.held for reader in readers))
+held = sum(reader.held for reader in readers)
+then = heap_bytes()
+del readers, reader
+print(before, then, held, heap_bytes())
 """
 LARGE = """
 pieces = [bytes(1 << 20)] * 63
@@ -41,10 +46,11 @@ def told(script: str) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
-def test_small_blocks_are_counted():
-    before, after, held = told(SMALL)
+def test_small_blocks_are_counted_while_they_are_in_use():
+    before, then, held, after = told(SMALL)
     assert held >= 20_000 * 900
-    assert before + held <= after < before + 3 * held
+    assert before + held <= then < before + 3 * held
+    assert after < before + held // 1000
 
 
 def test_large_blocks_are_given_back_at_once():

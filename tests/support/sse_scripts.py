@@ -135,6 +135,12 @@ async def close_after_finish(peer: Peer) -> None:
     peer.close()
 
 
+@script("one-of-two")
+async def one_of_two(peer: Peer) -> None:
+    """The connection ends when the first of two choices has ended, and before the second begins."""
+    await close_after_finish(peer)
+
+
 @script("cut-off")
 async def cut_off(peer: Peer) -> None:
     """The body ends properly, the stream does not: no finish, no [DONE]."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-_kept: list[bytearray] = []
+_kept: list[object] = []
 
 
 class _Info(ctypes.Structure):
@@ -44,16 +44,19 @@ def _malloc_kb() -> float:
 
 
 def _tell(*_: object) -> None:
-    leak = int(os.environ.get("SOAK_LEAK", "0"))
-    if leak:
-        _kept.extend(bytearray(b"x" * 1000) for _ in range(leak // 1000))
+    native = sys.modules["tollhouse._native"]
+    for _number in range(int(os.environ.get("SOAK_LEAK", "0")) // 2000):
+        _kept.append(bytearray(b"x" * 1000))
+        reader = native.RequestReader()
+        reader.feed(b"GET /" + b"x" * 995)  # half a head, which waits in a small native block
+        _kept.append(reader)
     gc.collect()
     path = os.path.join(os.environ["SOAK_PROBE"], f"{os.getpid()}.json")
     found = {
         "objects": len(gc.get_objects()),
         "blocks": sys.getallocatedblocks(),
         "malloc_kb": _malloc_kb(),
-        "native_kb": sys.modules["tollhouse._native"].heap_bytes() / 1000,
+        "native_kb": native.heap_bytes() / 1000,
     }
     with open(f"{path}.part", "w") as out:
         json.dump(found, out)

@@ -88,6 +88,10 @@ impl PyResponseReader {
         self.response.eof()
     }
 
+    fn lost(&mut self) -> u8 {
+        self.response.lost()
+    }
+
     #[pyo3(signature = (limit=None, /))]
     fn take<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> Bound<'py, PyBytes> {
         let ready = self.response.ready();
@@ -172,6 +176,11 @@ impl PyResponseReader {
     #[getter]
     fn ended(&self) -> bool {
         self.response.is_ended()
+    }
+
+    #[getter]
+    fn cut(&self) -> bool {
+        self.response.is_cut()
     }
 
     #[getter]

@@ -65,6 +65,7 @@ pub struct Response {
     passes: bool,
     /// The caller gets events, whatever the upstream sends.
     streams: bool,
+    is_cut: bool,
     stream: Stream,
 }
 
@@ -83,6 +84,7 @@ impl Response {
             framer: None,
             passes: false,
             streams: false,
+            is_cut: false,
             stream: Stream::new(dialect, strip_usage, limits.max_body as u64),
         }
     }
@@ -165,6 +167,15 @@ impl Response {
             } else {
                 self.cut_short();
             }
+        }
+        self.settle()
+    }
+
+    /// Nothing more will come, and what came was not all, whatever its framing says: the connection was reset or given up.
+    /// Returns flags.
+    pub fn lost(&mut self) -> u8 {
+        if self.flags & (END | FAULT) == 0 {
+            self.cut_short();
         }
         self.settle()
     }
@@ -253,6 +264,12 @@ impl Response {
         self.stream.done
     }
 
+    /// The connection ended before the stream did. If it is complete for all that, its upstream has not said so.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Tokens by kind; None if the upstream told nothing.
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens> {
@@ -338,9 +355,11 @@ impl Response {
         };
         let (stream, out) = (&mut self.stream, &mut self.out);
         framer.finish(stream, out);
-        stream.finish(out);
+        self.is_cut = !is_whole && !stream.done;
+        stream.finish(out, is_whole);
         let ends_with_framing = self.dialect == Dialect::Other && is_whole && self.stream.events > 0;
-        if self.stream.failed.is_none() && !self.is_done() && !ends_with_framing {
+        let is_complete = if is_whole { self.is_done() || ends_with_framing } else { self.is_ended() };
+        if self.stream.failed.is_none() && !is_complete {
             let message = if self.stream.events == 0 {
                 "the upstream's stream held no event"
             } else {

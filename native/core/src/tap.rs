@@ -122,6 +122,8 @@ pub struct Tap {
     response: Vec<u8>,
     seen: u128,
     finished: u128,
+    /// Of choices that went on after their finish, or told of it twice: those may not mean it.
+    doubtful: u128,
 }
 
 const LIMITS: Limits = Limits { max_depth: 256, max_nodes: usize::MAX };
@@ -154,6 +156,7 @@ impl Tap {
             response: Vec::new(),
             seen: 0,
             finished: 0,
+            doubtful: 0,
         }
     }
 
@@ -164,11 +167,15 @@ impl Tap {
     }
 
     /// Whether a stream of `OpenAI`'s with so many choices lacks nothing but its `[DONE]`.
+    ///
+    /// `is_whole`: it ended as its framing had promised. If not, a choice must have told of its end once and said nothing
+    /// since: some servers write a reason with every chunk.
     #[must_use]
-    pub fn lacks_only_done(&self, choices: u32) -> bool {
+    pub fn lacks_only_done(&self, choices: u32, is_whole: bool) -> bool {
         matches!(self.dialect, Dialect::Chat | Dialect::Completions)
             && self.all_finished()
             && self.finished.count_ones() >= choices
+            && (is_whole || self.doubtful == 0)
     }
 
     /// The id of the response that has begun.
@@ -345,6 +352,7 @@ impl Tap {
     fn choice(&mut self, reader: &mut Reader<'_>, found: &mut Findings) -> Result<(), Error> {
         let mut index = 0;
         let mut finished = false;
+        let before = found.text_bytes;
         while let Event::Key(key) = reader.next()? {
             match reader.raw(key) {
                 b"index" => {
@@ -369,7 +377,11 @@ impl Tap {
         let bit = u32::try_from(index).ok().and_then(|n| 1_u128.checked_shl(n)).unwrap_or(0);
         self.seen |= bit;
         if finished {
+            self.doubtful |= self.finished & bit;
             self.finished |= bit;
+        } else if found.text_bytes > before {
+            self.doubtful |= self.finished & bit;
+            self.finished &= !bit;
         }
         Ok(())
     }

@@ -292,7 +292,7 @@ def encode_headers(first: bytes, headers: list[tuple[bytes, bytes]], /) -> tuple
     """
 
 def heap_bytes() -> int:
-    """Bytes that small blocks of the extension (up to 16 KB) take from the system, in use or kept for what comes."""
+    """Bytes of the small blocks (up to 16 KB) that the extension has in use: for tools, as it looks at all of them."""
 
 def new_id() -> str:
     """An id for a request: `req_` and 32 hexadecimal digits, unpredictable and unique. Raises OSError without randomness."""
@@ -380,6 +380,8 @@ class ResponseReader:
     def feed(self, data: bytes, /) -> int: ...
     def eof(self) -> int:
         """The peer closed its side. Flags as of `feed`; a message cut short is a FAULT."""
+    def lost(self) -> int:
+        """The same where the connection was reset or given up: what ends with it alone is cut short as well."""
     def take(self, limit: int | None = None, /) -> bytes:
         """The bytes that are ready for the client, at most `limit` of them; b"" when there are none."""
     @property
@@ -419,6 +421,10 @@ class ResponseReader:
     @property
     def ended(self) -> bool:
         """The same, but for choices that finished: nothing at all will follow."""
+    @property
+    def cut(self) -> bool:
+        """The connection ended before the stream did. If that is complete for all that (`ended`), its upstream has not
+        said so: every choice had finished."""
     @property
     def usage(self) -> tuple[int, int, int, int] | None:
         """(prompt, completion, cached, reasoning) tokens: the last usage object that was seen, never a sum; of a

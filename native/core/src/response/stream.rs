@@ -78,7 +78,8 @@ impl Stream {
                 return;
             }
             // Clients that count `id:` lines take any blank line for an event, so only the comment goes on.
-            for comment in block.comments() {
+            // One that was cut off would swallow what is told behind it.
+            for comment in block.comments().filter(|comment| comment.ends_with(b"\n") || comment.ends_with(b"\r")) {
                 out.extend_from_slice(comment);
             }
             return;
@@ -164,10 +165,10 @@ impl Stream {
         }
     }
 
-    /// The framing has ended, and with it the answer, as far as its reader can tell.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    /// Nothing more comes, so the answer has ended, as far as its reader can tell; `is_whole`: as the framing had promised.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>, is_whole: bool) {
         let Some(mut translation) = self.translation.take() else {
-            if self.failed.is_none() && !self.done && self.tap.lacks_only_done(self.choices) {
+            if self.failed.is_none() && !self.done && self.tap.lacks_only_done(self.choices, is_whole) {
                 // Clients wait for the word, and some servers end without it, or are ended in front of it.
                 self.done = true;
                 out.extend_from_slice(DONE);

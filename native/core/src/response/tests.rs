@@ -96,13 +96,51 @@ fn a_stream_that_finished_is_given_the_done_it_lacks() {
 }
 
 #[test]
+fn a_finish_that_may_not_be_one_is_believed_only_where_the_message_is_whole() {
+    let twice = [A, FINISH, FINISH].concat();
+    let whole = chunked(&twice);
+    assert_eq!(all_splits(&whole, false, false).out, [&twice, DONE].concat());
+    let cut = all_splits(&whole[..whole.len() - 5], false, true);
+    assert_eq!((cut.out, cut.fault), (twice, Some("truncated")));
+    let on = [A, FINISH, A].concat();
+    assert_eq!(all_splits(&chunked(&on), false, false).fault, Some("truncated"));
+    let again = [A, FINISH, A, FINISH].concat();
+    assert_eq!(all_splits(&chunked(&again), false, false).out, [&again, DONE].concat());
+}
+
+#[test]
+fn a_comment_that_was_cut_off_swallows_nothing() {
+    for (stream, kept) in [([A, FINISH, ": pi"], [A, FINISH, DONE]), ([A, A, ": pi"], [A, A, ""])] {
+        let whole = chunked(&stream.concat());
+        assert_eq!(all_splits(&whole[..whole.len() - 5], false, true).out, kept.concat());
+    }
+    let ended = [A, FINISH, ": ping\n"].concat();
+    assert_eq!(all_splits(&chunked(&ended), false, false).out, [&ended, DONE].concat());
+}
+
+#[test]
+fn what_is_lost_is_cut_although_its_framing_would_end_it() {
+    for (events, wanted) in [(&[A, FINISH][..], (HEAD | READY | END, true)), (&[A], (HEAD | READY | FAULT, true))] {
+        let mut response = Response::new(Dialect::Chat, false, LIMITS);
+        response.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+        response.feed(events.concat().as_bytes());
+        assert_eq!((response.lost(), response.is_cut()), wanted, "{events:?}");
+    }
+}
+
+#[test]
 fn no_done_is_told_of_a_stream_with_fewer_choices_than_were_asked_for() {
     for (choices, wanted) in [(1, [A, FINISH, DONE].concat()), (2, [A, FINISH].concat())] {
         let mut response = Response::new(Dialect::Chat, false, LIMITS);
         response.expect_choices(choices);
-        response.feed(&chunked(&[A, FINISH].concat()));
+        let whole = chunked(&[A, FINISH].concat());
+        response.feed(&whole);
         assert_eq!(response.settle(), HEAD | READY | END);
         assert_eq!(response.ready(), wanted.as_bytes());
+        let mut response = Response::new(Dialect::Chat, false, LIMITS);
+        response.expect_choices(choices);
+        response.feed(&whole[..whole.len() - 5]);
+        assert_eq!(response.eof(), HEAD | READY | if choices == 1 { END } else { FAULT });
     }
 }
 

@@ -51,6 +51,39 @@ struct Call {
     number: Option<u32>,
 }
 
+/// What a delta or a message may say.
+#[derive(Default)]
+struct Delta {
+    reasoning_content: Option<Value>,
+    reasoning: Option<Value>,
+    content: Option<Value>,
+    refusal: Option<Value>,
+    images: Option<Value>,
+    tool_calls: Option<Value>,
+    function_call: Option<Value>,
+}
+
+impl Delta {
+    /// One pass: to look each up would hash seven names for every chunk.
+    fn of(members: Map<String, Value>) -> Self {
+        let mut found = Self::default();
+        for (name, value) in members {
+            let place = match name.as_str() {
+                "reasoning_content" => &mut found.reasoning_content,
+                "reasoning" => &mut found.reasoning,
+                "content" => &mut found.content,
+                "refusal" => &mut found.refusal,
+                "images" => &mut found.images,
+                "tool_calls" => &mut found.tool_calls,
+                "function_call" => &mut found.function_call,
+                _ => continue,
+            };
+            *place = Some(value);
+        }
+        found
+    }
+}
+
 impl Reader {
     /// For one answer.
     #[must_use]
@@ -168,43 +201,44 @@ impl Reader {
 }
 
 impl Choice {
-    fn delta(&mut self, mut delta: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
+    fn delta(&mut self, delta: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
         let choice = self.index;
         let before = events.len();
-        for name in ["reasoning_content", "reasoning"] {
-            if let Some(Value::String(text)) = delta.remove(name)
+        let said = Delta::of(delta);
+        for thought in [said.reasoning_content, said.reasoning] {
+            if let Some(Value::String(text)) = thought
                 && !text.is_empty()
             {
                 events.push(Event::Thinking { choice, text });
                 break;
             }
         }
-        match delta.remove("content") {
+        match said.content {
             Some(Value::String(text)) if !text.is_empty() => events.push(Event::Text { choice, text }),
             Some(Value::Array(parts)) => parts.into_iter().for_each(|part| self.part(part, events)),
             _ => {}
         }
-        if let Some(Value::String(text)) = delta.remove("refusal")
+        if let Some(Value::String(text)) = said.refusal
             && !text.is_empty()
         {
             events.push(Event::Refusal { choice, text });
         }
-        if let Some(Value::Array(images)) = delta.remove("images") {
+        if let Some(Value::Array(images)) = said.images {
             events.extend(images.iter().filter_map(image).map(|media| Event::Image { choice, media }));
         }
         if events.len() > before && self.unsaid.is_some() {
-            let said = events.split_off(before);
+            let texts = events.split_off(before);
             self.tell_unsaid(setting, events);
-            events.extend(said);
+            events.extend(texts);
         }
-        if let Some(Value::Array(calls)) = delta.remove("tool_calls") {
+        if let Some(Value::Array(calls)) = said.tool_calls {
             for call in calls {
                 if let Value::Object(call) = call {
                     self.call(call, setting, events);
                 }
             }
         }
-        if let Some(function) = delta.remove("function_call").filter(Value::is_object) {
+        if let Some(function) = said.function_call.filter(Value::is_object) {
             let mut call = Map::new();
             call.insert("index".to_owned(), 0.into());
             call.insert("function".to_owned(), function);
