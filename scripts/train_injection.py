@@ -36,6 +36,8 @@ PRIOR = 0.5
 """The power of the log-ratio of naive Bayes by which a feature is scaled: what tells the classes apart is penalised
 less than chance finds of few texts."""
 SEED = 0
+EPSILON = 1e-6
+"""Log-odds below which scores are the same."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,11 @@ def report(
     sources = np.array([record.source for record in everything])
     benign = np.isin(sources, BENIGN)
     columns = [(f"{rate:.1%}", scores, threshold(scores, benign, rate)) for rate in RATES]
-    columns += [("0.5", scores, 0.0), ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7))]
+    # What reaches a threshold counts, in use; above are shares over a score.
+    columns += [
+        ("0.5", scores, -EPSILON),
+        ("tool 0.3", scores if from_tools is None else from_tools, np.log(0.3 / 0.7) - EPSILON),
+    ]
     print(f"\n{title}\n{'set':24}{'texts':>7}" + "".join(f"{name:>10}" for name, _, _ in columns))  # noqa: T201
     rows = [("all benign", benign), ("trigger words", np.isin(sources, TRIGGER_WORDS))]
     rows += [(source, sources == source) for source in sorted(set(sources), key=lambda name: (name in ATTACKS, name))]

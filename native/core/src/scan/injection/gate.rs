@@ -73,6 +73,8 @@ pub(super) enum Ask {
     Nothing,
     /// The templates, if a tool brings it: orders to a model hide there in plain words.
     Orders,
+    /// The templates that need no gate, whoever wrote it: it is short and not English.
+    Concepts,
     /// The templates, whoever wrote it: it has letters of other languages.
     Templates,
     /// The model, and the templates with it.

@@ -8,6 +8,7 @@
 
 mod accumulator;
 mod code;
+mod english;
 mod exemptions;
 mod gate;
 mod model;
@@ -22,6 +23,7 @@ use std::sync::LazyLock;
 pub use accumulator::Accumulator;
 
 use code::is_code;
+use english::English;
 use exemptions::Exemptions;
 use gate::{Ask, Asked, Gate};
 use model::{Model, Peak, Windows};
@@ -32,6 +34,10 @@ use tokens::Token;
 const SEGMENT: usize = 2048;
 /// How much of the text before a segment is looked at with it, so that no attack is cut in two unseen.
 const OVERLAP: usize = 512;
+
+/// Texts up to this length are searched for templates where they are not English, whatever the gate says. To tell it costs an
+/// instruction a byte, which most texts are to be spared.
+const SENTENCES: usize = 240;
 
 /// Who wrote a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +90,7 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Detector {
     gate: Gate,
+    english: English,
     templates: Templates,
     latin: Model<{ 1 << 16 }>,
     languages: Model<{ 1 << 15 }>,
@@ -105,9 +112,11 @@ impl Detector {
     pub fn new() -> Self {
         Self {
             gate: Gate::new(),
+            english: English::new(),
             templates: phrases::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
+                include_str!("../../../../../config/injection/concepts.txt"),
                 include_str!("../../../../../config/injection/exemptions.txt"),
             ))
             .expect("the templates are well formed"),
@@ -142,14 +151,26 @@ impl Detector {
         Accumulator::new(self, channel)
     }
 
+    /// What a segment with its overlap gives reason to ask. Short texts in other languages than English are searched for
+    /// templates whoever wrote them, also where their letters do not tell the gate.
+    fn ask(&self, text: &[u8]) -> Asked {
+        let asked = self.gate.ask(text);
+        match asked.reason {
+            Ask::Orders if text.len() <= SENTENCES && !self.english.is_in(text) => {
+                Asked { reason: Ask::Concepts, ..asked }
+            }
+            _ => asked,
+        }
+    }
+
     fn segment(&self, segment: Segment<'_>, search: &mut Search<'_>, verdict: Verdict, channel: Channel) -> Verdict {
-        let asked = self.gate.ask(segment.text);
+        let asked = self.ask(segment.text);
         let verdict = self.judge(segment, asked, search, verdict, channel);
         if !asked.spelled || verdict.score >= Channel::User.threshold() {
             return verdict;
         }
         let letters = tokens::letters_for_digits(segment.text);
-        let other = self.gate.ask(&letters);
+        let other = self.ask(&letters);
         // Numbers read as letters are no words: without a trigger among them it is not writing.
         if other.weight <= asked.weight {
             return verdict;
@@ -169,7 +190,7 @@ impl Detector {
         let latin = match asked.reason {
             Ask::Nothing => return verdict,
             Ask::Orders if channel == Channel::User => return verdict,
-            Ask::Orders | Ask::Templates => false,
+            Ask::Orders | Ask::Concepts | Ask::Templates => false,
             Ask::Model => true,
         };
         let languages = asked.foreign && segment.is_short();
@@ -177,6 +198,7 @@ impl Detector {
         let sentences = (latin || languages) && !is_code(text);
         let models = || Models::new(self, sentences && latin, sentences && languages);
         let mut asked_models = models();
+        search.begin(asked.reason != Ask::Concepts || channel == Channel::Tool);
         tokens::each(text, |token| {
             asked_models.push(token);
             search.push(token);
@@ -337,7 +359,8 @@ pub struct Explanation {
     pub score: f32,
     /// The same in what a tool brings.
     pub tool_score: f32,
-    /// The score of the strongest phrase template, whether or not the gate opens.
+    /// The score of the strongest phrase template, whether or not the gate opens; of a text that is searched without it, of the
+    /// templates that need none.
     pub phrase: f32,
     /// That template.
     pub template: &'static str,
@@ -357,9 +380,20 @@ impl Detector {
     /// Runs each stage on its own.
     #[must_use]
     pub fn explain(&self, text: &[u8]) -> Explanation {
+        let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
+            let end = (done + SEGMENT).min(text.len());
+            let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();
+            let asked = self.ask(segment);
+            let is_sentences = !is_code(segment);
+            let most = if is_sentences { Ask::Model } else { Ask::Templates };
+            Asked { reason: asked.reason.min(most), foreign: asked.foreign && is_sentences, ..asked }
+        });
+        let (most, foreign) = segments
+            .fold((Ask::Nothing, false), |(most, foreign), asked| (most.max(asked.reason), foreign || asked.foreign));
         let (mut words, mut all_words) = (Vec::new(), Vec::new());
         let mut scripts = Scripts::default();
         let mut search = Search::new(&self.templates.phrases);
+        search.begin(most != Ask::Concepts);
         tokens::each(text, |token| {
             all_words.push(token.hash);
             if scripts.count(token) {
@@ -371,23 +405,13 @@ impl Detector {
             words.clear();
         }
         let found = self.strongest(&mut search, text, &mut None);
-        let segments = (0..text.len()).step_by(SEGMENT).map(|done| {
-            let end = (done + SEGMENT).min(text.len());
-            let segment = text.get(done.saturating_sub(OVERLAP)..end).unwrap_or_default();
-            let asked = self.gate.ask(segment);
-            let is_sentences = !is_code(segment);
-            let most = if is_sentences { Ask::Model } else { Ask::Templates };
-            Asked { reason: asked.reason.min(most), foreign: asked.foreign && is_sentences, ..asked }
-        });
-        let (most, foreign) = segments
-            .fold((Ask::Nothing, false), |(most, foreign), asked| (most.max(asked.reason), foreign || asked.foreign));
         let foreign = foreign && Segment { text, offset: 0 }.is_short();
         Explanation {
             score: self.score(text, Channel::User, 0).score,
             tool_score: self.score(text, Channel::Tool, 0).score,
             phrase: found.map_or(0.0, |found| found.score),
             template: found.map_or("none", |found| found.id),
-            searched: most >= Ask::Templates,
+            searched: most >= Ask::Concepts,
             modelled: most == Ask::Model,
             foreign,
             words,

@@ -40,6 +40,8 @@ struct Phrase {
     listed: bool,
     /// Of what takes an exemption back.
     insists: bool,
+    /// Whether it counts only where the gate opened.
+    gated: bool,
 }
 
 /// The templates of the data files.
@@ -133,7 +135,7 @@ pub(super) struct Found {
 
 /// Compiles the text of the template files; the error is the line at fault.
 pub(super) fn parse(source: &'static str) -> Result<Templates, &'static str> {
-    let mut sets = HashMap::new();
+    let (mut sets, mut gated) = (HashMap::new(), Vec::new());
     let (mut phrases, mut exemptions) = (Phrases::new(&PHRASES), Phrases::new(&EXEMPTIONS));
     let (mut steps, mut exempting) = (HashMap::new(), HashMap::new());
     for line in source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -146,17 +148,20 @@ pub(super) fn parse(source: &'static str) -> Result<Templates, &'static str> {
             }
             (Some("phrase"), Some(id), Some(score)) => {
                 let score: f32 = score.parse().map_err(|_| line)?;
-                let phrase = Phrase { id, score, listed: false, insists: false };
+                let phrase = Phrase { id, score, listed: false, insists: false, gated: false };
                 phrases.add(phrase, body, &sets, &mut steps).ok_or(line)?;
             }
             (Some(kind @ ("exempt" | "insist")), Some(id), None) => {
-                let exemption = Phrase { id, score: 0.0, listed: true, insists: kind == "insist" };
+                let insists = kind == "insist";
+                let exemption = Phrase { id, score: 0.0, listed: true, insists, gated: false };
                 exemptions.add(exemption, body, &sets, &mut exempting).ok_or(line)?;
             }
+            (Some("gated"), None, None) => gated.extend(body.split_whitespace()),
             _ => return Err(line),
         }
     }
     for phrase in &mut phrases.templates {
+        phrase.gated = gated.iter().any(|id| phrase.id.starts_with(id));
         phrase.listed = exemptions.templates.iter().any(|exemption| phrase.id.starts_with(exemption.id));
     }
     phrases.compile(steps);
@@ -245,14 +250,9 @@ fn hashes(text: &str) -> Vec<u32> {
     hashes
 }
 
-/// A step that was taken.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    /// Up to which token the next one may come.
-    until: u32,
-    /// Where its phrase began.
-    start: u32,
-}
+/// A step that was taken: up to which token the next one may come, and where its phrase began. Memory for tuples of zeros is had
+/// cleared, for a struct of them they would be written one by one.
+type Taken = (u32, u32);
 
 /// The state of a search, which the next one goes on with: what was taken before is past.
 #[derive(Clone, Debug, Default)]
@@ -277,7 +277,7 @@ impl Walk {
         let (mut walk, slots) = (phrases.kept.take(), phrases.slots);
         walk.close();
         if walk.taken.len() != slots || walk.count > u32::MAX / 2 {
-            walk = Self { taken: vec![Taken::default(); slots], ..Self::default() };
+            walk = Self { taken: vec![(0, 0); slots], ..Self::default() };
         }
         walk.count += 1;
         walk
@@ -301,11 +301,18 @@ pub(super) struct Search<'phrases> {
     walk: Walk,
     best: Option<Found>,
     listed: Vec<Found>,
+    /// Whether the gate opened for this stretch, or it is searched for what needs no gate.
+    gate_opened: bool,
 }
 
 impl<'phrases> Search<'phrases> {
     pub(super) fn new(phrases: &'phrases Phrases) -> Self {
-        Self { phrases, walk: Walk::default(), best: None, listed: Vec::new() }
+        Self { phrases, walk: Walk::default(), best: None, listed: Vec::new(), gate_opened: true }
+    }
+
+    /// Begins a stretch.
+    pub(super) fn begin(&mut self, gate_opened: bool) {
+        self.gate_opened = gate_opened;
     }
 
     /// Takes the next token; it begins less than four gigabytes into the stretch.
@@ -330,9 +337,9 @@ impl<'phrases> Search<'phrases> {
         }
         if self.walk.is_open() {
             for &step in &steps.next {
-                let before = self.walk.taken.get(usize::from(step.slot) - 1).copied().unwrap_or_default();
-                if self.walk.count <= before.until {
-                    self.take(step, before.start, token.end);
+                let (until, start) = self.walk.taken.get(usize::from(step.slot) - 1).copied().unwrap_or_default();
+                if self.walk.count <= until {
+                    self.take(step, start, token.end);
                 }
             }
         }
@@ -348,15 +355,18 @@ impl<'phrases> Search<'phrases> {
             self.found(step.phrase, start as usize, end);
         } else if let Some(taken) = self.walk.taken.get_mut(usize::from(step.slot)) {
             let until = self.walk.count + u32::from(step.reach);
-            *taken = Taken { until, start };
+            *taken = (until, start);
             self.walk.open = self.walk.open.max(until);
         }
     }
 
     fn found(&mut self, phrase: u16, start: usize, end: usize) {
-        let Some(Phrase { id, score, listed, insists }) = self.phrases.templates.get(usize::from(phrase)) else {
+        let Some(Phrase { id, score, listed, insists, gated }) = self.phrases.templates.get(usize::from(phrase)) else {
             return;
         };
+        if !self.gate_opened && *gated {
+            return;
+        }
         let found = Found { id, score: *score, insists: *insists, start, end };
         if *listed {
             self.listed.push(found);

@@ -299,6 +299,9 @@ fn two(code: u32) -> Sign {
 
 fn three(code: u32) -> Sign {
     match code {
+        // Thai am is written as one character or as two, of which one is the vowel of both.
+        0x0E33 => Sign::Alone(0x0E32),
+        0x0E4D => Sign::Nothing,
         0x0E00..0x0F00 | 0x1000..0x10A0 | 0x1780..0x1800 => Sign::Alone(code),
         0x0964 | 0x0965 => Sign::Gap,
         // Vietnamese and other Latin letters: capitals are even.
