@@ -250,9 +250,14 @@ fn hashes(text: &str) -> Vec<u32> {
     hashes
 }
 
-/// A step that was taken: up to which token the next one may come, and where its phrase began. Memory for tuples of zeros is had
-/// cleared, for a struct of them they would be written one by one.
-type Taken = (u32, u32);
+/// A step that was taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Up to which token the next one may come.
+    until: u32,
+    /// Where its phrase began.
+    start: u32,
+}
 
 /// The state of a search, which the next one goes on with: what was taken before is past.
 #[derive(Clone, Debug, Default)]
@@ -277,7 +282,7 @@ impl Walk {
         let (mut walk, slots) = (phrases.kept.take(), phrases.slots);
         walk.close();
         if walk.taken.len() != slots || walk.count > u32::MAX / 2 {
-            walk = Self { taken: vec![(0, 0); slots], ..Self::default() };
+            walk = Self { taken: vec![Taken::default(); slots], ..Self::default() };
         }
         walk.count += 1;
         walk
@@ -336,9 +341,11 @@ impl<'phrases> Search<'phrases> {
             self.walk = Walk::again(self.phrases);
         }
         if self.walk.is_open() {
+            let count = self.walk.count;
             for &step in &steps.next {
-                let (until, start) = self.walk.taken.get(usize::from(step.slot) - 1).copied().unwrap_or_default();
-                if self.walk.count <= until {
+                if let Some(&Taken { until, start }) = self.walk.taken.get(usize::from(step.slot).wrapping_sub(1))
+                    && count <= until
+                {
                     self.take(step, start, token.end);
                 }
             }
@@ -355,7 +362,7 @@ impl<'phrases> Search<'phrases> {
             self.found(step.phrase, start as usize, end);
         } else if let Some(taken) = self.walk.taken.get_mut(usize::from(step.slot)) {
             let until = self.walk.count + u32::from(step.reach);
-            *taken = (until, start);
+            *taken = Taken { until, start };
             self.walk.open = self.walk.open.max(until);
         }
     }
