@@ -258,6 +258,12 @@ impl Response {
         self.stream.done || self.stream.tap.all_finished()
     }
 
+    /// Every choice has surely finished: nothing can be missing but the usage and the end of the stream.
+    #[must_use]
+    pub fn is_at_its_end(&self) -> bool {
+        self.framer.is_some() && self.stream.is_at_its_end()
+    }
+
     /// The stream has said that nothing will follow (`[DONE]` or the dialect's own last event).
     #[must_use]
     pub fn is_ended(&self) -> bool {

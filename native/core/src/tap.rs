@@ -122,6 +122,8 @@ pub struct Tap {
     response: Vec<u8>,
     seen: u128,
     finished: u128,
+    /// Of choices that were told of before they had finished.
+    opened: u128,
     /// Of choices that went on after their finish, or told of it twice: those may not mean it.
     doubtful: u128,
 }
@@ -156,6 +158,7 @@ impl Tap {
             response: Vec::new(),
             seen: 0,
             finished: 0,
+            opened: 0,
             doubtful: 0,
         }
     }
@@ -178,6 +181,16 @@ impl Tap {
             && (is_whole || self.doubtful == 0)
     }
 
+    /// Whether so many choices have each gone on for a while, told of their end once, and said nothing since. One that came
+    /// with its reason in a single event may be of a server that writes a reason with every chunk.
+    #[must_use]
+    pub fn surely_finished(&self, choices: u32) -> bool {
+        self.all_finished()
+            && self.finished.count_ones() >= choices
+            && self.finished & !self.opened == 0
+            && self.doubtful == 0
+    }
+
     /// The id of the response that has begun.
     #[must_use]
     pub fn response_id(&self) -> Option<&[u8]> {
@@ -189,6 +202,7 @@ impl Tap {
         self.text_bytes += text_bytes;
         self.seen |= seen;
         self.finished |= finished;
+        self.opened |= seen & !finished;
     }
 
     /// Look at the data of one event.
@@ -379,7 +393,10 @@ impl Tap {
         if finished {
             self.doubtful |= self.finished & bit;
             self.finished |= bit;
-        } else if found.text_bytes > before {
+            return Ok(());
+        }
+        self.opened |= bit;
+        if found.text_bytes > before {
             self.doubtful |= self.finished & bit;
             self.finished &= !bit;
         }

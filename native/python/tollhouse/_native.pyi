@@ -422,6 +422,10 @@ class ResponseReader:
     def ended(self) -> bool:
         """The same, but for choices that finished: nothing at all will follow."""
     @property
+    def at_its_end(self) -> bool:
+        """Not ended, but every choice has finished beyond doubt: nothing can be missing but the usage and the end. False
+        of a choice that came whole in one event: there are servers that write a reason with every chunk."""
+    @property
     def cut(self) -> bool:
         """The connection ended before the stream did. If that is complete for all that (`ended`), its upstream has not
         said so: every choice had finished."""

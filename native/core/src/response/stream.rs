@@ -186,6 +186,11 @@ impl Stream {
         self.translation = Some(translation);
     }
 
+    /// Nothing can be missing but the usage and the end: what the upstream is waited for need not be long.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        !self.done && self.tap.surely_finished(self.choices)
+    }
+
     /// A whole answer with a status of success.
     pub(super) fn body(&mut self, body: &mut Vec<u8>) {
         let Some(mut translation) = self.translation.take() else {
