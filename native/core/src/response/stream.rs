@@ -12,6 +12,8 @@ use crate::usage::Tokens;
 
 /// Hardly any token has more; text with more bytes than these for each token that was paid for is more than that.
 const BYTES_PER_TOKEN: u64 = 16;
+/// Bytes of comments that wait for the first event, as all that is told before it does.
+const EARLY_COMMENTS: usize = 64 << 10;
 
 /// What is known of an event stream (and, in the tap, of a body).
 #[derive(Debug)]
@@ -75,6 +77,9 @@ impl Stream {
             if let Some((message, object)) = self.tap.stray_error(block.raw()) {
                 self.error_event = Some(object);
                 self.failed = Some(("stream_error", message));
+                return;
+            }
+            if self.events == 0 && out.len() > EARLY_COMMENTS {
                 return;
             }
             // Clients that count `id:` lines take any blank line for an event, so only the comment goes on.

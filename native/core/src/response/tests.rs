@@ -119,6 +119,19 @@ fn a_comment_that_was_cut_off_swallows_nothing() {
 }
 
 #[test]
+fn comments_without_end_in_front_of_the_first_event_are_bounded() {
+    let mut response = Response::new(Dialect::Chat, false, LIMITS);
+    response.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+    for _ in 0..1000 {
+        assert_eq!(response.feed(": still at it\n\n".repeat(64).as_bytes()), HEAD);
+    }
+    assert!(response.ready().len() < 66 << 10);
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\n";
+    assert_eq!(response.feed(event.as_bytes()), HEAD | READY);
+    assert!(response.ready().ends_with(event.as_bytes()));
+}
+
+#[test]
 fn what_is_lost_is_cut_although_its_framing_would_end_it() {
     for (events, wanted) in [(&[A, FINISH][..], (HEAD | READY | END, true)), (&[A], (HEAD | READY | FAULT, true))] {
         let mut response = Response::new(Dialect::Chat, false, LIMITS);
