@@ -197,12 +197,20 @@ impl Tap {
         (!self.response.is_empty()).then_some(&self.response[..])
     }
 
-    /// What others have found: bytes of text, choices that have begun and those that are complete, a bit each.
+    /// What others have found in an event: bytes of text, choices that said something and those that told of their end, a
+    /// bit each.
     pub(crate) fn note(&mut self, text_bytes: u64, seen: u128, finished: u128) {
         self.text_bytes += text_bytes;
-        self.seen |= seen;
-        self.finished |= finished;
+        self.seen |= seen | finished;
+        self.doubtful |= self.finished & (seen | finished);
         self.opened |= seen & !finished;
+        self.finished = (self.finished & !seen) | finished;
+    }
+
+    /// Whether a choice went on after its finish, or told of it twice, and may not mean it.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful != 0
     }
 
     /// Look at the data of one event.

@@ -182,7 +182,7 @@ impl Stream {
         };
         if self.failed.is_none() && !self.done {
             let (told, is_complete) = translation.finish();
-            if is_complete {
+            if is_complete && (is_whole || !self.tap.is_doubtful()) {
                 self.tell(&told, &mut translation, out);
             } else if self.events > 0 {
                 self.failed = Some(("truncated", "the upstream's stream ended before it was complete".into()));
