@@ -190,7 +190,8 @@ impl Response {
     pub fn consume(&mut self, count: usize) {
         self.taken = self.out.len().min(self.taken + count);
         if self.taken < self.out.len() {
-            if self.taken > KEPT_ROOM {
+            // Not before it is the larger part, or a long answer would be moved again and again.
+            if self.taken > KEPT_ROOM && self.taken * 2 > self.out.len() {
                 self.out.drain(..self.taken);
                 self.taken = 0;
             }

@@ -179,6 +179,31 @@ fn a_body_is_ready_when_it_is_whole() {
 }
 
 #[test]
+fn what_is_taken_of_a_long_answer_piece_by_piece_is_moved_but_rarely() {
+    let limits = Limits { max_body: 64 << 20, ..LIMITS };
+    let mut response = Response::new(Dialect::Chat, false, limits);
+    response.expect_stream();
+    let text = "x".repeat(16 << 20);
+    let body = format!(r#"{{"choices":[{{"index":0,"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#);
+    response.feed(
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len())
+            .as_bytes(),
+    );
+    assert_eq!(response.feed(body.as_bytes()) & (END | FAULT), END);
+    let (mut moved, mut taken) = (0, 0);
+    while !response.ready().is_empty() {
+        let left = response.ready().len();
+        response.consume(32 << 10);
+        taken += left - response.ready().len();
+        if response.taken == 0 {
+            moved += response.ready().len();
+        }
+    }
+    assert!(taken > text.len());
+    assert!(moved <= taken, "{moved}");
+}
+
+#[test]
 fn an_event_without_an_end_is_bounded() {
     let message = [HEAD_OK.as_bytes().to_vec(), b"7d0\r\ndata: ".to_vec(), vec![b'x'; 1994]].concat();
     assert_eq!(run(&[&message], false, false).fault, Some("too_large"));
