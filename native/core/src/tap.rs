@@ -230,17 +230,17 @@ impl Tap {
         self.judge(data, name, &found)
     }
 
-    /// Look at a whole JSON body.
-    pub fn body(&mut self, body: &[u8]) {
+    /// Look at a whole JSON body; the error object that it holds where an answer should stand.
+    pub fn body(&mut self, body: &[u8]) -> Option<Vec<u8>> {
         if self.dialect == Dialect::Raw {
-            return;
+            return None;
         }
         if body.len() <= PARSE_WHOLE {
             let mut found = Findings { is_body: true, ..Findings::default() };
             // A body that is no JSON says nothing; it passes as it is.
             let _ = self.read(body, &mut found);
             self.text_bytes += found.text_bytes;
-            return;
+            return found.error.map(|span| describe(&body[span.start..span.end]).1);
         }
         self.text_bytes += body.len() as u64;
         for key in [&b"\"usage\""[..], b"\"usageMetadata\""] {
@@ -249,10 +249,11 @@ impl Tap {
                 if let Some(value) = rest.strip_prefix(b":") {
                     // What follows the object is no error of the object's.
                     let _ = self.usage.read(&mut Reader::new(value, LIMITS, Mode::Lenient));
-                    return;
+                    return None;
                 }
             }
         }
+        None
     }
 
     /// An error object in bytes that are no event: some servers write plain JSON after their stream.

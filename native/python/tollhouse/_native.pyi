@@ -409,7 +409,7 @@ class ResponseReader:
         the upstream's own), "malformed_event" (broken JSON inside a tool call), "spent" (see `limit_output`)."""
     @property
     def error_event(self) -> bytes | None:
-        """The upstream's own error object (JSON) if there was one, in a stream or as trailing JSON."""
+        """The upstream's own error object (JSON) if there was one: in a stream, as trailing JSON, or in a success."""
     @property
     def events(self) -> int:
         """Events with data so far, [DONE] included."""

@@ -199,7 +199,7 @@ impl Stream {
     /// A whole answer with a status of success.
     pub(super) fn body(&mut self, body: &mut Vec<u8>) {
         let Some(mut translation) = self.translation.take() else {
-            self.tap.body(body);
+            self.error_event = self.tap.body(body);
             return;
         };
         let told = translation.read_body(body);

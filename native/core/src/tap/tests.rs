@@ -139,6 +139,14 @@ fn broken_json_is_worse_inside_a_tool_call() {
 }
 
 #[test]
+fn an_error_in_the_place_of_an_answer_is_told() {
+    let error = |body: &str| Tap::new(Dialect::Chat).body(body.as_bytes());
+    assert_eq!(error(r#"{"error":{"message":"no"}}"#), Some(br#"{"message":"no"}"#.to_vec()));
+    assert_eq!(error(r#"{"error":"no"}"#), Some(br#"{"message":"no"}"#.to_vec()));
+    assert_eq!(error(r#"{"choices":[],"error":null}"#), None);
+}
+
+#[test]
 fn bodies_of_any_size_give_their_usage() {
     for padding in [10, PARSE_WHOLE + 10] {
         let body = format!(r#"{{"data":"{}","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#, "x".repeat(padding));
