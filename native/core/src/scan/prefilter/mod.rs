@@ -168,7 +168,7 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         if block.digits != 0 {
             let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
-            let few = (block.digits.count_ones() + spots::near(next.digits)) < spots::MANY;
+            let few = is_few(block.digits) && next.digits & spots::NEARBY == 0;
             if few && i > 0 && at + BLOCK <= edge {
                 starts &= in_runs(before.token, block.token, next.token);
             }
@@ -213,6 +213,8 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         if ats != 0 {
             let all = wide(block.at, next.at);
             let crowded = low(all >> 1 | all >> 2 | all >> 3 | all >> 4);
+            // No host begins with another one.
+            ats &= !low(all >> 1);
             while ats != 0 {
                 let bit = ats.trailing_zeros();
                 ats &= ats - 1;
@@ -288,6 +290,15 @@ fn starts_of_runs(block: u64, next: u64) -> u64 {
     };
     let run = low_half(long(block)) | long(block >> 32 | next << 32) << 32;
     run & !(run << 1)
+}
+
+/// Whether fewer than [`spots::MANY`] bits are set.
+#[inline]
+fn is_few(mut bits: u64) -> bool {
+    for _ in 1..spots::MANY {
+        bits &= bits.wrapping_sub(1);
+    }
+    bits == 0
 }
 
 /// The bits of a block that are part of a run of [`spots::QUAD_MIN`] or more.

@@ -20,7 +20,7 @@ pub(crate) struct Words {
     entries: Vec<Entry>,
     slots: Vec<Slot>,
     /// Those of one byte; the built-in rules have none.
-    short: Vec<(u8, u16)>,
+    short: Vec<(u8, Vec<Bits>)>,
     /// Rules that need no word, a bit for each number by row.
     free: Vec<Bits>,
     /// None is a part of another word.
@@ -38,7 +38,7 @@ pub(super) enum Around {
     BorderBefore,
 }
 
-/// A word and the numbers of its rules.
+/// A word and its rules.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     /// A hash of the head.
@@ -47,7 +47,8 @@ struct Entry {
     begins: (u64, u64),
     text: Box<[u8]>,
     around: Around,
-    numbers: Vec<u16>,
+    /// A bit for each number by row.
+    rules: Vec<Bits>,
 }
 
 /// The words whose first two bytes have a hash.
@@ -76,8 +77,12 @@ fn next(folded: u64) -> [u32; 2] {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     entries: Vec<Entry>,
-    short: Vec<(u8, u16)>,
+    short: Vec<(u8, Vec<Bits>)>,
     free: Vec<Bits>,
+}
+
+fn add(bits: &mut Bits, more: Bits) {
+    bits.iter_mut().zip(more).for_each(|(bits, more)| *bits |= more);
 }
 
 fn set(rows: &mut Vec<Bits>, number: u16) {
@@ -91,11 +96,16 @@ impl Collected {
     pub(super) fn add(&mut self, word: &[u8], around: Around, number: u16) {
         match *word {
             [] => self.add_free(number),
-            [byte] => self.short.push((byte, number)),
+            [byte] => {
+                let mut rules = Vec::new();
+                set(&mut rules, number);
+                self.short.push((byte, rules));
+            }
             _ => {
                 let begins = (first_eight(word), first_mask(word));
-                let (text, numbers) = (word.to_ascii_lowercase().into(), vec![number]);
-                self.entries.push(Entry { slot: slot(begins.0), begins, text, around, numbers });
+                let (text, mut rules) = (word.to_ascii_lowercase().into(), Vec::new());
+                set(&mut rules, number);
+                self.entries.push(Entry { slot: slot(begins.0), begins, text, around, rules });
             }
         }
     }
@@ -110,7 +120,8 @@ impl Collected {
         self.entries.dedup_by(|later, first| {
             let same = (later.around, &later.text) == (first.around, &first.text);
             if same {
-                first.numbers.append(&mut later.numbers);
+                first.rules.resize(first.rules.len().max(later.rules.len()), Bits::default());
+                first.rules.iter_mut().zip(&later.rules).for_each(|(bits, more)| add(bits, *more));
             }
             same
         });
@@ -178,29 +189,24 @@ impl Before<'_> {
     /// A bit for each rule of a row, of those that are `wanted`, that the words call for or that needs none.
     pub(super) fn in_row(&self, row: usize, wanted: Bits) -> Bits {
         let Self { words, context, mut places } = *self;
-        let mut rows = words.free.get(row).copied().unwrap_or_default();
-        let mut set = |number: u16| {
-            if let Some(word) = usize::from(number).checked_sub(row * ROW).and_then(|at| rows.get_mut(at / 64)) {
-                *word |= 1 << (number % 64);
-            }
-        };
+        let mut called = words.free.get(row).copied().unwrap_or_default();
         while places != 0 {
             let at = places.trailing_zeros() as usize;
             places &= places - 1;
-            words.each(context, at, &mut set);
+            words.call(context, at, row, &mut called);
         }
-        for (byte, number) in &words.short {
+        for (byte, rules) in &words.short {
             if context.iter().any(|there| there.eq_ignore_ascii_case(byte)) {
-                set(*number);
+                add(&mut called, rules.get(row).copied().unwrap_or_default());
             }
         }
-        std::array::from_fn(|word| rows[word] & wanted[word])
+        std::array::from_fn(|word| called[word] & wanted[word])
     }
 }
 
 impl Words {
-    /// Calls back with every rule of a word at a position.
-    fn each(&self, text: &[u8], at: usize, found: &mut impl FnMut(u16)) {
+    /// Adds the rules of a row that the words at a position call for.
+    fn call(&self, text: &[u8], at: usize, row: usize, called: &mut Bits) {
         if self.bordered && goes_on(text, at) {
             return;
         }
@@ -215,7 +221,7 @@ impl Words {
         for entry in entries.iter().take_while(|entry| entry.slot == number) {
             let (begins, mask) = entry.begins;
             if here & mask == begins && entry.stands(text, at, rest) {
-                entry.numbers.iter().for_each(|number| found(*number));
+                add(called, entry.rules.get(row).copied().unwrap_or_default());
             }
         }
     }

@@ -92,6 +92,17 @@ pub(super) fn classify<const N: usize>(
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+    let tables = tables(prints);
+    let mut room = blocks.iter_mut();
+    each_block(text, |_, block| {
+        if let Some(entry) = room.next() {
+            *entry = admitted(&tables, block);
+        }
+    });
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1")]
 pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
     with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(&tables(prints), block)))
 }

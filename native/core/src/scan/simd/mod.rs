@@ -139,6 +139,11 @@ pub(crate) fn classify<const N: usize>(
     widest!(classify(prints, text, masks, places));
 }
 
+/// Writes for each block of a text where a fingerprint could stand, as far as there is room.
+pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+    widest!(find(prints, text, blocks));
+}
+
 /// Where a fingerprint of one of these sets could stand in the first block of a text.
 #[inline]
 pub(crate) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {

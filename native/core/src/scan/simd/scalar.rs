@@ -62,6 +62,15 @@ fn admitted<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64
     block.windows(N).take(BLOCK).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
 }
 
+pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+    let mut room = blocks.iter_mut();
+    each_block(text, |_, block| {
+        if let Some(entry) = room.next() {
+            *entry = admitted(prints, block);
+        }
+    });
+}
+
 pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
     with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(prints, block)))
 }

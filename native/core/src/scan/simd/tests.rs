@@ -4,6 +4,7 @@ use super::*;
 type Form = (
     &'static str,
     fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>, &mut Places),
+    fn(&Fingerprints<5>, &[u8], &mut [u64]),
     fn(&[Fingerprints<5>], &[u8]) -> u64,
     fn(&Fingerprints<5>, &[u8], &mut Places),
     fn(&[u8]) -> Tally,
@@ -22,6 +23,7 @@ fn forms() -> Vec<Form> {
             forms.push((
                 "avx2",
                 |prints, text, masks, places| unsafe { avx2::classify(prints, text, masks, places) },
+                |prints, text, blocks| unsafe { avx2::find(prints, text, blocks) },
                 |sets, text| unsafe { avx2::first(sets, text) },
                 |prints, text, places| unsafe { avx2::list(prints, text, places) },
                 |text| unsafe { avx2::tally(text) },
@@ -34,6 +36,7 @@ fn forms() -> Vec<Form> {
             forms.push((
                 "avx512",
                 |prints, text, masks, places| unsafe { avx512::classify(prints, text, masks, places) },
+                |prints, text, blocks| unsafe { avx512::find(prints, text, blocks) },
                 |sets, text| unsafe { avx512::first(sets, text) },
                 |prints, text, places| unsafe { avx512::list(prints, text, places) },
                 |text| unsafe { avx512::tally(text) },
@@ -107,7 +110,7 @@ fn all_forms_agree_on_every_byte_at_every_place() {
         scalar::classify(&prints, text, &mut masks, &mut places);
         scalar::list(&prints, text, &mut listed);
         assert_eq!(places, listed);
-        for (name, classify, first, list, tally, ..) in forms() {
+        for (name, classify, find, first, list, tally, ..) in forms() {
             let (mut own, mut own_places, mut own_listed) = (Vec::new(), Places::new(), Places::new());
             classify(&prints, text, &mut own, &mut own_places);
             list(&prints, text, &mut own_listed);
@@ -118,6 +121,13 @@ fn all_forms_agree_on_every_byte_at_every_place() {
                 places.iter().all(|place| own_places.binary_search(place).is_ok()),
                 "{name} {end}: none is overlooked"
             );
+            let mut blocks = vec![0; end.div_ceil(BLOCK)];
+            find(&prints, text, &mut blocks);
+            let bits = blocks.iter().zip((0..).step_by(BLOCK));
+            let found: Places = bits
+                .flat_map(|(bits, from)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| from + bit))
+                .collect();
+            assert_eq!(found, own_places, "{name} {end}");
             let sets = [Fingerprints::new([[Place::Byte(b'?'); 5]].into_iter()), prints.clone()];
             for from in (0..end).step_by(21) {
                 let (own, exact) = (first(&sets, &text[from..]), scalar::first(&sets, &text[from..]));

@@ -14,7 +14,7 @@ use crate::scan::decode::{is_split, may_be_text};
 use crate::scan::rules::NEAR as NEAR_START;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
-use crate::scan::simd::{BLOCK, first};
+use crate::scan::simd::{BLOCK, find, first};
 use crate::scan::views::View;
 use crate::scan::window::{REACH, Window, is_word};
 
@@ -26,6 +26,8 @@ pub(super) const MANY: u32 = 5;
 const TOKEN_MIN: usize = 8;
 const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
+/// These bytes of a block.
+pub(super) const NEARBY: u64 = (1 << NEAR) - 1;
 const RUN_MAX: usize = AHEAD;
 const SPAN_MAX: usize = 64;
 /// The name of a secret stands so near before its value.
@@ -73,7 +75,7 @@ fn is_alnum(byte: u8) -> bool {
 /// How many digits stand in the next [`NEAR`] bytes, of which each has a bit.
 #[inline]
 pub(super) fn near(digits: u64) -> u32 {
-    (digits & ((1 << NEAR) - 1)).count_ones()
+    (digits & NEARBY).count_ones()
 }
 
 /// What a token goes on from.
@@ -338,8 +340,17 @@ impl<'a> Spots<'a> {
     /// Asks about every literal from here to the end of what is searched.
     fn literals(&self, from: usize, found: &mut impl FnMut(Candidate)) {
         let text = &self.window.text[..self.window.text.len().min(self.searched + PRINT_MAX)];
-        for start in (from..self.searched).step_by(BLOCK) {
-            let mut bits = first(std::slice::from_ref(&self.rules.inner_prints), &text[start..]);
+        let (rest, prints) = (text.get(from..).unwrap_or_default(), &self.rules.inner_prints);
+        let (one, mut many);
+        let places = if self.searched - from.min(self.searched) <= BLOCK {
+            one = [first(std::slice::from_ref(prints), rest)];
+            &one[..]
+        } else {
+            many = [0; RUN_STEP / BLOCK + 1];
+            find(prints, rest, &mut many);
+            &many[..]
+        };
+        for (start, mut bits) in (from..self.searched).step_by(BLOCK).zip(places.iter().copied()) {
             if bits != 0 && self.rules.inner_shows && is_numeric(text, start) {
                 continue;
             }
