@@ -12,5 +12,5 @@ mod view;
 
 pub use joined::{is_separator, is_start, joined_run, may_start_run};
 pub use markup::{is_split, without_marks};
-pub use token::{MIN_TOKEN, decode_token};
+pub use token::{MIN_TOKEN, decode_token, may_be_text};
 pub use view::{Verdict, View};

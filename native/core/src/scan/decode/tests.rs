@@ -1,11 +1,12 @@
 use super::token::MAX_TOKEN;
-use super::{Verdict, View, decode_token, is_split, joined_run, may_start_run, without_marks};
+use super::{Verdict, View, decode_token, is_split, joined_run, may_be_text, may_start_run, without_marks};
 
 fn decoded(token: &str) -> Option<String> {
     let mut out = b"before".to_vec();
     let is_text = decode_token(token.as_bytes(), &mut out);
     assert!(out.starts_with(b"before"));
     assert!(is_text || out.len() == 6, "{token}");
+    assert!(!is_text || may_be_text(token.as_bytes()), "{token}");
     is_text.then(|| String::from_utf8(out.split_off(6)).unwrap())
 }
 
@@ -75,6 +76,16 @@ fn tokens_of_other_kinds_are_left_alone() {
         assert_eq!(decoded(token), None, "{token}");
     }
     assert_eq!(decoded(&"QUFB".repeat(MAX_TOKEN / 4 + 1)), None);
+}
+
+#[test]
+fn the_first_bytes_of_most_words_show_that_they_stand_for_no_text() {
+    for word in ["self.assertEqual", "__init__.py", "calculate_area", "os.path.join(name)", "response.status_code"] {
+        assert!(!may_be_text(word.as_bytes()), "{word}");
+    }
+    for short in ["", "a", "abc"] {
+        assert!(may_be_text(short.as_bytes()), "{short}");
+    }
 }
 
 /// The view at a position, with the text it stands for.

@@ -27,6 +27,33 @@ pub fn decode_token(token: &[u8], out: &mut Vec<u8>) -> bool {
     false
 }
 
+/// Whether the first four bytes of a token of at least as many may stand for text: where this says no, [`decode_token`] does.
+#[must_use]
+#[inline]
+pub fn may_be_text(token: &[u8]) -> bool {
+    let Some(&first) = token.first_chunk::<4>() else { return true };
+    let sextets = first.map(|byte| u32::from(SEXTETS[usize::from(byte)]));
+    if sextets.iter().any(|sextet| *sextet >= 64) {
+        return false;
+    }
+    let [_, bytes @ ..] = sextets.iter().fold(0, |bits, sextet| bits << 6 | sextet).to_be_bytes();
+    let is_text = bytes.iter().try_fold(0, |continuation, byte| follow(*byte, continuation)).is_some();
+    is_text || first.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// How many bytes of UTF-8 the character needs after this one, if it needed so many before; None: that is no text.
+#[inline]
+fn follow(byte: u8, continuation: u8) -> Option<u8> {
+    match (byte, continuation) {
+        (b' '..=b'~' | b'\t' | b'\n' | b'\r', 0) => Some(0),
+        (0x80..0xC0, 1..) => Some(continuation - 1),
+        (0xC2..0xE0, 0) => Some(1),
+        (0xE0..0xF0, 0) => Some(2),
+        (0xF0..0xF5, 0) => Some(3),
+        _ => None,
+    }
+}
+
 /// Takes bytes as long as they are text.
 struct Text<'a> {
     out: &'a mut Vec<u8>,
@@ -36,14 +63,7 @@ struct Text<'a> {
 
 impl Text<'_> {
     fn push(&mut self, byte: u8) -> Option<()> {
-        self.continuation = match (byte, self.continuation) {
-            (b' '..=b'~' | b'\t' | b'\n' | b'\r', 0) => 0,
-            (0x80..0xC0, 1..) => self.continuation - 1,
-            (0xC2..0xE0, 0) => 1,
-            (0xE0..0xF0, 0) => 2,
-            (0xF0..0xF5, 0) => 3,
-            _ => return None,
-        };
+        self.continuation = follow(byte, self.continuation)?;
         self.out.push(byte);
         Some(())
     }

@@ -168,6 +168,10 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         if block.digits != 0 {
             let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
+            let few = is_few(block.digits) && next.digits & spots::NEARBY == 0;
+            if few && i > 0 && at + BLOCK <= edge {
+                starts &= in_runs(before.token, block.token, next.token);
+            }
             while starts != 0 {
                 let bit = starts.trailing_zeros();
                 starts &= starts - 1;
@@ -181,7 +185,7 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
                 let behind = up_to_bit(before.token, block.token, bit).leading_ones();
                 // What stands before the first block of a piece is not in the masks.
                 let around = if i == 0 && behind == bit { u32::MAX } else { ahead + behind };
-                if around >= spots::QUAD_MIN || here >= edge || spots::near(digits) >= 5 {
+                if around >= spots::QUAD_MIN || here >= edge || spots::near(digits) >= spots::MANY {
                     spots.digits(here, digits, around, from_bit(block.alnum, next.alnum, bit), found);
                 }
             }
@@ -190,11 +194,11 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         while long != 0 {
             let bit = long.trailing_zeros();
             long &= long - 1;
-            spots.long_token(at + bit as usize, found);
+            spots.long_token(at + bit as usize, from_bit(block.token, next.token, bit), found);
         }
         let mut emphasis = block.mark;
         while emphasis != 0 {
-            spots.single(Candidate::View(at + emphasis.trailing_zeros() as usize, View::Marked), found);
+            spots.mark(at + emphasis.trailing_zeros() as usize, found);
             emphasis &= emphasis - 1;
         }
         let mut spelled = starts_of_spelled(before.alnum, block.alnum, next.alnum);
@@ -209,6 +213,8 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         if ats != 0 {
             let all = wide(block.at, next.at);
             let crowded = low(all >> 1 | all >> 2 | all >> 3 | all >> 4);
+            // No host begins with another one.
+            ats &= !low(all >> 1);
             while ats != 0 {
                 let bit = ats.trailing_zeros();
                 ats &= ats - 1;
@@ -286,6 +292,28 @@ fn starts_of_runs(block: u64, next: u64) -> u64 {
     run & !(run << 1)
 }
 
+/// Whether fewer than [`spots::MANY`] bits are set.
+#[inline]
+fn is_few(mut bits: u64) -> bool {
+    for _ in 1..spots::MANY {
+        bits &= bits.wrapping_sub(1);
+    }
+    bits == 0
+}
+
+/// The bits of a block that are part of a run of [`spots::QUAD_MIN`] or more.
+#[inline]
+fn in_runs(before: u64, block: u64, next: u64) -> u64 {
+    let mut run = wide(block, next) << 6 | u128::from(before >> 58);
+    run &= run >> 1;
+    run &= run >> 2;
+    run &= run >> 3;
+    run |= run << 1;
+    run |= run << 2;
+    run |= run << 3;
+    low(run >> 6)
+}
+
 /// Whether there are no letters in a block and beside it, and from the block on no digits side by side.
 fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
     let digits = wide(block.digits, next.digits);
@@ -308,6 +336,7 @@ fn starts_of_spelled(before: u64, block: u64, next: u64) -> u64 {
 }
 
 const _: () = assert!(AHEAD == BLOCK, "there is one block more");
+const _: () = assert!(spots::QUAD_MIN == 7, "one, two and three bytes more than one, and six around them");
 const _: () = assert!(LONG_TOKEN == 15, "one, two, four and seven bytes more than one");
 
 #[cfg(test)]

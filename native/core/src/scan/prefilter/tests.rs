@@ -101,3 +101,32 @@ fn what_is_spelled_out_begins_with_what_a_value_begins_with() {
         assert_eq!(begins(text), at, "{text}");
     }
 }
+
+#[test]
+fn the_bits_of_runs_are_those_of_seven_and_more() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    for round in 0..2000 {
+        let [before, block, next] = std::array::from_fn(|_| {
+            // More ones than zeros, as in text.
+            std::iter::repeat_with(|| {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                seed
+            })
+            .take(1 + round % 4)
+            .fold(0, |all, bits| all | bits)
+        });
+        let bit = |at: i32| match at {
+            ..0 => before >> (64 + at) & 1 != 0,
+            0..64 => block >> at & 1 != 0,
+            _ => next >> (at - 64) & 1 != 0,
+        };
+        let run = |at: i32| {
+            let ahead = (at..128).take_while(|at| bit(*at)).count();
+            ahead + (-64..at).rev().take_while(|at| bit(*at)).count() * usize::from(ahead > 0)
+        };
+        let expected = (0..64).filter(|at| run(*at) >= 7).fold(0u64, |all, at| all | 1 << at);
+        assert_eq!(in_runs(before, block, next), expected, "{before:x} {block:x} {next:x}");
+    }
+}

@@ -4,12 +4,14 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
+use super::evidence::BLANKS;
 use super::expression::Expression;
 use super::front::{Front, Fronts};
 use super::labels::Labels;
-use super::literals::{FINGERPRINT, HEAD, Literals, Words};
+use super::literals::{FINGERPRINT, HEAD, Literals};
 use super::shape::{begins_with_digit, pair, token_lead};
 use super::spec::{Boundary, Require, RuleSpec, Start};
+use super::words::{Around, Collected, Words};
 use crate::scan::matchers::{self, Matcher, Trigger};
 use crate::scan::policy::Family;
 use crate::scan::prefilter::{AHEAD, breaks};
@@ -71,6 +73,11 @@ impl Rule {
             Value::Document => false,
         }
     }
+
+    /// Whether a match needs a word before the place where it is asked about, unless it stands alone.
+    fn is_named(&self) -> bool {
+        matches!(self.value, Value::Expressions(_)) && matches!(self.require, Require::Context | Require::Both)
+    }
 }
 
 /// Rules that are ready for use, by what starts them.
@@ -91,6 +98,8 @@ pub struct Rules {
     pub(crate) colon: Vec<u16>,
     /// Rules to try where a number starts.
     number: Fronts,
+    /// Words that name their values, by the places of these rules among them.
+    number_words: Words,
     /// One of them is an expression that single digits may match, with something between them.
     pub(crate) sparse: bool,
     /// One of those for numbers or tokens has a lead.
@@ -129,16 +138,21 @@ impl Rules {
 
     /// Calls back for every rule to try where a number starts.
     pub(crate) fn each_of_number(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
-        self.number.each(window, at, |row, bits| self.number.rules(row, bits).for_each(&mut found));
+        self.number.each(window, at, |row, bits| {
+            // A value that stands alone needs no name.
+            let is_named = at > BLANKS && self.number_words.are_needed(row, bits);
+            let bits = if is_named { self.number_words.before(window, at).in_row(row, bits) } else { bits };
+            self.number.rules(row, bits).for_each(&mut found);
+        });
     }
 
     /// Calls back for every rule to try where a token starts.
     pub(crate) fn each_of_token(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(u16)) {
-        self.token.each(window, at, |row, mut bits| {
-            let named = self.token_words.in_text(window.context(at), row);
-            bits.iter_mut().zip(named).for_each(|(bits, named)| *bits &= named);
-            self.token.rules(row, bits).for_each(&mut found);
-        });
+        let words = self.token_words.before(window, at);
+        if words.is_empty() {
+            return;
+        }
+        self.token.each(window, at, |row, bits| self.token.rules(row, words.in_row(row, bits)).for_each(&mut found));
     }
 
     #[inline]
@@ -162,7 +176,7 @@ pub(super) fn compile(specs: &[(RuleSpec, bool)], mut errors: Vec<RuleError>) ->
             errors.push(RuleError::new(&name, "there are more than 65,535 rules"));
             break;
         };
-        match rule(spec, *builtin).and_then(|(made, starts)| tables.add(number, spec, starts).map(|()| made)) {
+        match rule(spec, *builtin).and_then(|(made, starts)| tables.add(number, &made, spec, starts).map(|()| made)) {
             Ok(made) => rules.push(made),
             Err(reason) => errors.push(RuleError::new(name, reason)),
         }
@@ -355,28 +369,39 @@ struct Tables {
     at: Vec<u16>,
     colon: Vec<u16>,
     number: Vec<(u16, Front)>,
+    number_words: Collected,
     sparse: bool,
     leads: bool,
     document: Option<u16>,
     token: Vec<(u16, Front)>,
-    token_words: Words,
+    token_words: Collected,
 }
 
 impl Tables {
-    fn add(&mut self, number: u16, spec: &RuleSpec, starts: Starts) -> Result<(), String> {
+    fn add(&mut self, number: u16, rule: &Rule, spec: &RuleSpec, starts: Starts) -> Result<(), String> {
         self.leads |= spec.lead.is_some() && matches!(starts, Starts::Number { .. } | Starts::Token(_));
         match starts {
             Starts::At => self.at.push(number),
             Starts::Colon => self.colon.push(number),
             Starts::Number { front, sparse } => {
+                // There are no more of them than rules.
+                let place = u16::try_from(self.number.len()).unwrap_or(u16::MAX);
+                if rule.is_named() {
+                    let labels = rule.labels.iter().flat_map(Labels::beginnings);
+                    labels.for_each(|(text, around)| self.number_words.add(text, around, place));
+                    let words = spec.context.iter();
+                    words.for_each(|word| self.number_words.add(word.as_bytes(), Around::Anything, place));
+                } else {
+                    self.number_words.add_free(place);
+                }
                 self.number.push((number, front));
                 self.sparse |= sparse;
             }
             Starts::Document => self.document = Some(number),
             Starts::Token(front) => {
-                // There are no more of them than rules.
                 let place = u16::try_from(self.token.len()).unwrap_or(u16::MAX);
-                spec.context.iter().for_each(|word| self.token_words.add(word, place));
+                let words = spec.context.iter();
+                words.for_each(|word| self.token_words.add(word.as_bytes(), Around::Anything, place));
                 self.token.push((number, front));
             }
             Starts::Literals { texts, folded, in_token } => {
@@ -399,7 +424,6 @@ impl Tables {
     fn build(mut self, rules: Vec<Rule>) -> Rules {
         self.inner.sort();
         self.outer.sort();
-        self.token_words.sort();
         Rules {
             all: rules,
             inner_prints: Fingerprints::new(self.inner.fingerprints()),
@@ -410,11 +434,12 @@ impl Tables {
             at: self.at,
             colon: self.colon,
             number: Fronts::new(self.number),
+            number_words: self.number_words.build(),
             sparse: self.sparse,
             leads: self.leads,
             document: self.document,
             token: Fronts::new(self.token),
-            token_words: self.token_words,
+            token_words: self.token_words.build(),
         }
     }
 }

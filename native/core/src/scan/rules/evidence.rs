@@ -58,9 +58,11 @@ pub(crate) fn judge(rule: &Rule, window: &Window<'_>, at: usize, zone: &mut Last
     }
 }
 
+/// So many blanks at most stand around a value that stands alone.
+pub(super) const BLANKS: usize = 4;
+
 /// Whether nothing but blanks stands around a value. None: it depends on what follows.
 pub(crate) fn alone(window: &Window<'_>, start: usize, end: usize) -> Option<bool> {
-    const BLANKS: usize = 4;
     // What is cut off in front of a window leaves more than that.
     if start > BLANKS || !window.text[..start].iter().all(u8::is_ascii_whitespace) {
         return Some(false);

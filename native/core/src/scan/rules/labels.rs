@@ -6,6 +6,7 @@ use std::ops::{Deref, RangeInclusive};
 use aho_corasick::AhoCorasick;
 
 use super::compile::automaton;
+use super::words::Around;
 use crate::scan::normalise::{Normalised, normalise};
 use crate::scan::window::{CONTEXT, Window};
 
@@ -16,6 +17,7 @@ use crate::scan::window::{CONTEXT, Window};
 pub(crate) struct Labels {
     words: AhoCorasick,
     reaches: Vec<Reach>,
+    beginnings: Vec<(Box<[u8]>, Around)>,
 }
 
 /// How a word stands to what follows it.
@@ -28,7 +30,7 @@ enum Reach {
 
 impl Labels {
     pub(crate) fn new(words: &[String]) -> Result<Self, String> {
-        let (mut all, mut reaches) = (Vec::new(), Vec::new());
+        let (mut all, mut reaches, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
         for word in words {
             let reach = match word.as_bytes().last() {
                 Some(b'*') => Reach::Open,
@@ -36,11 +38,17 @@ impl Labels {
                 _ => Reach::Whole,
             };
             for spelling in spellings(word.trim_end_matches(['*', '!'])) {
+                beginnings.push(beginning(&spelling, reach));
                 all.push(spelling);
                 reaches.push(reach);
             }
         }
-        Ok(Self { words: automaton(&all, true)?, reaches })
+        Ok(Self { words: automaton(&all, true)?, reaches, beginnings })
+    }
+
+    /// What each of the words begins with as it stands in a text: where none of that is, no word stands in the [`zone`].
+    pub(super) fn beginnings(&self) -> impl Iterator<Item = (&[u8], Around)> {
+        self.beginnings.iter().map(|(text, around)| (&**text, *around))
     }
 
     /// Whether one of the words stands in a [`zone`].
@@ -69,6 +77,14 @@ fn spellings(label: &str) -> BTreeSet<Vec<u8>> {
         .filter(|text| *text == label || !text.is_ascii())
         .map(normal)
         .collect()
+}
+
+/// Up to the first blank, which is something else in a text, or nothing before a capital: `tax_id`, `taxId`.
+fn beginning(spelling: &[u8], reach: Reach) -> (Box<[u8]>, Around) {
+    let end = spelling.iter().position(|byte| *byte == b' ');
+    let text = &spelling[..end.unwrap_or(spelling.len())];
+    let around = if end.is_none() && reach == Reach::Open { Around::BorderBefore } else { Around::Borders };
+    (text.into(), around)
 }
 
 /// Whether a word goes on over a position.

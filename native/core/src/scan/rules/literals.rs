@@ -1,6 +1,5 @@
 //! Literals, and the rules that start at them: a bit for the first four bytes answers almost every question.
 
-use super::front::{Bits, ROW};
 use crate::scan::bytes::{first_eight, first_mask};
 use crate::scan::simd::Place;
 
@@ -139,73 +138,5 @@ impl Literals {
 impl Entry {
     fn is(&self, text: &[u8]) -> bool {
         if self.folded { text.eq_ignore_ascii_case(&self.text) } else { *text == *self.text }
-    }
-}
-
-/// Words that call for rules, and the numbers of these.
-#[derive(Debug, Default)]
-pub(crate) struct Words {
-    long: Literals,
-    /// Those without a whole head; the built-in rules have none.
-    short: Vec<(Box<[u8]>, u16)>,
-}
-
-impl Words {
-    pub(super) fn add(&mut self, word: &str, number: u16) {
-        if word.len() < HEAD {
-            self.short.push((word.as_bytes().into(), number));
-        } else {
-            self.long.add(&word.to_ascii_lowercase(), number, true);
-        }
-    }
-
-    pub(super) fn sort(&mut self) {
-        self.long.sort();
-    }
-
-    /// A bit for each number in a row that a word in the text, in either case, calls for.
-    pub(super) fn in_text(&self, text: &[u8], row: usize) -> Bits {
-        let mut bits = Bits::default();
-        let mut set = |number: u16| {
-            if let Some(word) = usize::from(number).checked_sub(row * ROW).and_then(|at| bits.get_mut(at / 64)) {
-                *word |= 1 << (number % 64);
-            }
-        };
-        for at in 0..text.len() {
-            self.long.each(text, at, &mut set);
-        }
-        for (word, number) in &self.short {
-            if text.windows(word.len()).any(|there| there.eq_ignore_ascii_case(word)) {
-                set(*number);
-            }
-        }
-        bits
-    }
-}
-
-const _: () = assert!(ROW.is_multiple_of(64), "a number's bit is that of its remainder");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_found_in_either_case_and_count_in_the_row_of_their_number() {
-        let mut words = Words::default();
-        for (word, number) in
-            [("token", 3), ("Api_Key", 64), ("key", 255), ("secretive", 256), ("id", 300), ("tokens", 5)]
-        {
-            words.add(word, number);
-        }
-        words.sort();
-        let numbers = |text: &str, row: usize| -> Vec<usize> {
-            let bits = words.in_text(text.as_bytes(), row);
-            (0..ROW).filter(|bit| bits[bit / 64] >> (bit % 64) & 1 != 0).map(|bit| row * ROW + bit).collect()
-        };
-        assert_eq!(numbers("my TOKEN and api_KEY", 0), [3, 64, 255]);
-        assert_eq!(numbers("SecretivE, ID", 1), [256, 300]);
-        assert!(numbers("secretiv tokem ke y", 0).is_empty());
-        assert!(numbers("secretiv tokem ke y", 1).is_empty());
-        assert_eq!(numbers("atokens", 0), [3, 5]);
     }
 }

@@ -9,6 +9,7 @@ mod labels;
 mod literals;
 pub(crate) mod shape;
 mod spec;
+mod words;
 
 use std::sync::{Arc, LazyLock};
 

@@ -6,7 +6,10 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block};
+use super::{
+    BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block,
+    with_first_block,
+};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -97,6 +100,11 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
             *entry = admitted(&tables, block);
         }
     });
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+    with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(&tables(prints), block)))
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block};
+use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block, with_first_block};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 pub(super) fn classify<const N: usize>(
@@ -44,6 +44,13 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
             *entry = admitted(&tables, at(block, 0), block);
         }
     });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
+pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+    with_first_block(text, |block| {
+        prints.iter().fold(0, |all, prints| all | admitted(&tables(prints), at(block, 0), block))
+    })
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]

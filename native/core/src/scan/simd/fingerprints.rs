@@ -32,31 +32,41 @@ impl Place {
     pub(crate) fn of(byte: u8, folded: bool) -> Self {
         if folded && byte.is_ascii_alphabetic() { Self::Letter(byte.to_ascii_lowercase()) } else { Self::Byte(byte) }
     }
-
-    fn admits(self, byte: u8) -> bool {
-        match self {
-            Self::Byte(own) => byte == own,
-            Self::Letter(own) => byte.to_ascii_lowercase() == own,
-            Self::Any => true,
-        }
-    }
 }
 
 impl<const N: usize> Fingerprints<N> {
     pub(crate) fn new(prints: impl Iterator<Item = [Place; N]>) -> Self {
+        Self::of(grouped(prints.collect()))
+    }
+
+    /// Of many that begin alike one after the other: each group has a share of them as they come, which takes no time to
+    /// choose.
+    pub(crate) fn in_order(prints: &[[Place; N]]) -> Self {
+        let each = prints.len().div_ceil(GROUPS).max(1);
+        let groups = prints.chunks(each).enumerate();
+        Self::of(groups.flat_map(|(number, group)| group.iter().map(move |print| (*print, number))))
+    }
+
+    fn of(grouped: impl IntoIterator<Item = ([Place; N], usize)>) -> Self {
         const { assert!(N <= FINGERPRINT_MAX) };
         let mut made = Self { exact: [[0; 128]; N], wide: [[0; 64]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
-        for (print, number) in grouped(prints.collect()) {
+        for (print, number) in grouped {
             let bit = 1 << number;
             for (place, wanted) in print.iter().enumerate() {
-                for byte in (0..128u8).filter(|byte| wanted.admits(*byte)) {
+                let mut admit = |byte: u8| {
                     made.exact[place][usize::from(byte)] |= bit;
                     made.wide[place][usize::from(byte & 63)] |= bit;
                     made.low[place][usize::from(byte & 15)] |= bit;
                     made.high[place][usize::from(byte >> 4)] |= bit;
-                }
-                if *wanted == Place::Any {
-                    made.high[place].iter_mut().for_each(|groups| *groups |= bit);
+                };
+                match *wanted {
+                    Place::Byte(byte) if byte.is_ascii() => admit(byte),
+                    Place::Byte(_) => {}
+                    Place::Letter(letter) => [letter, letter.to_ascii_uppercase()].into_iter().for_each(admit),
+                    Place::Any => {
+                        (0..128).for_each(admit);
+                        made.high[place].iter_mut().for_each(|groups| *groups |= bit);
+                    }
                 }
             }
         }
@@ -69,15 +79,16 @@ impl<const N: usize> Fingerprints<N> {
 fn grouped<const N: usize>(mut all: Vec<[Place; N]>) -> Vec<([Place; N], usize)> {
     all.sort_unstable();
     all.dedup();
-    let own = |print: &[Place; N]| Group::default().with(print).share();
-    all.sort_by(|a, b| own(b).total_cmp(&own(a)));
+    let own = |print: [Place; N]| (Group::default().with(&print).share(), print);
+    let mut all: Vec<(f32, [Place; N])> = all.into_iter().map(own).collect();
+    all.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let mut groups = [Group::<N>::default(); GROUPS];
     let mut chosen: Vec<([Place; N], usize)> = Vec::with_capacity(all.len());
     let cheapest = |groups: &[Group<N>; GROUPS], print: &[Place; N]| {
         let costs = groups.iter().map(|group| group.with(print).share() - group.share()).enumerate();
         costs.min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(number, _)| number)
     };
-    for print in all {
+    for (_, print) in all {
         let number = cheapest(&groups, &print);
         groups[number] = groups[number].with(&print);
         chosen.push((print, number));

@@ -12,8 +12,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use fingerprints::FINGERPRINT_MAX;
-pub(crate) use fingerprints::{Fingerprints, Place, share_of};
+pub(crate) use fingerprints::{FINGERPRINT_MAX, Fingerprints, Place, share_of};
 
 /// Bytes in a block.
 pub(crate) const BLOCK: usize = 64;
@@ -145,6 +144,12 @@ pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
     widest!(find(prints, text, blocks));
 }
 
+/// Where a fingerprint of one of these sets could stand in the first block of a text.
+#[inline]
+pub(crate) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+    widest!(first(prints, text))
+}
+
 /// Lists where in a text a fingerprint could stand.
 pub(crate) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     places.clear();
@@ -201,6 +206,18 @@ fn append(places: &mut Places, from: usize, mut bits: u64) {
         places.extend((FEW..count).map(|_| next()));
     }
     places.truncate(end);
+}
+
+/// Calls back with the first block of a text, filled up with spaces.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+fn with_first_block<T>(text: &[u8], each: impl FnOnce(&[u8; WIDE]) -> T) -> T {
+    if let Some(block) = text.first_chunk() {
+        return each(block);
+    }
+    let mut block = [b' '; WIDE];
+    block[..text.len()].copy_from_slice(text);
+    each(&block)
 }
 
 /// Calls back for each block of a text with where it begins, the last filled up with spaces.

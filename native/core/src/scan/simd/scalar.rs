@@ -1,6 +1,6 @@
 //! A byte at a time.
 
-use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, each_block, is_flag};
+use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, each_block, is_flag, with_first_block};
 
 pub(super) const DIGIT: u8 = 1;
 pub(super) const ALNUM: u8 = 2;
@@ -69,6 +69,10 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
             *entry = admitted(prints, block);
         }
     });
+}
+
+pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+    with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(prints, block)))
 }
 
 pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {

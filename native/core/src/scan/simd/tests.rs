@@ -5,6 +5,7 @@ type Form = (
     &'static str,
     fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>, &mut Places),
     fn(&Fingerprints<5>, &[u8], &mut [u64]),
+    fn(&[Fingerprints<5>], &[u8]) -> u64,
     fn(&Fingerprints<5>, &[u8], &mut Places),
     fn(&[u8]) -> Tally,
     fn(&[u8]) -> usize,
@@ -23,6 +24,7 @@ fn forms() -> Vec<Form> {
                 "avx2",
                 |prints, text, masks, places| unsafe { avx2::classify(prints, text, masks, places) },
                 |prints, text, blocks| unsafe { avx2::find(prints, text, blocks) },
+                |sets, text| unsafe { avx2::first(sets, text) },
                 |prints, text, places| unsafe { avx2::list(prints, text, places) },
                 |text| unsafe { avx2::tally(text) },
                 |text| unsafe { avx2::skip_plain(text) },
@@ -35,6 +37,7 @@ fn forms() -> Vec<Form> {
                 "avx512",
                 |prints, text, masks, places| unsafe { avx512::classify(prints, text, masks, places) },
                 |prints, text, blocks| unsafe { avx512::find(prints, text, blocks) },
+                |sets, text| unsafe { avx512::first(sets, text) },
                 |prints, text, places| unsafe { avx512::list(prints, text, places) },
                 |text| unsafe { avx512::tally(text) },
                 |text| unsafe { avx512::skip_plain(text) },
@@ -92,6 +95,11 @@ fn fingerprints_stand_where_their_bytes_do() {
     assert_eq!(places, [0, 12, 18]);
 }
 
+/// The bits of a block that stand for so many bytes.
+fn bits_of(count: usize) -> u64 {
+    if count < BLOCK { (1 << count) - 1 } else { u64::MAX }
+}
+
 #[test]
 fn all_forms_agree_on_every_byte_at_every_place() {
     let text = text();
@@ -102,7 +110,7 @@ fn all_forms_agree_on_every_byte_at_every_place() {
         scalar::classify(&prints, text, &mut masks, &mut places);
         scalar::list(&prints, text, &mut listed);
         assert_eq!(places, listed);
-        for (name, classify, find, list, tally, ..) in forms() {
+        for (name, classify, find, first, list, tally, ..) in forms() {
             let (mut own, mut own_places, mut own_listed) = (Vec::new(), Places::new(), Places::new());
             classify(&prints, text, &mut own, &mut own_places);
             list(&prints, text, &mut own_listed);
@@ -120,6 +128,14 @@ fn all_forms_agree_on_every_byte_at_every_place() {
                 .flat_map(|(bits, from)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| from + bit))
                 .collect();
             assert_eq!(found, own_places, "{name} {end}");
+            let sets = [Fingerprints::new([[Place::Byte(b'?'); 5]].into_iter()), prints.clone()];
+            for from in (0..end).step_by(21) {
+                let (own, exact) = (first(&sets, &text[from..]), scalar::first(&sets, &text[from..]));
+                assert_eq!(exact & !own, 0, "{name} {from}: none is overlooked");
+                let listed = own_listed.iter().map(|place| (*place as usize).wrapping_sub(from));
+                let known = listed.filter(|at| *at < BLOCK.min(end - from)).fold(0, |all, at| all | 1 << at);
+                assert_eq!(first(&sets[1..], &text[from..]) & bits_of(end - from), known, "{name} {from}");
+            }
             assert_eq!(tally(text), scalar::tally(text), "{name} {end}");
         }
     }

@@ -10,19 +10,24 @@ use std::cell::{Cell, OnceCell};
 
 use super::{AHEAD, Candidate, breaks, run_start, sign_start};
 use crate::scan::bytes::ByteSet;
+use crate::scan::decode::{is_split, may_be_text};
 use crate::scan::rules::NEAR as NEAR_START;
 use crate::scan::rules::Rules;
 use crate::scan::rules::shape::is_token;
-use crate::scan::simd::{BLOCK, find};
+use crate::scan::simd::{BLOCK, find, first};
 use crate::scan::views::View;
 use crate::scan::window::{REACH, Window, is_word};
 
 /// The shortest dotted quad.
 pub(super) const QUAD_MIN: u32 = 7;
+/// So many digits near each other could be those of a number.
+pub(super) const MANY: u32 = 5;
 /// The shortest token that rules are asked about.
 const TOKEN_MIN: usize = 8;
 const TOKEN_PLAIN: usize = 20;
 const NEAR: usize = 16;
+/// These bytes of a block.
+pub(super) const NEARBY: u64 = (1 << NEAR) - 1;
 const RUN_MAX: usize = AHEAD;
 const SPAN_MAX: usize = 64;
 /// The name of a secret stands so near before its value.
@@ -70,8 +75,11 @@ fn is_alnum(byte: u8) -> bool {
 /// How many digits stand in the next [`NEAR`] bytes, of which each has a bit.
 #[inline]
 pub(super) fn near(digits: u64) -> u32 {
-    (digits & ((1 << NEAR) - 1)).count_ones()
+    (digits & NEARBY).count_ones()
 }
+
+/// What a token goes on from.
+static NAME: ByteSet = ByteSet::of(b"-_").alphanumeric();
 
 /// What a host, a domain or the port that replaces it begins with.
 static BEGINS_HOST: ByteSet = ByteSet::of(b".-_:[").alphanumeric().beyond_ascii();
@@ -141,9 +149,16 @@ impl<'a> Spots<'a> {
     }
 
     pub(super) fn single(&mut self, candidate: Candidate, found: &mut impl FnMut(Candidate)) {
-        let (Candidate::At(at) | Candidate::Colon(at) | Candidate::View(at, _)) = candidate else { return };
+        let (Candidate::At(at) | Candidate::Colon(at)) = candidate else { return };
         if at < self.settled {
             found(candidate);
+        }
+    }
+
+    /// A mark of emphasis or code stands here.
+    pub(super) fn mark(&self, at: usize, found: &mut impl FnMut(Candidate)) {
+        if at < self.settled && is_split(self.window.text, at) {
+            found(Candidate::View(at, View::Marked));
         }
     }
 
@@ -285,20 +300,30 @@ impl<'a> Spots<'a> {
         self.letter.is_none_or(|letter| letter + NAME_MAX < at)
     }
 
-    /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least.
-    pub(super) fn long_token(&mut self, at: usize, found: &mut impl FnMut(Candidate)) {
-        if at >= self.searched {
-            let limit = RUN_STEP.min(self.frontier.saturating_sub(at));
-            self.searched = self.window.token_run(at, limit).0;
-            self.literals(at, found);
-        }
-        if at < self.frontier && !self.window.before(at).is_some_and(is_token) {
-            found(Candidate::View(at, View::Encoded));
-        }
-        if at >= self.settled || (at > self.from && is_token(self.window.text[at - 1])) {
+    /// A run of tokens' bytes goes on from here for [`LONG_TOKEN`] bytes at least. `token` has a bit for each such byte of the
+    /// next [`BLOCK`].
+    pub(super) fn long_token(&mut self, at: usize, token: u64, found: &mut impl FnMut(Candidate)) {
+        let starts = !self.window.before(at).is_some_and(is_token);
+        if at < self.searched && !starts && at > self.from {
             return;
         }
-        let (end, open) = self.window.run(at, TOKEN_PLAIN, is_token);
+        let ahead = token.trailing_ones() as usize;
+        let end = (ahead < BLOCK).then(|| self.window.text.len().min(at + ahead));
+        if at >= self.searched {
+            let limit = RUN_STEP.min(self.frontier.saturating_sub(at));
+            self.searched = end.map_or_else(|| self.window.token_run(at, limit).0, |end| end.min(at + limit));
+            self.literals(at, found);
+        }
+        if at < self.frontier && starts && end.is_none_or(|end| self.may_be_encoded(at, end)) {
+            found(Candidate::View(at, View::Encoded));
+        }
+        if at >= self.settled || (at > self.from && !starts) {
+            return;
+        }
+        let (end, open) = match end {
+            Some(end) => (end, self.window.unknown(end)),
+            None => self.window.run(at, TOKEN_PLAIN, is_token),
+        };
         if end - at >= TOKEN_PLAIN {
             self.token(at, found);
         } else if open {
@@ -306,15 +331,26 @@ impl<'a> Spots<'a> {
         }
     }
 
+    /// Whether a run of tokens' bytes may stand for a text: few words look like the beginning of one.
+    fn may_be_encoded(&self, at: usize, end: usize) -> bool {
+        let run = &self.window.text[at..end];
+        self.window.unknown(end) || memchr::memchr(b'=', run).is_some() || may_be_text(run)
+    }
+
     /// Asks about every literal from here to the end of what is searched.
     fn literals(&self, from: usize, found: &mut impl FnMut(Candidate)) {
         let text = &self.window.text[..self.window.text.len().min(self.searched + PRINT_MAX)];
-        let mut places = [0; RUN_STEP / BLOCK + 1];
-        find(&self.rules.inner_prints, text.get(from..).unwrap_or_default(), &mut places);
-        for (block, mut bits) in
-            places.into_iter().enumerate().take((self.searched - from.min(self.searched)).div_ceil(BLOCK))
-        {
-            let start = from + block * BLOCK;
+        let (rest, prints) = (text.get(from..).unwrap_or_default(), &self.rules.inner_prints);
+        let (one, mut many);
+        let places = if self.searched - from.min(self.searched) <= BLOCK {
+            one = [first(std::slice::from_ref(prints), rest)];
+            &one[..]
+        } else {
+            many = [0; RUN_STEP / BLOCK + 1];
+            find(prints, rest, &mut many);
+            &many[..]
+        };
+        for (start, mut bits) in (from..self.searched).step_by(BLOCK).zip(places.iter().copied()) {
             if bits != 0 && self.rules.inner_shows && is_numeric(text, start) {
                 continue;
             }
@@ -422,14 +458,14 @@ impl<'a> Spots<'a> {
             }
             return;
         }
-        let stop = end.min(first + REACH).min(self.frontier);
-        for (start, byte) in text.iter().enumerate().take(stop).skip(first.max(self.from)) {
-            if end - start >= TOKEN_MIN
-                && is_alnum(*byte)
-                && !self.window.before(start).is_some_and(|byte| is_alnum(byte) || matches!(byte, b'-' | b'_'))
-            {
+        let stop = (end + 1 - TOKEN_MIN).min(first + REACH).min(self.frontier);
+        let from = first.max(self.from);
+        let mut joined = self.window.before(from).is_some_and(|byte| NAME.has(byte));
+        for (start, byte) in text.iter().enumerate().take(stop).skip(from) {
+            if !joined && is_alnum(*byte) {
                 found(Candidate::Token(start));
             }
+            joined = NAME.has(*byte);
         }
     }
 
