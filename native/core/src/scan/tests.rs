@@ -74,6 +74,8 @@ fn pieces_are_redacted_like_the_whole() {
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----\npassword: hunter2XYZ9!"
             .to_owned(),
         "+ ( +1 (  & % \\ a b c d e f g h".to_owned(),
+        "o'brien@example.ie, u'jane@example.com' メールはjane@example.co.jpまで d'anna@example.fr".to_owned(),
+        "she is 441 13 6409 abcdefghijklmno1, he 441 13 6408 abcdefghijklmn2 mac=a45e60c2119f".to_owned(),
     ] {
         check_splits(&text);
     }
