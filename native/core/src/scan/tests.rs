@@ -22,8 +22,8 @@ fn whole(text: &str) -> (String, Vec<Finding>, Decision) {
 
 #[test]
 fn a_value_that_ends_within_a_character_takes_all_of_it() {
-    for width in 0..3 {
-        let text = format!("x@y.{}{} and {}", "z".repeat(240 + width), "日".repeat(12), "b".repeat(9));
+    for (width, letter) in (0..3).flat_map(|width| [(width, "日"), (width, "é")]) {
+        let text = format!("x@y.{}{} and {}", "z".repeat(240 + width), letter.repeat(12), "b".repeat(9));
         let (out, findings, _) = whole(&text);
         for finding in &findings {
             assert!(text.get(finding.start..finding.end).is_some(), "{finding:?}");
@@ -74,6 +74,8 @@ fn pieces_are_redacted_like_the_whole() {
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----\npassword: hunter2XYZ9!"
             .to_owned(),
         "+ ( +1 (  & % \\ a b c d e f g h".to_owned(),
+        "o'brien@example.ie, u'jane@example.com' メールはjane@example.co.jpまで d'anna@example.fr".to_owned(),
+        "she is 441 13 6409 abcdefghijklmno1, he 441 13 6408 abcdefghijklmn2 mac=a45e60c2119f".to_owned(),
     ] {
         check_splits(&text);
     }

@@ -6,6 +6,9 @@ use crate::scan::window::{Match, Verdict, Window};
 const LOCAL_MAX: usize = 64;
 const DOMAIN_MAX: usize = 253;
 
+/// From this byte on a letter takes three bytes and more: scripts such as Chinese, Japanese, Korean, Thai and Hindi.
+const UNSPACED: u8 = 0xe0;
+
 static LOCAL: ByteSet = ByteSet::of(b"._%+-").alphanumeric().beyond_ascii();
 static DOMAIN: ByteSet = ByteSet::of(b".-").alphanumeric().beyond_ascii();
 
@@ -41,7 +44,45 @@ pub(super) fn email(window: &Window<'_>, at: usize) -> Verdict {
     if is_of_files(top) || (text[start..at] == *b"git" && window.get(end) == Some(b':')) {
         return Verdict::No;
     }
+    if !text[start..end].is_ascii() {
+        (start, end) = (behind_unspaced(text, start, at), before_unspaced(text, at + 1, end));
+    }
+    // Behind what is in quotes a quote follows: `u'jane@example.com'`.
+    if window.before(start) == Some(b'\'') && window.get(end) != Some(b'\'') {
+        start = before_apostrophe(text, start, least);
+    }
     Verdict::Match(Match { start, end, score: 1.0 })
+}
+
+/// Where a local part of ours begins that a script without blanks between words runs into: `連絡先はjane@example.com`.
+fn behind_unspaced(text: &[u8], start: usize, at: usize) -> usize {
+    let Some(last) = text[start..at].iter().rposition(|byte| *byte >= UNSPACED) else { return start };
+    let rest = &text[start + last + 1..at];
+    let behind = at - rest.len() + rest.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
+    if behind == at { start } else { behind }
+}
+
+/// Where a domain ends that such a script goes on behind: `jane@example.comまで`. What comes before must be one by itself.
+fn before_unspaced(text: &[u8], start: usize, end: usize) -> usize {
+    let joint = |pair: &[u8]| pair[0].is_ascii_alphanumeric() && pair[1] >= UNSPACED;
+    let Some(last) = text[start..end].windows(2).position(joint) else { return end };
+    let domain = &text[start..=start + last];
+    match domain.iter().rposition(|byte| *byte == b'.') {
+        Some(dot) if domain.len() > dot + 2 => start + domain.len(),
+        _ => end,
+    }
+}
+
+/// Where a local part begins that goes on before an apostrophe: `sinead.o'brien`. An article is none: `l'adresse@`, `qu'anna@`.
+fn before_apostrophe(text: &[u8], start: usize, least: usize) -> usize {
+    let Some(head) = text.get(least..start - 1) else { return start };
+    let name = &head[head.len() - head.iter().rev().take_while(|byte| LOCAL.has(**byte)).count()..];
+    let marks = name.iter().take_while(|byte| matches!(byte, b'.' | b'-' | b'%' | b'+')).count();
+    match &name[marks..] {
+        [b'c' | b'd' | b'j' | b'l' | b'm' | b'n' | b's' | b't'] | b"qu" => start,
+        name @ [.., end] if end.is_ascii_alphanumeric() => start - 1 - name.len(),
+        _ => start,
+    }
 }
 
 /// Endings of file names that are no top-level domains.

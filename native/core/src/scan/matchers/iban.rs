@@ -1,4 +1,5 @@
-//! International account numbers (ISO 13616): as long as their country has them, in one piece or in groups of four.
+//! International account numbers (ISO 13616): as long as their country has them, in one piece or in groups of four
+//! with blanks, hyphens or full stops between.
 
 use crate::scan::validators;
 use crate::scan::window::{Match, Verdict, Window};
@@ -17,7 +18,7 @@ pub(super) fn iban(window: &Window<'_>, at: usize) -> Verdict {
     let Some(length) = validators::iban_length(country) else { return Verdict::No };
     let mut end = at + 4;
     let mut seen = 4;
-    let separator = window.get(end).filter(|byte| matches!(byte, b' ' | b'-'));
+    let separator = window.get(end).filter(|byte| matches!(byte, b' ' | b'-' | b'.'));
     while seen < length {
         if window.unknown(end) {
             return Verdict::More;

@@ -11,6 +11,7 @@ mod phone;
 mod phone_words;
 mod record;
 mod secret;
+mod ssn;
 mod url_credentials;
 
 use super::window::{Verdict, Window};
@@ -67,6 +68,7 @@ pub(super) const MATCHERS: &[(&str, Trigger, Matcher)] = &[
     ("phone", Trigger::Signed("[0-9][^A-Za-z]"), phone::phone),
     ("record-account", Trigger::Number("[0-9]{8}"), record::account),
     ("record-date", Trigger::Number("[0-9]{1,4}[-/.][0-9]"), record::date),
+    ("ssn-blanks", Trigger::Number("[0-9]{3} [0-9]{2} [0-9]{4}"), ssn::with_blanks),
     ("record-passport", Trigger::Number("[A-Z][0-9A-Z]{2}[0-9]{6}"), record::passport),
 ];
 

@@ -15,11 +15,13 @@ const STRONG: &str = "phone,phones,phone number,phonenumber,telephone*,tel,tels,
     suo numero!,telemóvel,ligar!,ligue!,meu número!,bel!,bellen!,mijn nummer!,gsm,puhelin*,tlf,mitt nummer!,min nummer!,\
     komórk*,zadzwoń,mój numer!,telefón*,телефон*,тел,моб,τηλέφωνο,电话,電話,手机,携帯,전화,휴대폰,هاتف,फ़ोन,फोन,telepono,ring mig på!,ring på!,puh!,κινητό,τηλ,звоните,звони!,\
     позвон*,đt!,sđt,điện thoại,telp,no hp,no. hp,nomor hp,nomor wa!,โทร,เบอร์,मोबाइल,ফোন,মোবাইল,טלפון,הטלפון,נייד,جوال,موبايل,تليفون,mobilní,mobitel,\
-    telefonszám*,cep numara*";
+    telefonszám*,cep numara*,cep tel*,cep no!,numaram!,iletişim!,연락처,emergency contact,emergency!,next of kin!,\
+    callback number!,caller!,toll free number!,msisdn*,kontaktnummer,contactnummer,notfallkontakt,rückruf!,\
+    contacto de emergencia,recapito!,fone,contato!,cel!,whats!,ring til mig på!,ring til!,numeroon!";
 
 /// Words that name a number and many other things: they do for what is grouped like one.
 const WEAK: &str = "number!,numbers!,no!,nr!,office!,home!,work!,numéro!,número!,numero!,numer!,nummer!,номер!,at!,mobile!,mob!,\
-    cell!,contact!,contacts!,reach!,desk!,extension!,ring!,text!,dial!,handy!,portable!,t!,m!,p!,f!";
+    cell!,contact!,contacts!,reach!,desk!,extension!,ring!,text!,dial!,handy!,portable!,numara!,t!,m!,p!,f!";
 
 /// Words that say of what else a number is.
 const OTHER: &str = "part,parts,order,serial,invoice,reference,ref,case,ticket,tracking,model,item,account,customer,article,product,\
