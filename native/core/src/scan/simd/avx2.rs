@@ -6,7 +6,10 @@ use std::arch::x86_64::{
     _mm256_sub_epi8,
 };
 
-use super::{BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block};
+use super::{
+    BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, before_marked, each_block,
+    read_words,
+};
 
 // A class is a bit that the entries of both halves of a byte have.
 const DIGIT: u8 = 1;
@@ -103,6 +106,24 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
 pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     let tables = tables(prints);
     each_block(text, |from, block| append(places, from, admitted(&tables, block)));
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+pub(super) fn words(text: &[u8], reader: &mut impl Reader) {
+    let class = |block: &[u8; WIDE]| {
+        let half = |from: usize| {
+            let bytes = at(block, from);
+            let among = |bytes, first: u8, count: u8| bits(below(_mm256_sub_epi8(bytes, splat(first)), count));
+            let letters = among(_mm256_or_si256(bytes, splat(0x20)), b'a', 26);
+            let inside = among(bytes, b'0', 10) | bits(_mm256_cmpeq_epi8(bytes, splat(b'\'')));
+            let signs = among(bytes, b'!', b'~' - b'!' + 1) & !letters & !inside;
+            [letters, inside | bits(bytes), signs]
+        };
+        let (first, second) = (half(0), half(32));
+        let [letters, others, signs] = std::array::from_fn(|i| first[i] | second[i] << 32);
+        Words { letters, others, signs }
+    };
+    read_words(text, class, reader);
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
