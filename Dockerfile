@@ -11,7 +11,7 @@ RUN python -m pip install --no-cache-dir --require-hashes --target /tools -r /re
 FROM rust:1.95.0-slim-trixie AS wheel
 COPY --from=tools /tools/bin/maturin /usr/local/bin/
 WORKDIR /source
-COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
+COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE THIRD-PARTY.md ./
 COPY native native
 COPY config config
 COPY gateway gateway

@@ -310,8 +310,8 @@ class Attempt:
         if status == 200 and reader.is_event_stream:
             return None
         body = call.take()
-        if status >= 300 and call.hidden:
-            return body.replace(call.hidden, HIDDEN)
+        if call.hidden and (status >= 300 or reader.error_event is not None):
+            body = body.replace(call.hidden, HIDDEN)
         if 200 <= status < 300 and body.lstrip()[:1] != b"{":
             msg = f"the upstream answered {status} without a JSON object"
             raise UpstreamProtocolError(msg, code="upstream_protocol")

@@ -19,6 +19,10 @@ SETTLED = END | FAULT
 FIRST = READY | SETTLED
 CHUNK = 32 * 1024  # servers queue a few messages per client whatever their size, so they must not be large
 HIDDEN = b"[redacted]"
+# Seconds of silence after which a stream whose choices have all finished is given its end. Its usage comes right behind
+# the finish; where that is still to be told, more are worth it, as an answer without is charged by its length.
+LAST_WORD_S = 5.0
+USAGE_S = 30.0
 
 
 class Call:
@@ -90,13 +94,21 @@ class Call:
             return False
         if self.first_at != inf and not self.reader.events:
             return now >= self.first_at
-        return now - self.read_at >= self.timeouts.idle_s
+        return now - self.read_at >= self.patience_s
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the upstream may be silent for in the middle of its answer, as that stands."""
+        idle_s = self.timeouts.idle_s
+        if not self.reader.at_its_end:
+            return idle_s
+        return min(idle_s, LAST_WORD_S if self.reader.tokens is not None else USAGE_S)
 
     def due_at(self, now: float) -> float:
         """No deadline of it is over before that, whatever happens from now on."""
         awaits_first = self.first_at != inf and not self.reader.events
-        # When the first event comes, silence counts from there.
-        silent_at = (now if awaits_first else self.read_at) + self.timeouts.idle_s
+        # When the first event comes, silence counts from there; what comes next may leave nothing to say but the end.
+        silent_at = min((now if awaits_first else self.read_at) + self.patience_s, now + LAST_WORD_S)
         return min(silent_at, self.first_at if awaits_first else inf, self.ping_at, self.total_at)
 
     def raise_flags(self, flags: int) -> None:

@@ -93,7 +93,7 @@ def _act(call: Call, now: float) -> None:
         call.fail(UpstreamTimeout(f"the upstream's answer took longer than {timeouts.total_s:g} s in total"))
     elif call.is_late(now):
         if call.reader.events:
-            msg = f"the upstream was silent for {timeouts.idle_s:g} s in the middle of its answer"
+            msg = f"the upstream was silent for {call.patience_s:g} s in the middle of its answer"
         elif now >= call.first_at:
             msg = f"the upstream sent no first event within {timeouts.first_event_s:g} s"
         else:

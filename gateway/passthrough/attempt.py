@@ -45,7 +45,8 @@ class PassedAttempt(Attempt):
         return True
 
     def _whole(self, call: Call) -> bytes | None:
-        if self._held is not None and call.reader.status >= 300 and call.hidden:
+        is_error = call.reader.status >= 300 or call.reader.error_event is not None
+        if self._held is not None and is_error and call.hidden:
             return self._held.replace(call.hidden, HIDDEN)
         return self._held
 

@@ -78,6 +78,12 @@ def test_every_source_file_is_in_it(wheel: Path) -> None:
     assert {"tollhouse/py.typed", "tollhouse/_native.pyi", "tollhouse/__main__.py"} <= names
 
 
+def test_the_licences_of_what_is_compiled_in_come_with_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as files:
+        told = {Path(name).name: files.read(name) for name in files.namelist() if ".dist-info/licenses/" in name}
+    assert told == {name: (ROOT / name).read_bytes() for name in ("LICENSE", "THIRD-PARTY.md")}
+
+
 def test_it_lives_beside_an_application_with_the_same_folder_names(python: Path, tmp_path: Path) -> None:
     for name, text in HOST_APP.items():
         path = tmp_path / name

@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from tollhouse._native import END, FAULT, HEAD, READY, ResponseReader
-from tollhouse.providers.call import SETTLED, Call
+from tollhouse.providers.call import LAST_WORD_S, SETTLED, USAGE_S, Call
 from tollhouse.providers.deadlines import TICK_S, Deadlines
 from tollhouse.providers.errors import (
     UpstreamBusy,
@@ -136,6 +136,32 @@ def test_clocks_of_a_whole_answer_and_of_a_stream():
     assert [call.is_late(at) for at in (106.9, 107.0)] == [False, True]
     call.on_drain = lambda: None
     assert not call.is_late(1000.0), "a client that does not read is not the upstream's fault"
+
+
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("events", "idle_s", "patience_s"),
+    [
+        (EVENT, 300, 300),
+        (EVENT + FINISH, 300, USAGE_S),
+        (EVENT + FINISH + USAGE, 300, LAST_WORD_S),
+        (EVENT + FINISH + USAGE, 3, 3),
+        (EVENT + USAGE + FINISH + EVENT, 300, 300),
+        (USAGE + FINISH, 300, 300),
+    ],
+    ids=["open", "finished", "usage told", "less patience", "going on", "in one event"],
+)
+def test_a_stream_that_has_finished_is_not_waited_for_long(events, idle_s, patience_s):
+    call = _call(idle_s=idle_s, total_s=1800, keepalive_s=0)
+    call.arm(100.0, stream=True)
+    _feed(call, STREAM + events)
+    call.read_at = 104.0
+    at = 104.0 + patience_s
+    assert [call.is_late(at - 0.1), call.is_late(at)] == [False, True]
+    assert call.due_at(104.0) <= at
 
 
 def test_keepalives_can_be_off():

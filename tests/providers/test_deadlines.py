@@ -20,8 +20,8 @@ class _Reader:
     """Of an upstream's answer, as far as deadlines ask."""
 
     events = 0
-    done = False
-    fault = None
+    done = at_its_end = False
+    tokens = fault = None
 
 
 class _Clock:
@@ -165,6 +165,8 @@ def test_no_deadline_is_told_early_or_more_than_a_tick_late(clock, seed):
             if not twin.is_over and chance.random() < 0.02:
                 twin.call.reader.events += 1
                 twin.call.read_at = deadlines.now
+                twin.call.reader.at_its_end = chance.random() < 0.3
+                twin.call.reader.tokens = chance.choice((None, (1, 1, 0, 0)))
         clock.tick()
         for twin in twins:
             twin.tick(clock.now)

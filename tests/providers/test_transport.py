@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from tollhouse._native import END, FAULT, READY, ResponseReader
+from tollhouse.providers import call as call_module
 from tollhouse.providers.call import Call
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
@@ -22,6 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 EVENT = b'data: {"choices":[{"index":0,"delta":{}}]}\n\n'
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -218,6 +220,21 @@ async def test_a_stream_whose_choices_have_ended_needs_nothing_more(end):
         taken.set()
         await wait(call)
         assert (call.flags & (END | FAULT), call.error, call.take()) == (END, None, DONE)
+
+
+async def test_a_stream_that_has_finished_is_given_its_end_long_before_its_upstream_is_given_up(monkeypatch):
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(STREAM + EVENT + FINISH + USAGE)
+        await reader.read()
+
+    monkeypatch.setattr(call_module, "LAST_WORD_S", 0.2)
+    async with Upstream(handler) as upstream:
+        call = await start(origin(upstream.port), stream=True, idle_s=300)
+        await wait(call)
+        assert (call.flags & (END | FAULT), call.error) == (END, None)
+        assert call.take() == EVENT + FINISH + USAGE + DONE
+        await asyncio.wait_for(upstream.closed.wait(), 5)
 
 
 async def test_a_keepalive_is_due_after_silence_and_again():

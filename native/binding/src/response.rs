@@ -179,6 +179,11 @@ impl PyResponseReader {
     }
 
     #[getter]
+    fn at_its_end(&self) -> bool {
+        self.response.is_at_its_end()
+    }
+
+    #[getter]
     fn cut(&self) -> bool {
         self.response.is_cut()
     }

@@ -190,7 +190,8 @@ impl Response {
     pub fn consume(&mut self, count: usize) {
         self.taken = self.out.len().min(self.taken + count);
         if self.taken < self.out.len() {
-            if self.taken > KEPT_ROOM {
+            // Not before it is the larger part, or a long answer would be moved again and again.
+            if self.taken > KEPT_ROOM && self.taken * 2 > self.out.len() {
                 self.out.drain(..self.taken);
                 self.taken = 0;
             }
@@ -256,6 +257,12 @@ impl Response {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.stream.done || self.stream.tap.all_finished()
+    }
+
+    /// Every choice has surely finished: nothing can be missing but the usage and the end of the stream.
+    #[must_use]
+    pub fn is_at_its_end(&self) -> bool {
+        self.framer.is_some() && self.stream.is_at_its_end()
     }
 
     /// The stream has said that nothing will follow (`[DONE]` or the dialect's own last event).

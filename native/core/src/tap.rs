@@ -122,6 +122,8 @@ pub struct Tap {
     response: Vec<u8>,
     seen: u128,
     finished: u128,
+    /// Of choices that were told of before they had finished.
+    opened: u128,
     /// Of choices that went on after their finish, or told of it twice: those may not mean it.
     doubtful: u128,
 }
@@ -156,6 +158,7 @@ impl Tap {
             response: Vec::new(),
             seen: 0,
             finished: 0,
+            opened: 0,
             doubtful: 0,
         }
     }
@@ -178,17 +181,36 @@ impl Tap {
             && (is_whole || self.doubtful == 0)
     }
 
+    /// Whether so many choices have each gone on for a while, told of their end once, and said nothing since. One that came
+    /// with its reason in a single event may be of a server that writes a reason with every chunk.
+    #[must_use]
+    pub fn surely_finished(&self, choices: u32) -> bool {
+        self.all_finished()
+            && self.finished.count_ones() >= choices
+            && self.finished & !self.opened == 0
+            && self.doubtful == 0
+    }
+
     /// The id of the response that has begun.
     #[must_use]
     pub fn response_id(&self) -> Option<&[u8]> {
         (!self.response.is_empty()).then_some(&self.response[..])
     }
 
-    /// What others have found: bytes of text, choices that have begun and those that are complete, a bit each.
+    /// What others have found in an event: bytes of text, choices that said something and those that told of their end, a
+    /// bit each.
     pub(crate) fn note(&mut self, text_bytes: u64, seen: u128, finished: u128) {
         self.text_bytes += text_bytes;
-        self.seen |= seen;
-        self.finished |= finished;
+        self.seen |= seen | finished;
+        self.doubtful |= self.finished & (seen | finished);
+        self.opened |= seen & !finished;
+        self.finished = (self.finished & !seen) | finished;
+    }
+
+    /// Whether a choice went on after its finish, or told of it twice, and may not mean it.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful != 0
     }
 
     /// Look at the data of one event.
@@ -208,17 +230,17 @@ impl Tap {
         self.judge(data, name, &found)
     }
 
-    /// Look at a whole JSON body.
-    pub fn body(&mut self, body: &[u8]) {
+    /// Look at a whole JSON body; the error object that it holds where an answer should stand.
+    pub fn body(&mut self, body: &[u8]) -> Option<Vec<u8>> {
         if self.dialect == Dialect::Raw {
-            return;
+            return None;
         }
         if body.len() <= PARSE_WHOLE {
             let mut found = Findings { is_body: true, ..Findings::default() };
             // A body that is no JSON says nothing; it passes as it is.
             let _ = self.read(body, &mut found);
             self.text_bytes += found.text_bytes;
-            return;
+            return found.error.map(|span| describe(&body[span.start..span.end]).1);
         }
         self.text_bytes += body.len() as u64;
         for key in [&b"\"usage\""[..], b"\"usageMetadata\""] {
@@ -227,10 +249,11 @@ impl Tap {
                 if let Some(value) = rest.strip_prefix(b":") {
                     // What follows the object is no error of the object's.
                     let _ = self.usage.read(&mut Reader::new(value, LIMITS, Mode::Lenient));
-                    return;
+                    return None;
                 }
             }
         }
+        None
     }
 
     /// An error object in bytes that are no event: some servers write plain JSON after their stream.
@@ -379,7 +402,10 @@ impl Tap {
         if finished {
             self.doubtful |= self.finished & bit;
             self.finished |= bit;
-        } else if found.text_bytes > before {
+            return Ok(());
+        }
+        self.opened |= bit;
+        if found.text_bytes > before {
             self.doubtful |= self.finished & bit;
             self.finished &= !bit;
         }

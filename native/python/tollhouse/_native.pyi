@@ -409,7 +409,7 @@ class ResponseReader:
         the upstream's own), "malformed_event" (broken JSON inside a tool call), "spent" (see `limit_output`)."""
     @property
     def error_event(self) -> bytes | None:
-        """The upstream's own error object (JSON) if there was one, in a stream or as trailing JSON."""
+        """The upstream's own error object (JSON) if there was one: in a stream, as trailing JSON, or in a success."""
     @property
     def events(self) -> int:
         """Events with data so far, [DONE] included."""
@@ -421,6 +421,10 @@ class ResponseReader:
     @property
     def ended(self) -> bool:
         """The same, but for choices that finished: nothing at all will follow."""
+    @property
+    def at_its_end(self) -> bool:
+        """Not ended, but every choice has finished beyond doubt: nothing can be missing but the usage and the end. False
+        of a choice that came whole in one event: there are servers that write a reason with every chunk."""
     @property
     def cut(self) -> bool:
         """The connection ended before the stream did. If that is complete for all that (`ended`), its upstream has not

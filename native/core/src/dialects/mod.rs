@@ -135,6 +135,11 @@ pub trait AnswerReader: Debug + Send + Sync {
     /// The event is left out and counted, or ends the stream where a call would be changed by leaving it out.
     fn event(&mut self, name: Option<&[u8]>, data: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed>;
 
+    /// Choices that the last event has told the end of without an `Event::Stop`, a bit each: that comes with `End`.
+    fn reasons(&self) -> u128 {
+        0
+    }
+
     /// The stream ended. True if the answer was complete.
     fn finish(&mut self, events: &mut Vec<Event>) -> bool;
 }

@@ -62,7 +62,10 @@ impl Route {
     #[must_use]
     pub fn success<'a>(&self, reserved: &Reserved, response: &'a Response) -> Option<Success<'a>> {
         let body = response.ready();
-        let is_plain = response.status() == 200 && !response.is_event_stream() && !response.is_translated();
+        let is_plain = response.status() == 200
+            && !response.is_event_stream()
+            && !response.is_translated()
+            && response.error_event().is_none();
         if !is_plain || body.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }

@@ -12,6 +12,8 @@ use crate::usage::Tokens;
 
 /// Hardly any token has more; text with more bytes than these for each token that was paid for is more than that.
 const BYTES_PER_TOKEN: u64 = 16;
+/// Bytes of comments that wait for the first event, as all that is told before it does.
+const EARLY_COMMENTS: usize = 64 << 10;
 
 /// What is known of an event stream (and, in the tap, of a body).
 #[derive(Debug)]
@@ -75,6 +77,9 @@ impl Stream {
             if let Some((message, object)) = self.tap.stray_error(block.raw()) {
                 self.error_event = Some(object);
                 self.failed = Some(("stream_error", message));
+                return;
+            }
+            if self.events == 0 && out.len() > EARLY_COMMENTS {
                 return;
             }
             // Clients that count `id:` lines take any blank line for an event, so only the comment goes on.
@@ -177,7 +182,7 @@ impl Stream {
         };
         if self.failed.is_none() && !self.done {
             let (told, is_complete) = translation.finish();
-            if is_complete {
+            if is_complete && (is_whole || !self.tap.is_doubtful()) {
                 self.tell(&told, &mut translation, out);
             } else if self.events > 0 {
                 self.failed = Some(("truncated", "the upstream's stream ended before it was complete".into()));
@@ -186,10 +191,15 @@ impl Stream {
         self.translation = Some(translation);
     }
 
+    /// Nothing can be missing but the usage and the end: what the upstream is waited for need not be long.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        !self.done && self.tap.surely_finished(self.choices)
+    }
+
     /// A whole answer with a status of success.
     pub(super) fn body(&mut self, body: &mut Vec<u8>) {
         let Some(mut translation) = self.translation.take() else {
-            self.tap.body(body);
+            self.error_event = self.tap.body(body);
             return;
         };
         let told = translation.read_body(body);

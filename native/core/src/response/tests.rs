@@ -119,6 +119,19 @@ fn a_comment_that_was_cut_off_swallows_nothing() {
 }
 
 #[test]
+fn comments_without_end_in_front_of_the_first_event_are_bounded() {
+    let mut response = Response::new(Dialect::Chat, false, LIMITS);
+    response.feed(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+    for _ in 0..1000 {
+        assert_eq!(response.feed(": still at it\n\n".repeat(64).as_bytes()), HEAD);
+    }
+    assert!(response.ready().len() < 66 << 10);
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\n";
+    assert_eq!(response.feed(event.as_bytes()), HEAD | READY);
+    assert!(response.ready().ends_with(event.as_bytes()));
+}
+
+#[test]
 fn what_is_lost_is_cut_although_its_framing_would_end_it() {
     for (events, wanted) in [(&[A, FINISH][..], (HEAD | READY | END, true)), (&[A], (HEAD | READY | FAULT, true))] {
         let mut response = Response::new(Dialect::Chat, false, LIMITS);
@@ -163,6 +176,31 @@ fn a_body_is_ready_when_it_is_whole() {
     assert_eq!(all_splits(&message[..80], false, true).fault, Some("truncated"));
     let large = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 2000]].concat();
     assert_eq!(run(&[&large], false, true).fault, Some("too_large"));
+}
+
+#[test]
+fn what_is_taken_of_a_long_answer_piece_by_piece_is_moved_but_rarely() {
+    let limits = Limits { max_body: 64 << 20, ..LIMITS };
+    let mut response = Response::new(Dialect::Chat, false, limits);
+    response.expect_stream();
+    let text = "x".repeat(16 << 20);
+    let body = format!(r#"{{"choices":[{{"index":0,"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#);
+    response.feed(
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len())
+            .as_bytes(),
+    );
+    assert_eq!(response.feed(body.as_bytes()) & (END | FAULT), END);
+    let (mut moved, mut taken) = (0, 0);
+    while !response.ready().is_empty() {
+        let left = response.ready().len();
+        response.consume(32 << 10);
+        taken += left - response.ready().len();
+        if response.taken == 0 {
+            moved += response.ready().len();
+        }
+    }
+    assert!(taken > text.len());
+    assert!(moved <= taken, "{moved}");
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Translation {
     }
 
     fn step(&mut self) -> Step {
-        let mut step = Step::default();
+        let mut step = Step { finished: self.reader.reasons(), ..Step::default() };
         let bit = |choice: &u32| 1_u128.checked_shl(*choice).unwrap_or(0);
         for event in &self.events {
             match event {
@@ -129,7 +129,10 @@ impl Translation {
                     step.seen |= bit(choice);
                     step.text_bytes += name.len() as u64;
                 }
-                Event::Arguments { json, .. } => step.text_bytes += json.len() as u64,
+                Event::Arguments { choice, json, .. } => {
+                    step.seen |= bit(choice);
+                    step.text_bytes += json.len() as u64;
+                }
                 Event::Image { choice, .. } => step.seen |= bit(choice),
                 Event::Stop { choice, .. } => {
                     step.seen |= bit(choice);

@@ -81,6 +81,35 @@ fn finished_means_every_choice() {
 }
 
 #[test]
+fn surely_finished_are_those_that_went_on_ended_once_and_said_nothing_since() {
+    let (open, more) = (r#"{"index":0,"delta":{}}"#, r#"{"index":0,"delta":{"content":"a"}}"#);
+    let (end, all) = (
+        r#"{"index":0,"delta":{},"finish_reason":"stop"}"#,
+        r#"{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}"#,
+    );
+    let other = r#"{"index":1,"delta":{"content":"a"}}"#;
+    for (events, choices, is_sure) in [
+        (&[open, end][..], 1, true),
+        (&[more, all], 1, true),
+        (&[more, end, open], 1, true),
+        (&[more, end], 2, false),
+        (&[more, end, other], 1, false),
+        (&[all], 1, false),
+        (&[all, all], 1, false),
+        (&[more, end, more], 1, false),
+        (&[more, end, more, end], 1, false),
+        (&[more], 1, false),
+        (&[], 0, false),
+    ] {
+        let mut tap = Tap::new(Dialect::Chat);
+        for event in events {
+            tap.event(format!(r#"{{"choices":[{event}]}}"#).as_bytes(), None);
+        }
+        assert_eq!(tap.surely_finished(choices), is_sure, "{events:?} {choices}");
+    }
+}
+
+#[test]
 fn any_truthy_error_is_one() {
     for (data, message) in [
         (r#"{"error":{"message":"no\nway","code":429}}"#, "no\nway"),
@@ -107,6 +136,14 @@ fn broken_json_is_worse_inside_a_tool_call() {
     assert_eq!(chat(r#"{"choices":[{"delta":{"tool_calls":[{"#).1, Verdict::BrokenToolCall);
     assert_eq!(chat("{\"choices\":[{\"delta\":{\"content\":\"\u{fffd}\"}}]}").1, Verdict::Pass);
     assert_eq!(Tap::new(Dialect::Chat).event(b"{\"a\":\"\xff\"}", None), Verdict::Pass);
+}
+
+#[test]
+fn an_error_in_the_place_of_an_answer_is_told() {
+    let error = |body: &str| Tap::new(Dialect::Chat).body(body.as_bytes());
+    assert_eq!(error(r#"{"error":{"message":"no"}}"#), Some(br#"{"message":"no"}"#.to_vec()));
+    assert_eq!(error(r#"{"error":"no"}"#), Some(br#"{"message":"no"}"#.to_vec()));
+    assert_eq!(error(r#"{"choices":[],"error":null}"#), None);
 }
 
 #[test]

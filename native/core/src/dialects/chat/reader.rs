@@ -24,6 +24,8 @@ pub struct Reader {
     ended: bool,
     usage: Usage,
     choices: Vec<Choice>,
+    /// Choices that the last event had a reason for, a bit each.
+    reasons: u128,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +36,8 @@ struct Choice {
     unsaid: Option<usize>,
     /// Calls that were told.
     told: u32,
-    stopped: bool,
+    /// Why it ended, and the text that ended it: told at the end, as some servers write a reason with every chunk.
+    stop: Option<(StopReason, Option<String>)>,
 }
 
 /// A call of the model's, which is told once its name is known.
@@ -88,7 +91,14 @@ impl Reader {
     /// For one answer.
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
-        Self { setting: setting.clone(), started: false, ended: false, usage: Usage::default(), choices: Vec::new() }
+        Self {
+            setting: setting.clone(),
+            started: false,
+            ended: false,
+            usage: Usage::default(),
+            choices: Vec::new(),
+            reasons: 0,
+        }
     }
 
     fn read(&mut self, value: Value, data: &[u8], events: &mut Vec<Event>) {
@@ -146,9 +156,9 @@ impl Reader {
             self.choices.len() - 1
         });
         let known = &mut self.choices[place];
-        match choice.remove("delta").filter(Value::is_object).or_else(|| choice.remove("message").map(numbered)) {
-            Some(Value::Object(delta)) if !known.stopped => known.delta(delta, &self.setting, events),
-            _ => {}
+        let said = choice.remove("delta").filter(Value::is_object).or_else(|| choice.remove("message").map(numbered));
+        if let Some(Value::Object(delta)) = said {
+            known.delta(delta, &self.setting, events);
         }
         if self.choices.len() > MOST || known_is_beyond(&self.choices[place]) {
             self.ended = true;
@@ -160,18 +170,8 @@ impl Reader {
             return;
         }
         let known = &mut self.choices[place];
-        let reason = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default();
-        if reason.is_empty() || known.stopped {
-            return;
-        }
-        known.stopped = true;
-        known.tell_unsaid(&self.setting, events);
-        // vLLM says which text ended the answer.
-        let sequence = choice.get("stop_reason").and_then(Value::as_str).map(str::to_owned);
-        let reason = match reason {
-            "stop" | "tool_calls" | "function_call" if known.told > 0 => StopReason::Calls,
-            "stop" if sequence.is_some() => StopReason::Sequence,
-            // Some say so although there is no call.
+        let reason = match choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default() {
+            "" => return,
             "stop" | "tool_calls" | "function_call" => StopReason::End,
             "length" => StopReason::Length,
             "content_filter" => StopReason::Refused,
@@ -185,15 +185,20 @@ impl Reader {
                 return;
             }
         };
-        events.push(Event::Stop { choice: index, reason, sequence });
+        // vLLM says which text ended the answer.
+        known.stop = Some((reason, choice.get("stop_reason").and_then(Value::as_str).map(str::to_owned)));
+        self.reasons |= 1_u128.checked_shl(index).unwrap_or(0);
     }
 
     fn end(&mut self, events: &mut Vec<Event>) -> bool {
         if self.ended {
             return true;
         }
-        self.ended = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.stopped);
+        self.ended = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.stop.is_some());
         if self.ended {
+            for choice in &mut self.choices {
+                choice.end(&self.setting, events);
+            }
             events.push(Event::End);
         }
         self.ended
@@ -201,6 +206,18 @@ impl Reader {
 }
 
 impl Choice {
+    fn end(&mut self, setting: &Setting, events: &mut Vec<Event>) {
+        self.tell_unsaid(setting, events);
+        let Some((reason, sequence)) = self.stop.take() else { return };
+        let reason = match reason {
+            StopReason::End if self.told > 0 => StopReason::Calls,
+            StopReason::End if sequence.is_some() => StopReason::Sequence,
+            // Some say that there are calls although there is none.
+            reason => reason,
+        };
+        events.push(Event::Stop { choice: self.index, reason, sequence });
+    }
+
     fn delta(&mut self, delta: Map<String, Value>, setting: &Setting, events: &mut Vec<Event>) {
         let choice = self.index;
         let before = events.len();
@@ -426,6 +443,7 @@ impl AnswerReader for Reader {
     }
 
     fn event(&mut self, _: Option<&[u8]>, data: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
+        self.reasons = 0;
         if data.trim_ascii() == b"[DONE]" {
             if !self.end(events) {
                 // Nobody has said why the answer ends here, and half a call must not pass for a whole one.
@@ -438,6 +456,10 @@ impl AnswerReader for Reader {
             .map_err(|_| Malformed { in_call: memchr::memmem::find(data, b"tool_calls").is_some() })?;
         self.read(value, data, events);
         Ok(())
+    }
+
+    fn reasons(&self) -> u128 {
+        self.reasons
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> bool {

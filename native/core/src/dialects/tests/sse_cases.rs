@@ -1,6 +1,6 @@
 //! The numbered edge cases of event streams where the answer is translated as it passes; each at every cut of its bytes.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{STREAM, events, response, streamed};
 use crate::response::{FAULT, READY};
@@ -191,6 +191,31 @@ fn case_18_absent_usage_is_absent_and_the_text_is_measured() {
 fn case_19_a_reason_to_end_may_come_with_content() {
     let last = "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n";
     same(&[last, DONE].concat(), &plain());
+}
+
+#[test]
+fn case_19_a_reason_with_every_chunk_ends_nothing() {
+    let with_reason = |stream: String| stream.replace("}}]}", "},\"finish_reason\":\"stop\"}]}");
+    let call = |id: Value, name: Value, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        let call = json!({"index": 0, "id": id, "type": "function", "function": function});
+        let delta = json!({"tool_calls": [call]});
+        format!("data: {}\n\n", json!({"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta}]}))
+    };
+    for parts in [
+        vec![TEXT.to_owned(), TEXT.to_owned(), TEXT.to_owned()],
+        vec![TEXT.to_owned(), call(json!("a"), json!("f"), "{\"x\""), call(Value::Null, Value::Null, ":1}")],
+    ] {
+        let sent = with_reason(parts.concat());
+        same(&[&sent, DONE].concat(), &[&parts.concat(), FINISH, DONE].concat());
+        for client in CLIENTS {
+            let mut response = response("chat", client);
+            response.feed(STREAM);
+            response.feed(sent.as_bytes());
+            response.lost();
+            assert_eq!(response.fault().map(|fault| fault.kind), Some("truncated"), "{client}");
+        }
+    }
 }
 
 #[test]
