@@ -121,7 +121,7 @@ impl<'phrases> Search<'phrases> {
         }
         let (mut places, mut stretches) =
             (std::mem::take(&mut self.walk.places), std::mem::take(&mut self.walk.stretches));
-        self.phrases.stretches(tokens, &mut places, &mut stretches);
+        self.phrases.stretches(tokens, &mut stretches);
         let before = self.walk.count;
         for stretch in &stretches {
             self.phrases.list(tokens, stretch, &mut places);

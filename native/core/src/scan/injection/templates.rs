@@ -215,23 +215,39 @@ impl Phrases {
         Some((word, next, rest.get(..usize::from(word.first))?))
     }
 
-    /// Lists the places of tokens that may be known, or be read as one that is.
+    /// Lists the places of the tokens of a stretch that may be known, or be read as one that is.
+    #[expect(clippy::cast_possible_truncation, reason = "a text has less than four billion tokens")]
     pub(super) fn list(&self, tokens: &[Token], stretch: &Range<u32>, places: &mut Vec<u32>) {
-        let stretch_end = tokens.len().min(stretch.end as usize);
-        list(&self.known, tokens.get(stretch.start as usize..stretch_end).unwrap_or_default(), stretch.start, places);
+        let end = tokens.len().min(stretch.end as usize);
+        let tokens = tokens.get(stretch.start as usize..end).unwrap_or_default();
+        places.clear();
+        places.resize(tokens.len(), 0);
+        let mut count = 0;
+        for (place, token) in tokens.iter().enumerate() {
+            // Which ones is hard to foretell: all are written, and the next over those that it is not.
+            if let Some(slot) = places.get_mut(count) {
+                *slot = stretch.start + place as u32;
+            }
+            count += usize::from(self.known.may_have(token.hash) || token.spelled != 0);
+        }
+        places.truncate(count);
     }
 
     /// Finds the stretches of tokens in which some phrase could be, in order, none overlapping another.
-    pub(super) fn stretches(&self, tokens: &[Token], places: &mut Vec<u32>, stretches: &mut Vec<Range<u32>>) {
+    #[expect(clippy::cast_possible_truncation, reason = "a text has less than four billion tokens")]
+    pub(super) fn stretches(&self, tokens: &[Token], stretches: &mut Vec<Range<u32>>) {
         stretches.clear();
-        list(&self.anchors, tokens, 0, places);
-        for &place in places.iter() {
-            let token = tokens.get(place as usize);
-            let words = token.into_iter().flat_map(|token| [token.hash, token.spelled]);
-            let around = words.filter_map(|word| self.words.get(word)?.around).reduce(|mut all, one| {
-                all.widen(one);
-                all
-            });
+        for (place, token) in tokens.iter().enumerate() {
+            if !self.anchors.may_have(token.hash) && token.spelled == 0 {
+                continue;
+            }
+            let place = place as u32;
+            let mut around = self.words.get(token.hash).and_then(|word| word.around);
+            if token.spelled != 0
+                && let Some(spelled) = self.words.get(token.spelled).and_then(|word| word.around)
+            {
+                around.get_or_insert_default().widen(spelled);
+            }
             let Some(Surroundings { before, behind }) = around else { continue };
             let (start, end) = (place.saturating_sub(before), place + behind + 1);
             match stretches.last_mut() {
@@ -240,22 +256,6 @@ impl Phrases {
             }
         }
     }
-}
-
-/// Lists the places of the tokens, the first of which stands at `from`, whose word may be among some, or may be read as one.
-#[expect(clippy::cast_possible_truncation, reason = "a text has less than four billion tokens")]
-fn list(words: &Bits, tokens: &[Token], from: u32, places: &mut Vec<u32>) {
-    places.clear();
-    places.resize(tokens.len(), 0);
-    let mut count = 0;
-    for (place, token) in tokens.iter().enumerate() {
-        // Which ones is hard to foretell: all are written, and the next over those that it is not.
-        if let Some(slot) = places.get_mut(count) {
-            *slot = from + place as u32;
-        }
-        count += usize::from(words.may_have(token.hash) || token.spelled != 0);
-    }
-    places.truncate(count);
 }
 
 /// A template as it is read.

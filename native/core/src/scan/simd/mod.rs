@@ -65,6 +65,10 @@ pub(crate) trait Reader {
     fn other(&mut self, at: usize) -> usize;
 }
 
+/// Half of a block, and its bits.
+const HALF: usize = BLOCK / 2;
+const LOW: u64 = (1 << HALF) - 1;
+
 /// So many letters make a word long.
 pub(crate) const LONG: u32 = 16;
 
@@ -268,19 +272,25 @@ fn read_words(text: &[u8], class: impl Fn(&[u8; WIDE]) -> Words, reader: &mut im
     for (pair, from) in blocks.windows(2).zip((0..).step_by(BLOCK)) {
         let &[now, next] = pair else { break };
         let inside = now.letters | now.others;
-        let rest = |done: usize| if done < from + BLOCK { u64::MAX << done.saturating_sub(from) } else { 0 };
-        let mut begins = (inside & !(inside << 1 | carried) | now.signs) & rest(done);
+        let begins = inside & !(inside << 1 | carried) | now.signs;
         carried = inside >> (BLOCK - 1);
-        while begins != 0 {
-            let bit = begins.trailing_zeros();
-            begins &= begins - 1;
-            let behind = |now: u64, next: u64| now >> bit | next << 1 << (63 - bit);
-            let letters = behind(now.letters, next.letters).trailing_ones();
-            if letters < LONG && behind(now.others, next.others) >> letters & 1 == 0 {
-                reader.plain(from + bit as usize, letters);
-            } else {
-                done = reader.other(from + bit as usize);
-                begins &= rest(done);
+        // By halves, as a word that is not long ends within the next one.
+        for half in [0, HALF] {
+            let behind = |now: u64, next: u64| now >> half | next << 1 << (63 - half);
+            let (letters, others) = (behind(now.letters, next.letters), behind(now.others, next.others));
+            let from = from + half;
+            let rest = |done: usize| if done < from + HALF { u64::MAX << done.saturating_sub(from) } else { 0 };
+            let mut begins = begins >> half & LOW & rest(done);
+            while begins != 0 {
+                let bit = begins.trailing_zeros();
+                begins &= begins - 1;
+                let count = (letters >> bit).trailing_ones();
+                if count < LONG && others >> bit >> count & 1 == 0 {
+                    reader.plain(from + bit as usize, count);
+                } else {
+                    done = reader.other(from + bit as usize);
+                    begins &= rest(done);
+                }
             }
         }
     }
