@@ -12,9 +12,10 @@ pub(super) fn is_code(text: &[u8]) -> bool {
     if memchr_iter(b'\n', text).take(LEAST - 1).count() < LEAST - 1 {
         return false;
     }
-    let (mut lines, mut code) = (0, 0);
-    for line in text.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii_end();
+    let (mut lines, mut code, mut from) = (0, 0, 0);
+    for end in memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = text.get(from..end).unwrap_or_default().trim_ascii_end();
+        from = end + 1;
         if !line.trim_ascii_start().is_empty() {
             lines += 1;
             code += usize::from(is_code_line(line));

@@ -1,20 +1,24 @@
 //! Where a text says what an exemption knows: a prohibition ("never share") and the like. A phrase that shares a word with one
 //! of those meant for it is none.
 
-use super::phrases::{Found, Phrases, Search};
-use super::tokens;
+use super::phrases::{Found, Search};
+use super::templates::Phrases;
+use super::tokens::{self, Token};
+use crate::scan::bytes::ByteSet;
+
+/// Bytes that no exemption goes over, and those with which it takes a look around.
+const SIGNS: ByteSet = ByteSet::of(b".,;:!?()[]{}<>|*/=\n\r\t");
+const STOPS: ByteSet = ByteSet::of(b" .,;:!?()[]{}<>|*/=\n\r\t").range(0xC2, 0xFF);
 
 /// Where signs and line ends stand that no exemption goes over: what stands behind one is said anew.
 fn stops(text: &[u8]) -> Vec<usize> {
-    let is_stop = |(at, byte): &(usize, &u8)| match **byte {
-        b'.' | b',' | b';' | b':' | b'!' | b'?' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'|'
-        | b'*' | b'/' | b'=' | b'\n' | b'\r' | b'\t' => true,
+    let is_stop = |at: &usize| match text[*at] {
         // Such scripts part no words by it.
         b' ' => is_han(text, at.wrapping_sub(3)) && is_han(text, at + 1),
-        0xC2.. => tokens::is_gap(text, *at),
-        _ => false,
+        sign => SIGNS.has(sign) || tokens::is_gap(text, *at),
     };
-    text.iter().enumerate().filter(is_stop).map(|(at, _)| at).collect()
+    let places = text.iter().enumerate().filter(|(_, byte)| STOPS.has(**byte)).map(|(at, _)| at);
+    places.filter(is_stop).collect()
 }
 
 /// Whether a Chinese or Japanese character begins there.
@@ -34,10 +38,10 @@ type Span = (usize, usize);
 pub(super) struct Exemptions(Vec<(&'static str, Vec<Span>, Vec<Span>)>);
 
 impl Exemptions {
-    /// Those in the text that go over no sign.
-    pub(super) fn find(templates: &Phrases, text: &[u8]) -> Self {
+    /// Those in the text of these tokens that go over no sign.
+    pub(super) fn find(templates: &Phrases, text: &[u8], tokens: &[Token]) -> Self {
         let mut search = Search::new(templates);
-        tokens::each(text, |token| search.push(token));
+        search.follow(tokens);
         let (_, found) = search.finish();
         let mut exemptions = Self::default();
         if found.is_empty() {
@@ -70,7 +74,8 @@ impl Exemptions {
         let begins = |byte: &u8| *byte == b' ' || byte & 0xC0 == 0xC0 && !before.contains(&b' ');
         let from = if from == 0 { 0 } else { from + before.iter().position(begins).unwrap_or(0) };
         let near = text.get(from..(phrase.end + NEAR).min(text.len())).unwrap_or_default();
-        Self::find(templates, near).void(&Found { start: phrase.start - from, end: phrase.end - from, ..*phrase })
+        let near = tokens::of(near, |tokens| Self::find(templates, near, tokens));
+        near.void(&Found { start: phrase.start - from, end: phrase.end - from, ..*phrase })
     }
 
     /// Whether one that is meant for the phrase shares a word with it, and nothing that insists does.

@@ -13,11 +13,13 @@ mod exemptions;
 mod gate;
 mod model;
 mod phrases;
+mod templates;
 mod tokens;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 pub use accumulator::Accumulator;
@@ -26,8 +28,9 @@ use code::is_code;
 use english::English;
 use exemptions::Exemptions;
 use gate::{Ask, Asked, Gate};
-use model::{Model, Peak, Windows};
-use phrases::{Found, Search, Templates};
+use model::{Model, Peak};
+use phrases::{Found, Search};
+use templates::Templates;
 use tokens::Token;
 
 /// The text is looked at in pieces of this size, cut by position alone, so that a stream and a whole give one answer.
@@ -113,7 +116,7 @@ impl Detector {
         Self {
             gate: Gate::new(),
             english: English::new(),
-            templates: phrases::parse(concat!(
+            templates: templates::parse(concat!(
                 include_str!("../../../../../config/injection/languages.txt"),
                 include_str!("../../../../../config/injection/phrases.txt"),
                 include_str!("../../../../../config/injection/concepts.txt"),
@@ -196,38 +199,42 @@ impl Detector {
         let languages = asked.foreign && segment.is_short();
         // Of code the templates alone: the models have learned what words mean in sentences.
         let sentences = (latin || languages) && !is_code(text);
-        let models = || Models::new(self, sentences && latin, sentences && languages);
-        let mut asked_models = models();
+        let models = Models { detector: self, latin: sentences && latin, languages: sentences && languages };
         search.begin(asked.reason != Ask::Concepts || channel == Channel::Tool);
-        tokens::each(text, |token| {
-            asked_models.push(token);
-            search.push(token);
-        });
-        let mut exemptions = None;
-        if let Some(found) = self.strongest(search, text, &mut exemptions) {
-            verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
-        }
-        let mut peak = asked_models.finish();
-        if let Some(all) = peak
-            && all.probability() >= Channel::Tool.threshold()
-            && verdict.score < Channel::User.threshold()
-        {
-            // What is forbidden is no order: where nothing else tells, judged is what is said beside it.
-            let covered = exemptions.unwrap_or_else(|| self.exemptions(text)).covered();
-            if !covered.is_empty() {
-                let beside = models().of_the_rest(text, &covered);
-                peak = beside.map(|rest| if rest.score < all.score { rest } else { all });
+        tokens::of(text, |tokens| {
+            search.follow(tokens);
+            let mut exemptions = None;
+            if let Some(found) = self.strongest(search, text, tokens, &mut exemptions) {
+                verdict = verdict.or(found.score, found.id, offset + found.start, offset + found.end);
             }
-        }
-        if let Some(peak) = peak {
-            verdict = verdict.or(peak.probability(), "model", offset + peak.start, offset + peak.end);
-        }
-        verdict
+            let mut peak = models.peak(tokens);
+            if let Some(all) = peak
+                && all.probability() >= Channel::Tool.threshold()
+                && verdict.score < Channel::User.threshold()
+            {
+                // What is forbidden is no order: where nothing else tells, judged is what is said beside it.
+                let covered = exemptions.unwrap_or_else(|| self.exemptions(text, tokens)).covered();
+                if !covered.is_empty() {
+                    let beside = models.peak(&tokens::beside(tokens, &covered));
+                    peak = beside.map(|rest| if rest.score < all.score { rest } else { all });
+                }
+            }
+            if let Some(peak) = peak {
+                verdict = verdict.or(peak.probability(), "model", offset + peak.start, offset + peak.end);
+            }
+            verdict
+        })
     }
 
     /// The strongest phrase of a stretch that no exemption voids; those of all of it are left in `exemptions` if they were
     /// looked for. A prohibition that the border of a stretch cuts is none: it counts as it would without exemptions.
-    fn strongest(&self, search: &mut Search<'_>, text: &[u8], exemptions: &mut Option<Exemptions>) -> Option<Found> {
+    fn strongest(
+        &self,
+        search: &mut Search<'_>,
+        text: &[u8],
+        tokens: &[Token],
+        exemptions: &mut Option<Exemptions>,
+    ) -> Option<Found> {
         let (mut best, doubtful) = search.finish();
         let stronger = |found: &Found, best: Option<Found>| best.is_none_or(|best| found.score > best.score);
         let first = doubtful.iter().copied().reduce(|first, next| if next.score > first.score { next } else { first });
@@ -236,7 +243,7 @@ impl Detector {
         if !Exemptions::near(&self.templates.exemptions, text, &first) {
             return Some(first);
         }
-        let all = exemptions.insert(self.exemptions(text));
+        let all = exemptions.insert(self.exemptions(text, tokens));
         for found in doubtful {
             if stronger(&found, best) && !all.void(&found) {
                 best = Some(found);
@@ -245,8 +252,8 @@ impl Detector {
         best
     }
 
-    fn exemptions(&self, text: &[u8]) -> Exemptions {
-        Exemptions::find(&self.templates.exemptions, text)
+    fn exemptions(&self, text: &[u8], tokens: &[Token]) -> Exemptions {
+        Exemptions::find(&self.templates.exemptions, text, tokens)
     }
 }
 
@@ -265,74 +272,34 @@ impl Segment<'_> {
     }
 }
 
-/// How many words of a stretch are in which script. One model knows Latin ones; what is mostly in other scripts is left to
-/// the other.
-#[derive(Default)]
-struct Scripts {
-    latin: usize,
-    others: usize,
-}
-
-impl Scripts {
-    /// Whether the model is to see this one.
-    fn count(&mut self, token: Token) -> bool {
-        *(if token.latin { &mut self.latin } else { &mut self.others }) += 1;
-        token.latin
-    }
-
-    fn are_latin(&self) -> bool {
-        self.latin >= self.others
-    }
-}
-
 /// Those of the models that are asked about a stretch.
 struct Models<'detector> {
-    latin: Option<Windows<'detector, { 1 << 16 }>>,
-    languages: Option<Windows<'detector, { 1 << 15 }>>,
-    words: Scripts,
+    detector: &'detector Detector,
+    latin: bool,
+    languages: bool,
 }
 
-impl<'detector> Models<'detector> {
-    fn new(detector: &'detector Detector, latin: bool, languages: bool) -> Self {
-        Self {
-            latin: latin.then(|| Windows::new(&detector.latin)),
-            languages: languages.then(|| Windows::new(&detector.languages)),
-            words: Scripts::default(),
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, token: Token) {
-        if let Some(windows) = &mut self.latin
-            && self.words.count(token)
-        {
-            windows.push(token);
-        }
-        if let Some(windows) = &mut self.languages {
-            windows.push(token);
-        }
-    }
-
-    /// The strongest window of what stands beside some stretches, which are in order.
-    fn of_the_rest(mut self, text: &[u8], stretches: &[(usize, usize)]) -> Option<Peak> {
-        let mut next = 0;
-        tokens::each(text, |token| {
-            while stretches.get(next).is_some_and(|(_, end)| *end <= token.start) {
-                next += 1;
-            }
-            if stretches.get(next).is_none_or(|(start, _)| token.start < *start) {
-                self.push(token);
-            }
-        });
-        self.finish()
-    }
-
+impl Models<'_> {
     /// The strongest window of both.
-    fn finish(self) -> Option<Peak> {
-        let latin = self.latin.filter(|_| self.words.are_latin()).and_then(Windows::finish);
+    fn peak(&self, tokens: &[Token]) -> Option<Peak> {
+        let latin = self.latin.then(|| self.detector.latin.peak(&latin_words(tokens))).flatten();
+        let languages = self.languages.then(|| self.detector.languages.peak(tokens)).flatten();
         // Of other languages too little harmless text is known to tell a faint suspicion from none.
-        let languages = self.languages.and_then(Windows::finish).filter(|peak| peak.score >= 0.0);
+        let languages = languages.filter(|peak| peak.score >= 0.0);
         latin.into_iter().chain(languages).max_by(|a, b| a.score.total_cmp(&b.score))
+    }
+}
+
+/// The words that the model of Latin ones is asked about: none of a text that is mostly in other scripts, which are left to the
+/// other.
+fn latin_words(tokens: &[Token]) -> Cow<'_, [Token]> {
+    let others = tokens.iter().filter(|token| !token.latin).count();
+    if others == 0 {
+        Cow::Borrowed(tokens)
+    } else if 2 * others > tokens.len() {
+        Cow::Borrowed(&[])
+    } else {
+        tokens.iter().filter(|token| token.latin).copied().collect()
     }
 }
 
@@ -390,21 +357,14 @@ impl Detector {
         });
         let (most, foreign) = segments
             .fold((Ask::Nothing, false), |(most, foreign), asked| (most.max(asked.reason), foreign || asked.foreign));
-        let (mut words, mut all_words) = (Vec::new(), Vec::new());
-        let mut scripts = Scripts::default();
         let mut search = Search::new(&self.templates.phrases);
         search.begin(most != Ask::Concepts);
-        tokens::each(text, |token| {
-            all_words.push(token.hash);
-            if scripts.count(token) {
-                words.push(token.hash);
-            }
-            search.push(token);
+        let (words, all_words, found) = tokens::of(text, |tokens| {
+            search.follow(tokens);
+            let hashes = |tokens: &[Token]| tokens.iter().map(|token| token.hash).collect();
+            let found = self.strongest(&mut search, text, tokens, &mut None);
+            (hashes(&latin_words(tokens)), hashes(tokens), found)
         });
-        if !scripts.are_latin() {
-            words.clear();
-        }
-        let found = self.strongest(&mut search, text, &mut None);
         let foreign = foreign && Segment { text, offset: 0 }.is_short();
         Explanation {
             score: self.score(text, Channel::User, 0).score,

@@ -37,11 +37,35 @@ impl<const BUCKETS: usize> Model<BUCKETS> {
         i32::from(self.weights[(hash >> 16) as usize % BUCKETS])
     }
 
+    /// The strongest window of `BLOCK * BLOCKS` words of a text; `None` of one without any.
+    #[expect(clippy::cast_precision_loss, reason = "sums of at most 768 bytes are exact")]
+    pub(super) fn peak(&self, tokens: &[Token]) -> Option<Peak> {
+        let (mut sums, mut starts, mut before) = ([0; BLOCKS], [0; BLOCKS], [0; 2]);
+        let mut peak: Option<Peak> = None;
+        for (block, words) in tokens.chunks(BLOCK).enumerate() {
+            let (Some(first), Some(last)) = (words.first(), words.last()) else { break };
+            sums[block % BLOCKS] = self.sum(before, words);
+            starts[block % BLOCKS] = first.start;
+            let full = block.min(BLOCKS - 1);
+            let count = full * BLOCK + words.len();
+            let sum: i32 = sums.iter().sum();
+            let score = self.bias + self.scale * sum as f32 / (count as f32 + SMOOTHING).sqrt();
+            if peak.is_none_or(|peak| score > peak.score) {
+                let start = starts[(block - full) % BLOCKS] as usize;
+                peak = Some(Peak { score, start, end: last.end as usize });
+            }
+            if let [.., previous, last] = words {
+                before = [previous.hash, last.hash];
+            }
+        }
+        peak
+    }
+
     /// The weights of each word, of its pair with the one before and of its pair with the one before that.
-    fn sum(&self, before: [u32; 2], words: &[u32]) -> i32 {
+    fn sum(&self, before: [u32; 2], words: &[Token]) -> i32 {
         let (mut previous, mut last) = before.into();
         let mut sum = 0;
-        for &word in words {
+        for &Token { hash: word, .. } in words {
             let pair = (last.wrapping_mul(0x85EB_CA6B) ^ word).wrapping_mul(0x9E37_79B1);
             let skipping = (previous.wrapping_mul(0xC2B2_AE35) ^ word).wrapping_mul(0x9E37_79B1);
             sum += self.weight(word) + self.weight(pair) + self.weight(skipping);
@@ -64,75 +88,5 @@ impl Peak {
     /// The same from 0 to 1.
     pub(super) fn probability(self) -> f32 {
         1.0 / (1.0 + (-self.score).exp())
-    }
-}
-
-/// Takes the tokens of a text and keeps the strongest window of `BLOCK * BLOCKS` words.
-pub(super) struct Windows<'model, const BUCKETS: usize> {
-    model: &'model Model<BUCKETS>,
-    /// The two words before the block.
-    before: [u32; 2],
-    words: [u32; BLOCK],
-    in_block: usize,
-    sums: [i32; BLOCKS],
-    starts: [usize; BLOCKS],
-    block: usize,
-    end: usize,
-    peak: Peak,
-}
-
-impl<'model, const BUCKETS: usize> Windows<'model, BUCKETS> {
-    pub(super) fn new(model: &'model Model<BUCKETS>) -> Self {
-        Self {
-            model,
-            before: [0; 2],
-            words: [0; BLOCK],
-            in_block: 0,
-            sums: [0; BLOCKS],
-            starts: [0; BLOCKS],
-            block: 0,
-            end: 0,
-            peak: Peak { score: f32::NEG_INFINITY, start: 0, end: 0 },
-        }
-    }
-
-    #[inline]
-    pub(super) fn push(&mut self, token: Token) {
-        if self.in_block == BLOCK {
-            self.measure();
-            self.before = [self.words[BLOCK - 2], self.words[BLOCK - 1]];
-            self.block += 1;
-            self.in_block = 0;
-        }
-        if self.in_block == 0 {
-            self.starts[self.block % BLOCKS] = token.start;
-        }
-        if let Some(word) = self.words.get_mut(self.in_block) {
-            *word = token.hash;
-        }
-        self.in_block += 1;
-        self.end = token.end;
-    }
-
-    pub(super) fn finish(mut self) -> Option<Peak> {
-        if self.in_block == 0 {
-            return None;
-        }
-        self.measure();
-        Some(self.peak)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "sums of at most 768 bytes are exact")]
-    fn measure(&mut self) {
-        let words = self.words.get(..self.in_block).unwrap_or_default();
-        self.sums[self.block % BLOCKS] = self.model.sum(self.before, words);
-        let full = self.block.min(BLOCKS - 1);
-        let sum: i32 = self.sums.iter().sum();
-        let words = full * BLOCK + self.in_block;
-        let score = self.model.bias + self.model.scale * sum as f32 / (words as f32 + SMOOTHING).sqrt();
-        if score > self.peak.score {
-            let start = self.starts[(self.block - full) % BLOCKS];
-            self.peak = Peak { score, start, end: self.end };
-        }
     }
 }

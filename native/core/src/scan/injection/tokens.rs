@@ -1,5 +1,10 @@
 //! Cuts text into words and hashes them: case folded, numbers made alike, scripts without spaces cut into characters.
 
+use std::cell::Cell;
+use std::hint::select_unpredictable;
+
+use crate::scan::simd::{Reader, words};
+
 /// What a byte begins, or continues.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -15,6 +20,13 @@ enum Class {
     Lead2,
     Lead3,
     Lead4,
+}
+
+impl Class {
+    /// Whether a byte of ASCII of this class may be part of a word.
+    fn is_inside(self) -> bool {
+        matches!(self, Self::Letter | Self::Digit | Self::Apostrophe)
+    }
 }
 
 const CLASSES: [Class; 256] = {
@@ -50,82 +62,127 @@ enum Sign {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) hash: u32,
-    /// Whether it has Latin letters, digits and signs only: the words that the model knows.
-    pub(super) latin: bool,
     /// The hash of the word that it is if its digits stand for letters; 0 for one without both.
     pub(super) spelled: u32,
-    pub(super) start: usize,
-    pub(super) end: usize,
+    /// First byte, of less than four gigabytes.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// Whether it has Latin letters, digits and signs only: the words that the model knows.
+    pub(super) latin: bool,
 }
 
-/// Calls `emit` with each token of `text`, in order.
-#[inline]
-pub(super) fn each(text: &[u8], mut emit: impl FnMut(Token)) {
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let (hash, end) = match CLASSES[usize::from(byte)] {
-            Class::Gap | Class::Apostrophe => {
-                at += 1;
-                continue;
-            }
-            Class::Punctuation => (single(u32::from(byte)), at + 1),
-            Class::Letter | Class::Digit => match plain_word(text, at) {
-                Ok(word) => word,
-                Err((read, hasher)) => {
-                    at = rest_of_token(text, at, read, hasher, &mut emit);
-                    continue;
-                }
-            },
-            Class::Lead2 | Class::Lead3 | Class::Lead4 => {
-                at = wide_token(text, at, &mut emit);
-                continue;
-            }
-        };
-        emit(Token { hash, latin: true, spelled: 0, start: at, end });
-        // Most words stand before a space.
-        at = end + usize::from(text.get(end) == Some(&b' '));
+impl Token {
+    #[expect(clippy::cast_possible_truncation, reason = "stretches are short, and longer ones only explained")]
+    fn new(hash: u32, start: usize, end: usize) -> Self {
+        Self { hash, spelled: 0, start: start as u32, end: end as u32, latin: true }
     }
 }
 
-/// The hash of a word of ASCII letters throughout that begins here, and where it ends; or how far it was read.
-#[inline]
-fn plain_word(text: &[u8], start: usize) -> Result<(u32, usize), (usize, Hasher)> {
-    let mut at = start;
+thread_local! {
+    /// Room for the tokens of one text after another.
+    static TOKENS: Cell<Vec<Token>> = Cell::default();
+}
+
+/// Calls `take` with the tokens of `text`, in order.
+pub(super) fn of<R>(text: &[u8], take: impl FnOnce(&[Token]) -> R) -> R {
+    let mut tokens = TOKENS.take();
+    tokens.clear();
+    words(text, &mut Cut { text, tokens: &mut tokens });
+    let taken = take(&tokens);
+    TOKENS.set(tokens);
+    taken
+}
+
+/// The tokens that begin beside some stretches, which are in order.
+pub(super) fn beside(tokens: &[Token], stretches: &[(usize, usize)]) -> Vec<Token> {
+    let mut stretches = stretches.iter().copied().peekable();
+    let is_beside = |token: &Token| {
+        let start = token.start as usize;
+        while stretches.next_if(|(_, end)| *end <= start).is_some() {}
+        stretches.peek().is_none_or(|(begin, _)| start < *begin)
+    };
+    tokens.iter().copied().filter(is_beside).collect()
+}
+
+/// Gathers the tokens of a text.
+struct Cut<'text> {
+    text: &'text [u8],
+    tokens: &'text mut Vec<Token>,
+}
+
+impl Reader for Cut<'_> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+    fn plain(&mut self, at: usize, letters: u32) {
+        let hash = hash_of(first_bytes(self.text, at), letters);
+        self.tokens.push(Token::new(hash, at, at + letters.max(1) as usize));
+    }
+
+    #[inline(never)]
+    fn other(&mut self, mut at: usize) -> usize {
+        while self.text.get(at).is_some_and(|byte| !byte.is_ascii() || CLASSES[usize::from(*byte)].is_inside()) {
+            at = read(self.text, at, |token| self.tokens.push(token));
+        }
+        at
+    }
+}
+
+/// The bytes from `at` on, eight in each half, filled up with zeros.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as above")]
+fn first_bytes(text: &[u8], at: usize) -> [u64; 2] {
+    let rest = text.get(at..).unwrap_or_default();
+    let (eights, _) = rest.as_chunks::<8>();
+    if let [low, high, ..] = eights { [low, high].map(|eight| u64::from_le_bytes(*eight)) } else { last_bytes(rest) }
+}
+
+#[cold]
+fn last_bytes(rest: &[u8]) -> [u64; 2] {
+    let mut halves = [[0; 8]; 2];
+    for (byte, last) in rest.iter().zip(halves.as_flattened_mut()) {
+        *last = *byte;
+    }
+    halves.map(u64::from_le_bytes)
+}
+
+/// The hash of a word of less than sixteen letters at the front, or of the sign there.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as above")]
+fn hash_of([low, high]: [u64; 2], letters: u32) -> u32 {
+    let fold = select_unpredictable(letters > 0, 0x2020_2020_2020_2020, 0);
     let mut hasher = Hasher::default();
-    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let (letters, bits) = leading_letters(*bytes);
-        let count = (bits / 8) as usize;
-        at += count;
-        if bits == 64 {
-            hasher.absorb(letters);
-            continue;
-        }
-        hasher.begin(letters, bits);
-        if bytes.get(count).is_some_and(|byte| matches!(CLASSES[usize::from(*byte)], Class::Gap | Class::Punctuation)) {
-            return Ok((hasher.finish(), at));
-        }
-        break;
-    }
-    Err((at, hasher))
+    hasher.absorb((low | fold) & (u64::MAX >> (64 - 8 * letters.clamp(1, 8))));
+    let mut longer = Hasher { state: hasher.state, ..Hasher::default() };
+    longer.absorb((high | fold) & ((1 << (8 * letters.saturating_sub(8))) - 1));
+    (select_unpredictable(letters < 8, hasher.state, longer.state) >> 32) as u32
 }
 
-/// Emits the word that begins at `start` and was read up to `at`, and returns where it ends.
-#[inline(never)]
-fn rest_of_token(text: &[u8], start: usize, at: usize, mut hasher: Hasher, emit: &mut impl FnMut(Token)) -> usize {
-    let (end, latin, digits) = rest_of_word(text, at, &mut hasher);
+/// Reads what begins at `at` and is no sign of ASCII, and returns where the next may begin.
+fn read(text: &[u8], at: usize, emit: impl FnMut(Token)) -> usize {
+    let Some(&byte) = text.get(at) else { return at };
+    match CLASSES[usize::from(byte)] {
+        Class::Gap | Class::Apostrophe | Class::Punctuation => at + 1,
+        Class::Letter | Class::Digit => word(text, at, emit),
+        Class::Lead2 | Class::Lead3 | Class::Lead4 => wide_token(text, at, emit),
+    }
+}
+
+/// Emits the word that begins at `start`, and returns where it ends.
+fn word(text: &[u8], start: usize, mut emit: impl FnMut(Token)) -> usize {
+    let mut hasher = Hasher::default();
+    let (end, latin, digits) = read_word(text, start, &mut hasher);
     let spelled = if digits { spelled(text.get(start..end).unwrap_or_default()) } else { 0 };
-    emit(Token { hash: hasher.finish(), latin, spelled, start, end });
+    emit(Token { spelled, latin, ..Token::new(hasher.finish(), start, end) });
     end
 }
 
 /// Emits the token, if there is one, that begins with a character outside ASCII, and returns where the next may begin.
-#[inline(never)]
-fn wide_token(text: &[u8], start: usize, emit: &mut impl FnMut(Token)) -> usize {
+fn wide_token(text: &[u8], start: usize, mut emit: impl FnMut(Token)) -> usize {
     let (sign, length) = wide(text, start);
     match sign {
-        Sign::Letter(_) => return rest_of_token(text, start, start, Hasher::default(), emit),
+        Sign::Letter(_) => return word(text, start, emit),
         Sign::Alone(sign) => {
-            emit(Token { hash: single(sign), latin: false, spelled: 0, start, end: start + length });
+            emit(Token { latin: false, ..Token::new(single(sign), start, start + length) });
         }
         Sign::Gap | Sign::Nothing => {}
     }
@@ -164,13 +221,21 @@ fn letter_for(byte: u8) -> u8 {
     }
 }
 
-/// Reads on through letters of all kinds, digits and apostrophes; says where the word ends, whether these were Latin, and
+/// Reads through letters of all kinds, digits and apostrophes; says where the word ends, whether these were Latin, and
 /// whether there were digits.
-fn rest_of_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool, bool) {
+fn read_word(text: &[u8], mut at: usize, hasher: &mut Hasher) -> (usize, bool, bool) {
     let (mut latin, mut digits) = (true, false);
     while let Some(&byte) = text.get(at) {
         match CLASSES[usize::from(byte)] {
-            Class::Letter => hasher.push(byte | 0x20),
+            Class::Letter => match text.get(at..).and_then(|rest| rest.first_chunk()) {
+                Some(eight) => {
+                    let (letters, bits) = leading_letters(*eight);
+                    hasher.push_letters(letters, bits);
+                    at += (bits / 8) as usize;
+                    continue;
+                }
+                None => hasher.push(byte | 0x20),
+            },
             Class::Digit => {
                 digits = true;
                 hasher.push(b'0');
@@ -229,11 +294,16 @@ impl Hasher {
         self.state = (self.state.rotate_left(29) ^ eight).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
-    /// Takes less than eight bytes at once, when none are pending.
+    /// Takes one to eight bytes at once.
     #[inline]
-    fn begin(&mut self, letters: u64, bits: u32) {
-        self.pending = letters;
-        self.filled = bits;
+    fn push_letters(&mut self, letters: u64, bits: u32) {
+        self.pending |= letters << self.filled;
+        let filled = self.filled + bits;
+        if filled >= u64::BITS {
+            self.absorb(self.pending);
+            self.pending = letters.checked_shr(u64::BITS - self.filled).unwrap_or(0);
+        }
+        self.filled = filled % u64::BITS;
     }
 
     fn push(&mut self, byte: u8) {
@@ -313,3 +383,6 @@ fn three(code: u32) -> Sign {
         _ => Sign::Gap,
     }
 }
+
+#[cfg(test)]
+mod tests;

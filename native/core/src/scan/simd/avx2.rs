@@ -7,8 +7,8 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block,
-    with_first_block,
+    BLOCK, FINGERPRINT_MAX, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, before_marked, each_block,
+    read_words, with_first_block,
 };
 
 // A class is a bit that the entries of both halves of a byte have.
@@ -47,6 +47,27 @@ const MARK: u8 = 2 | 4;
 /// `@` and the grave accent have the lower half 0, `*` has 10.
 const LOW_OTHER: [u8; 16] = [AT | 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0];
 const HIGH_OTHER: [u8; 16] = [0, 0, 4, 0, AT, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+// Classes of words: letters, digits, which have the top bit, and signs.
+const WORD_LETTER: u8 = 1 | 2;
+const WORD_DIGIT: u8 = 128;
+const WORD_SIGN: u8 = 4 | 8 | 16 | 32 | 64;
+/// By the lower half of a byte: signs have all but 0 and, as an apostrophe is none, 7 beside the upper half 2, `:` to `?` beside 3,
+/// 0 beside 4 and 6, `[` to `_` beside 5, `{` to `~` beside 7.
+const LOW_WORDS: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut half = 0;
+    while half < 16 {
+        table[half] = if half > 0 { 1 } else { 16 }
+            | if half < 11 { 2 } else { 32 }
+            | if half < 10 { WORD_DIGIT } else { 8 }
+            | if half > 0 && half != 7 { 4 } else { 0 }
+            | if half > 10 && half < 15 { 64 } else { 0 };
+        half += 1;
+    }
+    table
+};
+const HIGH_WORDS: [u8; 16] = [0, 0, 4, WORD_DIGIT | 8, 1 | 16, 2 | 32, 1 | 16, 2 | 64, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// What the tables say of the lower and the upper halves.
 type Table = [__m256i; 2];
@@ -111,6 +132,28 @@ pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> 
 pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     let tables = tables(prints);
     each_block(text, |from, block| append(places, from, admitted(&tables, block)));
+}
+
+#[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+pub(super) fn words(text: &[u8], reader: &mut impl Reader) {
+    let classes = [twice(&LOW_WORDS), twice(&HIGH_WORDS)];
+    let class = |block: &[u8; WIDE]| {
+        let half = |from: usize| {
+            let bytes = at(block, from);
+            let class = look_up(classes, bytes);
+            // The top bit of a byte is that of its mask.
+            let others = _mm256_or_si256(_mm256_or_si256(class, bytes), _mm256_cmpeq_epi8(bytes, splat(b'\'')));
+            [
+                any(_mm256_and_si256(class, splat(WORD_LETTER))),
+                bits(others),
+                any(_mm256_and_si256(class, splat(WORD_SIGN))),
+            ]
+        };
+        let (first, second) = (half(0), half(32));
+        let join = |i: usize| first[i] | second[i] << 32;
+        Words { letters: join(0), others: join(1), signs: join(2) }
+    };
+    read_words(text, class, reader);
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]

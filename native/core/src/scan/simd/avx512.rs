@@ -7,7 +7,10 @@ use std::arch::x86_64::{
 };
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
-use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, before_marked, each_block, with_first_block};
+use super::{
+    BLOCK, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, before_marked, each_block, read_words,
+    with_first_block,
+};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 pub(super) fn classify<const N: usize>(
@@ -57,6 +60,20 @@ pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> 
 pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     let tables = tables(prints);
     each_block(text, |from, block| append(places, from, admitted(&tables, at(block, 0), block)));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1,bmi2")]
+pub(super) fn words(text: &[u8], reader: &mut impl Reader) {
+    let class = |block: &[u8; WIDE]| {
+        let bytes = at(block, 0);
+        let among =
+            |bytes, first: u8, count: u8| _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, splat(first)), splat(count));
+        let letters = among(_mm512_or_si512(bytes, splat(0x20)), b'a', 26);
+        let inside = among(bytes, b'0', 10) | _mm512_cmpeq_epi8_mask(bytes, splat(b'\''));
+        let signs = among(bytes, b'!', b'~' - b'!' + 1) & !letters & !inside;
+        Words { letters, others: inside | _mm512_movepi8_mask(bytes), signs }
+    };
+    read_words(text, class, reader);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]

@@ -54,6 +54,34 @@ pub(crate) struct Tally {
     pub(crate) spelled: usize,
 }
 
+/// Takes the words of a text, in order.
+pub(crate) trait Reader {
+    /// Takes a word of less than [`LONG`] letters of ASCII and nothing else, or a sign of ASCII if there is no letter.
+    fn plain(&mut self, at: usize, letters: u32);
+
+    /// Reads on from what may be a word of other characters or a longer one, up to a byte of ASCII that is no part of it, and
+    /// returns where that is.
+    fn other(&mut self, at: usize) -> usize;
+}
+
+/// Half of a block, and its bits.
+const HALF: usize = BLOCK / 2;
+const LOW: u64 = (1 << HALF) - 1;
+
+/// So many letters make a word long.
+pub(crate) const LONG: u32 = 16;
+
+/// What the bytes of a block are to words, a bit for each, the first byte lowest.
+#[derive(Clone, Copy, Default)]
+struct Words {
+    /// Letters of ASCII.
+    letters: u64,
+    /// What else words may hold: digits, apostrophes, bytes of what is beyond ASCII.
+    others: u64,
+    /// Signs of ASCII, apostrophes aside.
+    signs: u64,
+}
+
 /// Whether a byte alone could begin a character or an escape that is normalised.
 #[inline]
 pub(crate) const fn is_flag(byte: u8) -> bool {
@@ -117,10 +145,15 @@ fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2") && has_bits()
 }
 
-/// Whether bits can be counted and the lowest one cleared, as on every processor with AVX2 so far.
+/// Whether bits can be counted, the lowest one cleared and all shifted by any number, as on every processor with AVX2 so far.
 #[cfg(target_arch = "x86_64")]
 fn has_bits() -> bool {
-    std::arch::is_x86_feature_detected!("popcnt") && std::arch::is_x86_feature_detected!("bmi1")
+    let detected = [
+        std::arch::is_x86_feature_detected!("popcnt"),
+        std::arch::is_x86_feature_detected!("bmi1"),
+        std::arch::is_x86_feature_detected!("bmi2"),
+    ];
+    detected == [true; 3]
 }
 
 /// Fills one entry of masks for each block of a text, and where a fingerprint could stand; what follows its end counts as
@@ -154,6 +187,11 @@ pub(crate) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> 
 pub(crate) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     places.clear();
     widest!(list(prints, text, places));
+}
+
+/// Shows a reader the words and signs of a text.
+pub(crate) fn words(text: &[u8], reader: &mut impl Reader) {
+    widest!(words(text, reader));
 }
 
 /// Counts characters.
@@ -236,6 +274,42 @@ fn each_block(text: &[u8], mut each: impl FnMut(usize, &[u8; WIDE])) {
         each(from, &last);
         rest = rest.get(BLOCK..).unwrap_or_default();
         from += BLOCK;
+    }
+}
+
+/// Shows a reader the words of a text whose blocks are classed so. Where a word of letters ends is taken from the masks: how
+/// long the next one is, is hard to foretell.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
+fn read_words(text: &[u8], class: impl Fn(&[u8; WIDE]) -> Words, reader: &mut impl Reader) {
+    let mut blocks = Vec::with_capacity(text.len() / BLOCK + 2);
+    each_block(text, |_, block| blocks.push(class(block)));
+    blocks.push(Words::default());
+    let (mut carried, mut done) = (0, 0);
+    for (pair, from) in blocks.windows(2).zip((0..).step_by(BLOCK)) {
+        let &[now, next] = pair else { break };
+        let inside = now.letters | now.others;
+        let begins = inside & !(inside << 1 | carried) | now.signs;
+        carried = inside >> (BLOCK - 1);
+        // By halves, as a word that is not long ends within the next one.
+        for half in [0, HALF] {
+            let behind = |now: u64, next: u64| now >> half | next << 1 << (63 - half);
+            let (letters, others) = (behind(now.letters, next.letters), behind(now.others, next.others));
+            let from = from + half;
+            let rest = |done: usize| if done < from + HALF { u64::MAX << done.saturating_sub(from) } else { 0 };
+            let mut begins = begins >> half & LOW & rest(done);
+            while begins != 0 {
+                let bit = begins.trailing_zeros();
+                begins &= begins - 1;
+                let count = (letters >> bit).trailing_ones();
+                if count < LONG && others >> bit >> count & 1 == 0 {
+                    reader.plain(from + bit as usize, count);
+                } else {
+                    done = reader.other(from + bit as usize);
+                    begins &= rest(done);
+                }
+            }
+        }
     }
 }
 

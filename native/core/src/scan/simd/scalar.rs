@@ -1,6 +1,9 @@
 //! A byte at a time.
 
-use super::{BLOCK, Fingerprints, Masks, Places, Tally, WIDE, append, each_block, is_flag, with_first_block};
+use super::{
+    BLOCK, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, each_block, is_flag, read_words,
+    with_first_block,
+};
 
 pub(super) const DIGIT: u8 = 1;
 pub(super) const ALNUM: u8 = 2;
@@ -77,6 +80,22 @@ pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> 
 
 pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
     each_block(text, |from, block| append(places, from, admitted(prints, block)));
+}
+
+pub(super) fn words(text: &[u8], reader: &mut impl Reader) {
+    let class = |block: &[u8; WIDE]| {
+        let mut all = Words::default();
+        for (i, byte) in block[..BLOCK].iter().enumerate() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' => all.letters |= 1 << i,
+                b'0'..=b'9' | b'\'' | 0x80.. => all.others |= 1 << i,
+                b'!'..=b'~' => all.signs |= 1 << i,
+                _ => {}
+            }
+        }
+        all
+    };
+    read_words(text, class, reader);
 }
 
 pub(super) fn tally(text: &[u8]) -> Tally {

@@ -1,5 +1,24 @@
 use super::*;
 
+/// Notes where words are, and of how many letters; of those with others where they end.
+struct Noted {
+    text: Vec<u8>,
+    words: Vec<(usize, Result<u32, usize>)>,
+}
+
+impl Reader for Noted {
+    fn plain(&mut self, at: usize, letters: u32) {
+        self.words.push((at, Ok(letters)));
+    }
+
+    fn other(&mut self, at: usize) -> usize {
+        let inside = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || *byte == b'\'';
+        let end = at + self.text[at..].iter().take_while(|byte| inside(byte)).count();
+        self.words.push((at, Err(end)));
+        end
+    }
+}
+
 /// A form of the kernels: what it is called, and its functions.
 type Form = (
     &'static str,
@@ -7,6 +26,7 @@ type Form = (
     fn(&Fingerprints<5>, &[u8], &mut [u64]),
     fn(&[Fingerprints<5>], &[u8]) -> u64,
     fn(&Fingerprints<5>, &[u8], &mut Places),
+    fn(&[u8], &mut Noted),
     fn(&[u8]) -> Tally,
     fn(&[u8]) -> usize,
     fn(&[u8]) -> usize,
@@ -26,6 +46,7 @@ fn forms() -> Vec<Form> {
                 |prints, text, blocks| unsafe { avx2::find(prints, text, blocks) },
                 |sets, text| unsafe { avx2::first(sets, text) },
                 |prints, text, places| unsafe { avx2::list(prints, text, places) },
+                |text, noted| unsafe { avx2::words(text, noted) },
                 |text| unsafe { avx2::tally(text) },
                 |text| unsafe { avx2::skip_plain(text) },
                 |text| unsafe { avx2::token_run(text) },
@@ -39,6 +60,7 @@ fn forms() -> Vec<Form> {
                 |prints, text, blocks| unsafe { avx512::find(prints, text, blocks) },
                 |sets, text| unsafe { avx512::first(sets, text) },
                 |prints, text, places| unsafe { avx512::list(prints, text, places) },
+                |text, noted| unsafe { avx512::words(text, noted) },
                 |text| unsafe { avx512::tally(text) },
                 |text| unsafe { avx512::skip_plain(text) },
                 |text| unsafe { avx512::token_run(text) },
@@ -101,6 +123,26 @@ fn bits_of(count: usize) -> u64 {
 }
 
 #[test]
+fn words_are_shown_where_they_are() {
+    let text = b"Is this the fifteen-letter incomprehensibly, donnerwetterbuch: don't a1 \xc3\xa9t\xc3\xa9 (it) 'so'";
+    let mut noted = Noted { text: text.to_vec(), words: Vec::new() };
+    scalar::words(text, &mut noted);
+    let read = noted.words.iter().map(|(at, word)| match word {
+        Ok(0) => (&text[*at..=*at], true),
+        Ok(letters) => (&text[*at..at + *letters as usize], true),
+        Err(end) => (&text[*at..*end], false),
+    });
+    let plain = |word: &'static [u8]| (word, true);
+    let other = |word: &'static [u8]| (word, false);
+    let words = [
+        [b"Is".as_slice(), b"this", b"the", b"fifteen", b"-", b"letter"].map(plain).to_vec(),
+        vec![other(b"incomprehensibly"), plain(b","), other(b"donnerwetterbuch"), plain(b":"), other(b"don't")],
+        vec![other(b"a1"), other(b"\xc3\xa9t\xc3\xa9"), plain(b"("), plain(b"it"), plain(b")"), other(b"'so'")],
+    ];
+    assert_eq!(read.collect::<Vec<_>>(), words.concat());
+}
+
+#[test]
 fn all_forms_agree_on_every_byte_at_every_place() {
     let text = text();
     let prints = prints();
@@ -110,7 +152,7 @@ fn all_forms_agree_on_every_byte_at_every_place() {
         scalar::classify(&prints, text, &mut masks, &mut places);
         scalar::list(&prints, text, &mut listed);
         assert_eq!(places, listed);
-        for (name, classify, find, first, list, tally, ..) in forms() {
+        for (name, classify, find, first, list, words, tally, ..) in forms() {
             let (mut own, mut own_places, mut own_listed) = (Vec::new(), Places::new(), Places::new());
             classify(&prints, text, &mut own, &mut own_places);
             list(&prints, text, &mut own_listed);
@@ -136,6 +178,10 @@ fn all_forms_agree_on_every_byte_at_every_place() {
                 let known = listed.filter(|at| *at < BLOCK.min(end - from)).fold(0, |all, at| all | 1 << at);
                 assert_eq!(first(&sets[1..], &text[from..]) & bits_of(end - from), known, "{name} {from}");
             }
+            let [mut own, mut noted] = [(); 2].map(|()| Noted { text: text.to_vec(), words: Vec::new() });
+            words(text, &mut own);
+            scalar::words(text, &mut noted);
+            assert_eq!(own.words, noted.words, "{name} {end}");
             assert_eq!(tally(text), scalar::tally(text), "{name} {end}");
         }
     }
