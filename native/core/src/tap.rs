@@ -201,6 +201,11 @@ impl Tap {
     /// bit each.
     pub(crate) fn note(&mut self, text_bytes: u64, seen: u128, finished: u128) {
         self.text_bytes += text_bytes;
+        if self.finished | finished == 0 {
+            self.seen |= seen;
+            self.opened |= seen;
+            return;
+        }
         self.seen |= seen | finished;
         self.doubtful |= self.finished & (seen | finished);
         self.opened |= seen & !finished;

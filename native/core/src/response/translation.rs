@@ -62,9 +62,12 @@ impl Translation {
         let mut started = self.started;
         let is_start = |event: &Event| matches!(event, Event::Start { .. });
         self.events.retain(|event| !(is_start(event) && std::mem::replace(&mut started, true)));
+        if self.started {
+            return;
+        }
         let is_silent = |event: &Event| matches!(event, Event::Usage(_) | Event::Ping | Event::Error(_));
         let first = self.events.iter().position(|event| !is_silent(event));
-        if let Some(first) = first.filter(|first| !self.started && !is_start(&self.events[*first])) {
+        if let Some(first) = first.filter(|first| !is_start(&self.events[*first])) {
             self.events.retain(|event| !is_start(event));
             self.events.insert(first, Event::Start { id: String::new(), model: String::new() });
             started = true;

@@ -113,7 +113,8 @@ impl Reader {
             let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             events.push(Event::Start { id: text("id"), model: text("model") });
         }
-        if answer.get("usage").is_some_and(Value::is_object) {
+        let has_usage = answer.get("usage").is_some_and(Value::is_object);
+        if has_usage {
             self.read_usage(data);
         }
         if let Some(Value::Array(choices)) = answer.remove("choices") {
@@ -123,9 +124,7 @@ impl Reader {
                 }
             }
         }
-        if answer.get("usage").is_some_and(Value::is_object)
-            && let Some(tokens) = self.usage.tokens()
-        {
+        if has_usage && let Some(tokens) = self.usage.tokens() {
             events.push(Event::Usage(tokens));
         }
     }

@@ -234,8 +234,10 @@ impl AnswerReader for Reader {
         let Ok(Value::Object(mut event)) = serde_json::from_slice(data) else {
             return Err(Malformed { in_call: in_call(data) });
         };
-        let kind = event.get("type").and_then(Value::as_str).map(str::to_owned);
-        let kind = kind.or_else(|| name.map(|name| String::from_utf8_lossy(name).into_owned())).unwrap_or_default();
+        let kind = match event.get_mut("type") {
+            Some(Value::String(kind)) => std::mem::take(kind),
+            _ => name.map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default(),
+        };
         match kind.as_str() {
             "message_start" => {
                 if let Some(message) = event.get("message").and_then(Value::as_object) {

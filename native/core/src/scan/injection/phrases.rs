@@ -38,12 +38,17 @@ pub(super) struct Walk {
     after: u64,
     /// Tokens so far.
     count: u32,
-    /// Room for the tokens that matter, and for where phrases could be.
+}
+
+/// Room for the tokens that matter, and for where phrases could be.
+#[derive(Default)]
+struct Room {
     places: Vec<u32>,
     stretches: Vec<Range<u32>>,
 }
 
 thread_local! {
+    static ROOM: Cell<Room> = Cell::default();
     /// Of the last search in this thread, so that the steps of all phrases need not be cleared for each text.
     pub(super) static PHRASES: Cell<Walk> = Cell::default();
     pub(super) static EXEMPTIONS: Cell<Walk> = Cell::default();
@@ -119,13 +124,13 @@ impl<'phrases> Search<'phrases> {
         if self.walk.taken.is_empty() {
             self.walk = Walk::again(self.phrases);
         }
-        let (mut places, mut stretches) =
-            (std::mem::take(&mut self.walk.places), std::mem::take(&mut self.walk.stretches));
-        self.phrases.stretches(tokens, &mut stretches);
+        let mut room = ROOM.take();
+        let Room { places, stretches } = &mut room;
+        self.phrases.stretches(tokens, stretches);
         let before = self.walk.count;
-        for stretch in &stretches {
-            self.phrases.list(tokens, stretch, &mut places);
-            for &place in &places {
+        for stretch in stretches.iter() {
+            self.phrases.list(tokens, stretch, places);
+            for &place in places.iter() {
                 let token = tokens[place as usize];
                 self.walk.count = before + place + 1;
                 self.advance(token, token.hash);
@@ -135,7 +140,7 @@ impl<'phrases> Search<'phrases> {
             }
         }
         self.walk.count = before + tokens.len() as u32;
-        (self.walk.places, self.walk.stretches) = (places, stretches);
+        ROOM.set(room);
     }
 
     /// Takes the steps of a word.

@@ -298,11 +298,11 @@ impl Template {
     /// The words of the place that plain text holds least often, and how far the phrase reaches on both sides of it.
     fn anchor(&self, common: &Frequencies) -> Option<(&BTreeSet<u32>, Surroundings)> {
         let share = |place: &Place| place.words.iter().map(|word| common.share_of(*word)).sum::<f32>();
-        let places = self.places.iter().enumerate();
-        let (anchor, Place { words, .. }) = places.min_by(|(_, a), (_, b)| share(a).total_cmp(&share(b)))?;
+        let shares = self.places.iter().map(share).enumerate();
+        let (anchor, _) = shares.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
         let (before, behind) = self.places.split_at(anchor + 1);
         let sum = |places: &[Place]| places.iter().map(|place| u32::from(place.reach)).sum();
-        Some((words, Surroundings { before: sum(before), behind: sum(behind) }))
+        Some((&self.places[anchor].words, Surroundings { before: sum(before), behind: sum(behind) }))
     }
 }
 
@@ -428,5 +428,5 @@ fn spellings(item: &str) -> Vec<BTreeSet<u32>> {
 fn hashes(text: &str) -> Vec<u32> {
     let mut normal = Normalised::new();
     let text = if normalise(text, &mut normal) { normal.bytes() } else { text.as_bytes() };
-    tokens::of(text, |tokens| tokens.iter().map(|token| token.hash).collect())
+    tokens::of_short(text).into_iter().map(|token| token.hash).collect()
 }

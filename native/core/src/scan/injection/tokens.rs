@@ -93,6 +93,20 @@ pub(super) fn of<R>(text: &[u8], take: impl FnOnce(&[Token]) -> R) -> R {
     taken
 }
 
+/// The tokens of a text, read character by character: of one that is shorter than a block this takes less.
+pub(super) fn of_short(text: &[u8]) -> Vec<Token> {
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    while let Some(&byte) = text.get(at) {
+        at = if CLASSES[usize::from(byte)] == Class::Punctuation {
+            tokens.push(Token::new(single(u32::from(byte)), at, at + 1));
+            at + 1
+        } else {
+            read(text, at, |token| tokens.push(token))
+        };
+    }
+    tokens
+}
+
 /// The tokens that begin beside some stretches, which are in order.
 pub(super) fn beside(tokens: &[Token], stretches: &[(usize, usize)]) -> Vec<Token> {
     let mut stretches = stretches.iter().copied().peekable();

@@ -126,9 +126,12 @@ impl Collected {
             same
         });
         let mut slots = vec![Slot::default(); SLOTS];
+        let (mut before, mut entries) = (0, self.entries.iter().peekable());
         for (number, slot) in slots.iter_mut().enumerate() {
-            let before = self.entries.partition_point(|entry| entry.slot < number);
-            slot.start = u32::try_from(before).unwrap_or(u32::MAX);
+            slot.start = before;
+            while entries.next_if(|entry| entry.slot == number).is_some() {
+                before += 1;
+            }
         }
         for entry in &self.entries {
             let own = next(entry.begins.0);

@@ -1,19 +1,5 @@
 use super::*;
 
-/// The tokens of a text, read character by character.
-fn read_slowly(text: &[u8]) -> Vec<Token> {
-    let (mut tokens, mut at) = (Vec::new(), 0);
-    while let Some(&byte) = text.get(at) {
-        at = if byte.is_ascii_punctuation() && byte != b'\'' {
-            tokens.push(Token::new(single(u32::from(byte)), at, at + 1));
-            at + 1
-        } else {
-            read(text, at, |token| tokens.push(token))
-        };
-    }
-    tokens
-}
-
 fn words_of(text: &str) -> Vec<&str> {
     of(text.as_bytes(), |tokens| tokens.iter().map(|token| &text[token.start as usize..token.end as usize]).collect())
 }
@@ -76,7 +62,7 @@ fn tokens_do_not_depend_on_where_the_words_stand() {
             text[at] = random(256).to_le_bytes()[0];
             text.truncate(text.len() - random(text.len().min(4)));
         }
-        assert_eq!(of(&text, <[Token]>::to_vec), read_slowly(&text), "{}", text.escape_ascii());
+        assert_eq!(of(&text, <[Token]>::to_vec), of_short(&text), "{}", text.escape_ascii());
     }
 }
 
