@@ -249,11 +249,12 @@ impl Phrases {
                 around.get_or_insert_default().widen(spelled);
             }
             let Some(Surroundings { before, behind }) = around else { continue };
-            let (start, end) = (place.saturating_sub(before), place + behind + 1);
-            match stretches.last_mut() {
-                Some(last) if start <= last.end => *last = start.min(last.start)..end.max(last.end),
-                _ => stretches.push(start..end),
+            let mut stretch = place.saturating_sub(before)..place + behind + 1;
+            // One that reaches far back may do so over several.
+            while let Some(last) = stretches.pop_if(|last| stretch.start <= last.end) {
+                stretch = stretch.start.min(last.start)..stretch.end.max(last.end);
             }
+            stretches.push(stretch);
         }
     }
 }
