@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from time import perf_counter_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,6 +37,7 @@ _NOTHING: Policy = MappingProxyType({"pii": "allow", "secrets": "allow", "inject
 POLICY_VIOLATION = "content_policy_violation"
 UNAVAILABLE = "policy_unavailable"
 _STOPS = {"blocked": POLICY_VIOLATION, "too_large": "answer_too_large", "failed": UNAVAILABLE}
+_OWNERS = 1024  # whose pseudonyms' keys are kept
 LONG = 256 * 1024  # bytes of a body that is not scanned in the event loop's thread
 _ORDER = (b"ALLOWED", b"TRANSFORMED", b"BLOCKED")
 
@@ -72,10 +74,10 @@ class Guard:
     ) -> None:
         self._request = None if request is None else Scanner(request, rules)
         self._response = None if response is None else Scanner({**_ANSWER, **response}, rules)
-        self._key: bytes | None = None
+        self._key_for: Callable[[str], bytes] | None = None
         if request is not None and _pseudonymises(request):
             key = pseudonym_key or secrets.token_bytes(32)
-            self._key = key.encode() if isinstance(key, str) else key
+            self._key_for = _keys(key.encode() if isinstance(key, str) else key)
             # Only restores, where answers have no policy of their own.
             self._restorer = self._response or Scanner(_NOTHING)
         self._given = request, response, rules, pseudonym_key
@@ -110,7 +112,7 @@ class Guard:
 
         durations: bounds of a histogram, in nanoseconds.
         """
-        restorer = None if self._key is None else self._restorer
+        restorer = None if self._key_for is None else self._restorer
         return FastGuard(
             request=self._request, response=self._response, restorer=restorer, longest=LONG, durations=durations
         )
@@ -183,7 +185,7 @@ class Guard:
 
     def pseudonym_key(self, owner: str) -> bytes | None:
         """Tenants get pseudonyms of their own, which nobody can link with those of others."""
-        return None if self._key is None else hmac.digest(self._key, owner.encode(), "sha256")
+        return None if self._key_for is None else self._key_for(owner)
 
     def _key_of(self, exchange: Exchange) -> bytes | None:
         return self.pseudonym_key(exchange.principal.id if exchange.principal is not None else "")
@@ -336,3 +338,13 @@ def _pseudonymises(policy: Policy) -> bool:
     return any(
         _pseudonymises(value) if isinstance(value, Mapping) else value == "pseudonymise" for value in policy.values()
     )
+
+
+def _keys(key: bytes) -> Callable[[str], bytes]:
+    """The key of each owner's pseudonyms, derived from this one."""
+
+    @lru_cache(_OWNERS)
+    def key_for(owner: str) -> bytes:
+        return hmac.digest(key, owner.encode(), "sha256")
+
+    return key_for

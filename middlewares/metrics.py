@@ -93,6 +93,7 @@ class MetricsStage(Stage):
         self.in_flight = 0
         self._tallies: dict[tuple[str, int, str, str, bytes], _Tally] = {}
         self._lock = Lock()  # scrapes come from other threads
+        self._handing_on = Lock()  # and show all of what another flush has begun to hand on
         # Others that tally and hand on at the same moments.
         self.before_flush: list[Callable[[], None]] = []
         self.is_flushing = False
@@ -178,7 +179,11 @@ class MetricsStage(Stage):
             self._flush_later()
 
     def flush(self) -> None:
-        """Hand the sums on to prometheus-client. May be called in any thread."""
+        """Hand the sums on to prometheus-client. May be called in any thread; waits for one that is under way."""
+        with self._handing_on:
+            self._flush()
+
+    def _flush(self) -> None:
         for flush in self.before_flush:
             flush()
         self._in_flight.set(self.in_flight)
@@ -204,7 +209,14 @@ class MetricsStage(Stage):
 
     def _flush_now(self) -> None:
         self.is_flushing = False
-        self.flush()
+        # A scrape that is about to hand on is not waited for in the loop's thread.
+        if not self._handing_on.acquire(blocking=False):
+            self._flush_later()
+            return
+        try:
+            self._flush()
+        finally:
+            self._handing_on.release()
 
 
 class _Flusher:

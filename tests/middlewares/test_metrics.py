@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 from weakref import ref
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.support.asgi import request
 from tollhouse.middlewares.exchange import exchange_of
-from tollhouse.middlewares.metrics import MetricsMiddleware
+from tollhouse.middlewares.metrics import MetricsMiddleware, MetricsStage
 
 
 def _app(registry, status=200, usage=None):
@@ -46,6 +48,34 @@ async def test_tokens_are_counted_by_kind_and_absent_kinds_leave_no_trace():
         for kind in ("prompt", "completion", "cached", "reasoning")
     }
     assert counts == {"prompt": 10, "completion": 14, "cached": 0, "reasoning": 4}
+
+
+async def test_a_scrape_shows_all_of_what_another_flush_has_begun_to_hand_on():
+    registry = CollectorRegistry()
+    begun, may_end = Event(), Event()
+
+    class Decision(bytes):
+        def decode(self, *_):
+            begun.set()
+            assert may_end.wait(60)
+            return "ALLOWED"
+
+    async def inner(scope, receive, send):
+        exchange = exchange_of(scope)
+        assert exchange is not None
+        exchange.decision = Decision(b"ALLOWED")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    await request(MetricsMiddleware(inner, registry=registry))
+    with ThreadPoolExecutor(2) as pool:
+        flush = pool.submit(MetricsStage.shared(registry=registry, prefix="gateway").flush)
+        assert begun.wait(60)
+        scrape = pool.submit(generate_latest, registry)
+        wait([scrape], timeout=0.2)  # as long as a scrape takes that does not wait
+        may_end.set()
+        assert b'decision="ALLOWED",model="",provider="",route="unmatched",status="200"} 1.0' in scrape.result(60)
+        flush.result(60)
 
 
 async def test_instances_on_one_registry_and_prefix_count_together():

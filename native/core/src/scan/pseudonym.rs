@@ -16,7 +16,9 @@ const DIGITS: usize = 8;
 /// The pseudonyms of one conversation and what they stand for. The same key gives a value the same pseudonym, request
 /// after request; another key gives another one, so that conversations and tenants cannot be linked.
 pub struct Vault {
-    mac: Hmac<Sha256>,
+    key: Box<[u8]>,
+    /// Made of the key for the first pseudonym: most requests need none, and have no time to give.
+    mac: Option<Hmac<Sha256>>,
     /// By type and value.
     names: HashMap<(String, String), Arc<str>>,
     values: BTreeMap<Arc<str>, String>,
@@ -27,10 +29,7 @@ impl Vault {
     /// An empty vault. The key is a secret of the conversation or tenant; any length will do, 32 random bytes are best.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        // The check that HMAC asks for in its types can only fail for algorithms that restrict their keys.
-        let mac =
-            Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
-        Self { mac, names: HashMap::new(), values: BTreeMap::new(), longest: 0 }
+        Self { key: key.into(), mac: None, names: HashMap::new(), values: BTreeMap::new(), longest: 0 }
     }
 
     /// What a value of a type is called from now on.
@@ -107,8 +106,12 @@ impl Vault {
         out
     }
 
-    fn name(&self, kind: &str, value: &str, round: u32) -> String {
-        let mut mac = self.mac.clone();
+    fn name(&mut self, kind: &str, value: &str, round: u32) -> String {
+        // The check that HMAC asks for in its types can only fail for algorithms that restrict their keys.
+        let keyed = || {
+            Hmac::new_from_slice(&self.key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+        };
+        let mut mac = self.mac.get_or_insert_with(keyed).clone();
         mac.update(kind.as_bytes());
         mac.update(&[0]);
         mac.update(value.as_bytes());

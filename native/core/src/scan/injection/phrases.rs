@@ -165,11 +165,16 @@ impl<'phrases> Search<'phrases> {
             }
         };
         if goes_on {
-            for &step in next {
+            // Most steps do not come next: one comparison says that the one before was taken with an earlier token, and in reach.
+            // Taken off one by one they cost fewer instructions than an iterator's.
+            let last = count - 1;
+            let mut rest = next;
+            while let Some((step, others)) = rest.split_first() {
+                rest = others;
                 if let Some(&before) = states.get(usize::from(step.from))
-                    && (1..=u32::from(step.reach)).contains(&(count - before.count))
+                    && last.wrapping_sub(before.count) < u32::from(step.reach)
                 {
-                    take(step, before.start, states);
+                    take(*step, before.start, states);
                 }
             }
         }

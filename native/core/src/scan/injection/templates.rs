@@ -16,6 +16,7 @@ const ADJACENT: u8 = 1;
 
 /// One word (or any of a set of words) of a phrase. Phrases that begin alike have these steps in common.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(8))]
 pub(super) struct Step {
     /// Where the state of the step before is kept, whose slot is the lower one.
     pub(super) from: u16,
@@ -194,7 +195,11 @@ impl Phrases {
         }
         let slots = compiler.opens.len();
         let mut words = Words::new();
-        for (hash, steps) in compiler.finish() {
+        // The words that plain text holds most often last: of those with one slot the last is found first. In one order always,
+        // so that one text costs the same in each process.
+        let mut all: Vec<_> = compiler.finish().collect();
+        all.sort_by(|(a, _), (b, _)| common.share_of(*a).total_cmp(&common.share_of(*b)).then(a.cmp(b)));
+        for (hash, steps) in all {
             known.add(hash);
             words.add(hash, steps)?;
         }
