@@ -87,7 +87,8 @@ class Watching(threading.Thread):
 class Shortage:
     """What there is too little of: places upstream while it takes delay_ms, or the gateway's own time.
 
-    connections: at its capacity; `most` of them have something to ask at three times that.
+    connections: at its capacity; `most` of them have something to ask at three times that. chunks: of an answer that is
+    a stream, `every_us`; 0: it is whole.
     """
 
     name: str
@@ -96,11 +97,22 @@ class Shortage:
     most: int
     delay_ms: int = 0
     text: str = "Say what changed."
+    chunks: int = 0
+    every_us: int = 0
+
+    @property
+    def body(self) -> bytes:
+        if self.chunks:
+            return chat(self.text, seed=self.every_us, max_tokens=self.chunks, stream=True)
+        return chat(self.text, seed=self.delay_ms * 1000)
 
 
 SHORTAGES = (
     Shortage("places upstream", PASS, IN_FLIGHT, 8 * IN_FLIGHT, delay_ms=400),
     Shortage("places upstream", EVERYTHING, IN_FLIGHT, 8 * IN_FLIGHT, delay_ms=400),
+    Shortage(
+        "CPU: streams of 100 chunks, every 2.5 ms", EVERYTHING, IN_FLIGHT, 8 * IN_FLIGHT, chunks=100, every_us=2500
+    ),
     Shortage("CPU: 9 KB with 200 personal values", EVERYTHING, 64, 2048, text=DENSE),
 )
 
@@ -108,13 +120,14 @@ SHORTAGES = (
 def measured(bench: Bench, shortage: Shortage) -> dict[str, Any]:
     """A gateway at its capacity, and at three times that."""
     mode, delay_ms, connections = shortage.mode, shortage.delay_ms, shortage.connections
-    body = chat(shortage.text, seed=delay_ms * 1000)
+    body, chunks = shortage.body, shortage.chunks
     with bench.gateway(mode, upstream={}, general_settings={"admin_key": ADMIN}) as gateway:
-        peak = bench.send(Load(body, connections, seconds=bench.seconds), gateway)
+        peak = bench.send(Load(body, connections, seconds=bench.seconds, chunks=chunks), gateway)
         capacity = peak["requests"] / peak["elapsed_s"]
-        once, once_cpu, _ = _open(bench, gateway, Load(body, 4 * connections, seconds=bench.seconds, rate=capacity))
+        load = Load(body, 4 * connections, seconds=bench.seconds, rate=capacity, chunks=chunks)
+        once, once_cpu, _ = _open(bench, gateway, load)
         time.sleep(1.5)
-        load = Load(body, shortage.most, seconds=bench.seconds, rate=TIMES * capacity)
+        load = Load(body, shortage.most, seconds=bench.seconds, rate=TIMES * capacity, chunks=chunks)
         much, much_cpu, live = _open(bench, gateway, load)
         served, refused = much["requests"] - much["allowed"], much["allowed"]
         serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
@@ -129,8 +142,8 @@ def measured(bench: Bench, shortage: Shortage) -> dict[str, Any]:
         "delay_ms": delay_ms,
         "capacity": capacity,
         "offered": much["requests"] / much["elapsed_s"],
-        "served": served / bench.seconds,
-        "goodput": served / bench.seconds / capacity,
+        "served": served / much["elapsed_s"],
+        "goodput": served / much["elapsed_s"] / capacity,
         "p99_once_ms": once["latency_us"]["p99"] / 1000,
         "p99_ms": much["latency_us"]["p99"] / 1000,
         "p50_ms": much["latency_us"]["p50"] / 1000,
