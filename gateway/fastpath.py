@@ -16,6 +16,7 @@ from tollhouse._native import END
 from tollhouse.gateway.errand import Errand
 from tollhouse.gateway.fast_routes import FastRoutes
 from tollhouse.gateway.request import Request
+from tollhouse.gateway.waiting import Refusals, Waiting
 from tollhouse.middlewares.stores.quota import Admitted
 from tollhouse.providers.call import SETTLED
 from tollhouse.providers.errors import UpstreamBusy
@@ -80,8 +81,12 @@ def made(
     )
 
 
+def _unexpected(error: BaseException) -> None:
+    logger.error("unexpected %s at the beginning of a request", type(error).__name__)
+
+
 def _is_shed(found: FastRequest, connection: HttpConnection) -> bool:
-    """Whether a request has been told that there is no time: to wait for a place costs as much again as serving."""
+    """Whether a request has been told that there is no time: to wait costs an ordinary one as much again as serving."""
     server = connection.server
     must_wait = not found.way.origin.has_place and found.is_alone
     if not must_wait or not server.pressure.is_rising or server.shed is None:
@@ -124,6 +129,7 @@ class FastPath:
         self._routes = FastRoutes(
             body=body, store=store, quota=quota, pricing=pricing, forwarder=forwarder, guard=guard
         )
+        self._refusals = Refusals(self.turn_away)
         self._find = self._routes.table.find
         self.expects = self._routes.table.expects
         self.learn = self._routes.learn
@@ -132,39 +138,95 @@ class FastPath:
 
     def begin(self, connection: HttpConnection, reader: RequestReader) -> bool:
         """Serve a request that has come whole, if it is plain and waits for nothing; False: nothing was done."""
-        found = upstream = parts = said = None
         try:
             found = self._find(reader)
+        except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
+            _unexpected(error)
+            return False
+        return found is not None and self._go(connection, reader, found)
+
+    def _go(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
+        upstream = parts = said = None
+        way: Way = found.way
+        origin = way.origin
+        try:
             store = self._store.native
-            if found is None or store is None or not self._holds(found.way, found):
+            if store is None or not self._holds(way, found):
                 return False
-            way: Way = found.way
             connection.is_closing |= found.closes
             if found.is_limited:
                 said = self._limited(found, store, reader, connection)
             if said is None and found.is_plain:
-                upstream = way.origin.claim()
+                upstream = origin.claim()
             if upstream is not None:
                 parts = found.reserve(store, reader)
-            elif said is None and way.origin.is_full:
-                said = found.busy(reader, connection.last_lines())
-        except BaseException as error:  # noqa: BLE001 - a panic, too: the stages see to the request
-            logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
+            elif said is None and not origin.has_place and self._waits(connection, reader, found):
+                return True
+        except BaseException as error:  # noqa: BLE001
+            _unexpected(error)
         if said is not None:
             self._refused(connection, *said)
             return True
-        if found is None or upstream is None:
-            return found is not None and _is_shed(found, connection)
+        if upstream is None:
+            return _is_shed(found, connection)
         if parts is None:
-            way.origin.give_back(upstream)
+            origin.give_back(upstream)
             return False
         errand = connection.exchange = Errand(self, connection, found, way)
         self._lifecycle.in_flight += 1
         self._lifecycle.calls.add(errand)
         self._metrics.begun()
         way.target.load.in_flight += 1
-        way.origin.send(upstream, errand, parts[0], parts[1], stream=False)
+        origin.send(upstream, errand, parts[0], parts[1], stream=False)
         return True
+
+    def _waits(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
+        """Whether it waits as it came, with nothing held for it: for a place, or to be refused."""
+        if not found.is_alone or connection.server.pressure.is_high:
+            return False
+        waiting, origin = Waiting(self, connection, reader, found), found.way.origin
+        if found.is_plain and origin.wait(waiting):
+            waiting.is_queued = True
+        elif origin.is_full:
+            self._refusals.add(waiting, origin.queue_wait_s)
+        else:
+            return False
+        connection.exchange = waiting
+        self._lifecycle.in_flight += 1
+        self._lifecycle.calls.add(waiting)
+        self._metrics.begun()
+        return True
+
+    def waits_no_more(self, waiting: Waiting) -> None:
+        """Its connection is free for what becomes of it."""
+        waiting.connection.exchange = None
+        self._lifecycle.in_flight -= 1
+        self._lifecycle.calls.discard(waiting)
+        self._metrics.ended()
+
+    def resume(self, waiting: Waiting) -> None:
+        """It has been given a place."""
+        connection, found = waiting.connection, waiting.found
+        origin = found.way.origin
+        origin.take_back()
+        try:
+            if connection.exchange is waiting:  # else the client has gone
+                self.waits_no_more(waiting)
+                if not self._go(connection, waiting.reader, found):
+                    connection.begin_ordinary()
+        finally:
+            # After the first step of the task that an ordinary request may be.
+            connection.loop.call_soon(origin.hand_on)
+
+    def turn_away(self, waiting: Waiting) -> None:
+        """There is no place for it, and nobody else to ask."""
+        connection = waiting.connection
+        self.waits_no_more(waiting)
+        said = waiting.found.busy(waiting.reader, connection.last_lines())
+        if said is None:
+            connection.begin_ordinary()
+        else:
+            self._refused(connection, *said)
 
     def _holds(self, way: Way, found: FastRequest) -> bool:
         """Whether what was found once still is so. The key ring is asked each time: a key may have been revoked."""

@@ -11,6 +11,7 @@ from tollhouse.providers.errors import UpstreamShutdown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tollhouse.gateway.waiting import Waiting
     from tollhouse.providers.call import Call
 
 CLOSE = (b"connection", b"close")
@@ -23,7 +24,7 @@ class Lifecycle:
         self.draining = False
         self.closing = False
         self.in_flight = 0
-        self.calls: set[Call] = set()
+        self.calls: set[Call | Waiting] = set()
         self.watch = DisconnectWatch()
         # What is to be let go of when no request will come any more, and before those that run have ended.
         self.before_drain: Callable[[], Awaitable[None]] | None = None

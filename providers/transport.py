@@ -6,11 +6,14 @@ Chosen by measurement (bench/README.md): no thread crossing, no future per chunk
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Protocol
 
 from tollhouse._native import FAULT, READY
 from tollhouse.providers.addresses import resolve
@@ -21,6 +24,9 @@ from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, Upst
 STREAM_BUFFER = 65536  # bytes ready and not taken before the upstream's reading is paused
 COPY_LIMIT = 65536  # bodies up to this size are joined with the head into one write
 KEEP_FEW = 32  # idle connections, however old
+COUNTED = 256  # calls that end say how fast they do
+SOON_S = 0.1  # who gets a place that soon may wait, however many they are
+MOST = 8  # times as many as there are places wait, at most
 KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
 
 
@@ -124,6 +130,35 @@ class Connection(asyncio.Protocol):
         origin.leave(call)
 
 
+class Waiter(Protocol):
+    """Who waits for a place: a future, or a request for which nothing has been done."""
+
+    def done(self) -> bool:
+        """Whether it wants none any more."""
+
+    def set_result(self, result: None, /) -> None:
+        """A place is its own from now on."""
+
+
+class PlainWaiter(ABC):
+    """A request as it came: whoever serves it sees to what becomes of it. until: on `time.monotonic`."""
+
+    __slots__ = ("until",)
+
+    until: float
+
+    def done(self) -> bool:
+        return False
+
+    @abstractmethod
+    def set_result(self, result: None, /) -> None:
+        """A place is its own: `Origin.take_back` for the call, then `Origin.hand_on` what is left over."""
+
+    @abstractmethod
+    def expire(self) -> None:
+        """It has waited for as long as anybody may."""
+
+
 class Origin:
     """A scheme, host and port: its connections, how many calls may be under way, and who waits for a place.
 
@@ -154,11 +189,15 @@ class Origin:
         self._idle: dict[Connection, None] = {}  # the one that was used last comes last
         self._free = max_in_flight
         self._places = max_in_flight
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[Waiter] = deque()
         # FIFO, so whoever is admitted last waits for as long as half an answer takes, however long that is. As many as
         # there are places would double the time of everybody while there is too much to do.
-        self._max_queue = max(1, max_in_flight // 2)
-        self._queue_wait_s = queue_wait_s
+        self._few = self._many = max(1, max_in_flight // 2)
+        self.queue_wait_s = queue_wait_s
+        # More where calls end fast, until that is not so any more.
+        self._many_until = self._counted_at = -math.inf
+        self._left = 0  # calls that have ended since they were counted
+        self._expiry: asyncio.TimerHandle | None = None  # of the first that waits as it came
 
     @property
     def in_flight(self) -> int:
@@ -173,11 +212,11 @@ class Origin:
     @property
     def is_full(self) -> bool:
         """Nobody else may wait."""
-        return self._free <= 0 and len(self._queue) >= self._max_queue
+        return self._free <= 0 and len(self._queue) >= self._max_queue()
 
     def busy(self) -> UpstreamBusy:
         """What is said then."""
-        return UpstreamBusy(f"{self.name} is busy: its queue of {self._max_queue} requests is full")
+        return UpstreamBusy(f"{self.name} is busy: its queue is full")
 
     @property
     def waiting(self) -> int:
@@ -249,10 +288,58 @@ class Origin:
     def leave(self, call: Call) -> None:
         """A call is over, however it ended."""
         self.deadlines.discard(call)
+        self._left += 1
+        if self._left == COUNTED:
+            self._note_pace()
         if self._queue:
             self._give_place()
         else:
             self._free += 1
+
+    def _note_pace(self) -> None:
+        """So many calls have ended as say how many will in the time that anybody may wait for, whoever comes."""
+        now, self._left = monotonic(), 0
+        took = max(now - self._counted_at, 1e-6)
+        self._many = max(self._few, min(MOST * self._places, int(COUNTED * SOON_S / took)))
+        self._counted_at, self._many_until = now, now + max(2 * took, SOON_S)
+
+    def _max_queue(self) -> int:
+        return self._few if self._many == self._few or monotonic() > self._many_until else self._many
+
+    def wait(self, waiter: PlainWaiter) -> bool:
+        """Let a request wait for a place before anything is done for it; False: too many wait already."""
+        if len(self._queue) >= self._max_queue():
+            return False
+        self._queue.append(waiter)
+        waiter.until = monotonic() + self.queue_wait_s
+        if self._expiry is None:
+            self._expiry = asyncio.get_running_loop().call_later(self.queue_wait_s, self._expire)
+        return True
+
+    def wait_no_more(self, waiter: PlainWaiter) -> None:
+        """One that has been given no place."""
+        self._queue.remove(waiter)
+
+    def take_back(self) -> None:
+        """The place that one of them has been given: for the call that it makes of it now."""
+        self._free += 1
+
+    def hand_on(self) -> None:
+        """What that one did not need after all."""
+        while self._free > 0 and self._queue:
+            self._free -= 1
+            self._give_place()
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now = monotonic()
+        plain = [waiter for waiter in self._queue if isinstance(waiter, PlainWaiter)]
+        for waiter in plain:
+            if waiter.until > now:
+                self._expiry = asyncio.get_running_loop().call_later(waiter.until - now, self._expire)
+                break
+            self._queue.remove(waiter)
+            waiter.expire()
 
     def close(self) -> None:
         """Close idle connections (calls under way end with their own)."""
@@ -280,12 +367,12 @@ class Origin:
         self._free += 1
 
     async def _wait_for_place(self, loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._queue) >= self._max_queue:
+        if len(self._queue) >= self._max_queue():
             raise self.busy()
         waiter: asyncio.Future[None] = loop.create_future()
         self._queue.append(waiter)
         try:
-            async with asyncio.timeout(self._queue_wait_s):
+            async with asyncio.timeout(self.queue_wait_s):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
@@ -293,7 +380,7 @@ class Origin:
             elif waiter in self._queue:
                 self._queue.remove(waiter)
             if isinstance(error, TimeoutError):
-                msg = f"{self.name} is busy: no place within {self._queue_wait_s:g} s"
+                msg = f"{self.name} is busy: no place within {self.queue_wait_s:g} s"
                 raise UpstreamBusy(msg) from None
             raise
 

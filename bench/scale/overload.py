@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import http.client
 import json
 import os
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import loads
-from bench.gateways.entry import EVERYTHING, KEY, PASS, ROOT
+from bench.gateways.entry import EVERYTHING, PASS, ROOT
 from bench.peers_report import table
-from bench.scale import refusals
+from bench.scale import callers, refusals
 from bench.scale.bench import WHERE, Bench, Load, chat, raise_descriptors
+from bench.scale.watching import ADMIN, REFUSED, watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +33,7 @@ if TYPE_CHECKING:
 REPORT = ROOT / "bench" / "report" / "scale"
 TIMES = 3
 IN_FLIGHT = 256  # the default of upstream.max_in_flight
-ADMIN = "admin-of-the-bench"
-REFUSED = (429, 503)
 ENOUGH = 100  # refusals, for their CPU to be told from the rest
-LIVE = ("/health", "/health/ready", "/v1/models", "/admin/keys")
-LIVE_EVERY_S = 0.1
 # O2 and O3
 LEAST_GOODPUT, MOST_P99, MOST_REFUSAL, MOST_LIVE_MS = 0.9, 2.0, 0.1, 100.0
 
@@ -47,40 +42,6 @@ DENSE = " ".join(
     f"Write to kim.doe{number}@example.com or call +49 30 {1_234_567 + number} today, and tell them of it."
     for number in range(100)
 )
-
-
-class Watching(threading.Thread):
-    """Asks what operators look at, all the time."""
-
-    def __init__(self, gateway: Running) -> None:
-        super().__init__(daemon=True)
-        self._port = gateway.port
-        self._over = threading.Event()
-        self.took_ms: list[float] = []
-        self.failed = 0
-
-    def run(self) -> None:
-        headers = {"authorization": f"Bearer {KEY}", "x-admin-api-key": ADMIN}
-        while not self._over.wait(LIVE_EVERY_S):
-            for path in LIVE:
-                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
-                started = time.monotonic()
-                try:
-                    connection.request("GET", path, headers=headers)
-                    response = connection.getresponse()
-                    response.read()
-                    self.failed += response.status != 200
-                except OSError:
-                    self.failed += 1
-                finally:
-                    connection.close()
-                self.took_ms.append((time.monotonic() - started) * 1000)
-
-    def end(self) -> tuple[float, int]:
-        """p95 in ms, and how many failed."""
-        self._over.set()
-        self.join()
-        return sorted(self.took_ms)[int(len(self.took_ms) * 0.95)], self.failed
 
 
 @dataclass(frozen=True)
@@ -125,10 +86,10 @@ def measured(bench: Bench, shortage: Shortage) -> dict[str, Any]:
         peak = bench.send(Load(body, connections, seconds=bench.seconds, chunks=chunks), gateway)
         capacity = peak["requests"] / peak["elapsed_s"]
         load = Load(body, 4 * connections, seconds=bench.seconds, rate=capacity, chunks=chunks)
-        once, once_cpu, _ = _open(bench, gateway, load)
+        once, once_cpu, _ = watched(bench, gateway, load)
         time.sleep(1.5)
         load = Load(body, shortage.most, seconds=bench.seconds, rate=TIMES * capacity, chunks=chunks)
-        much, much_cpu, live = _open(bench, gateway, load)
+        much, much_cpu, live = watched(bench, gateway, load)
         served, refused = much["requests"] - much["allowed"], much["allowed"]
         serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
         if delay_ms:
@@ -166,14 +127,6 @@ def _refusal_us(bench: Bench, gateway: Running, load: Load) -> float:
     spent = bench.cost(load, gateway)["cpu_us"]
     sending.stop()
     return spent
-
-
-def _open(bench: Bench, gateway: Running, load: Load) -> tuple[dict[str, Any], float, tuple[float, int]]:
-    watching = Watching(gateway)
-    before = gateway.cpu_s()
-    watching.start()
-    seen = bench.send(Load(**{**load.__dict__, "allow": REFUSED}), gateway)
-    return seen, gateway.cpu_s() - before, watching.end()
 
 
 def broken(found: dict[str, Any]) -> list[str]:
@@ -231,7 +184,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['seconds']:g} s each, defaults of `upstream` ({IN_FLIGHT} at once, a second in the queue).\n\n"
         f"{table(head, rows)}\n\n"
         f"What it costs to say no: CPU us at {refusals.CONNECTIONS} connections that ask again at once.\n\n"
-        f"{refusals.markdown(report['refusals'])}\n"
+        f"{refusals.markdown(report['refusals'])}\n\n"
+        "Callers that ask again at once, for small whole answers of an upstream that takes no time.\n\n"
+        f"{callers.markdown(report['callers'])}\n"
     )
 
 
@@ -251,8 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append({**found, "broken": broken(found)})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         said_no = [refusals.measure(bench, mode) for mode in (PASS, EVERYTHING)]
+        many = [row for mode in (PASS, EVERYTHING) for row in callers.measure(bench, mode)]
     report = {
         "refusals": said_no,
+        "callers": many,
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "machine": loads.machine(),
         "load_average": (before, os.getloadavg()[0]),

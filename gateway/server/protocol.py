@@ -214,6 +214,10 @@ class HttpConnection(asyncio.Protocol):
             pressure.let_in += 1
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
+    def begin_ordinary(self) -> None:
+        """Begin the present request, which has come whole and had to wait."""
+        self._begin(END, is_next=False)
+
     def shed(self, shed: Shed, flags: int) -> bool:
         """Whether the present request has been told that there is no time for it."""
         is_whole = bool(flags & END)

@@ -7,12 +7,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trustme
 
 from tollhouse._native import END, FAULT, READY, ResponseReader
 from tollhouse.providers import call as call_module
+from tollhouse.providers import transport
 from tollhouse.providers.call import Call
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
@@ -307,11 +309,49 @@ async def test_half_as_many_as_there_are_places_may_wait():
         queued = [asyncio.create_task(start(to)) for _ in range(3)]
         await asyncio.sleep(0)
         assert (to.in_flight, to.waiting) == (6, 3)
-        with pytest.raises(UpstreamBusy, match="queue of 3 requests is full"):
+        with pytest.raises(UpstreamBusy, match="its queue is full"):
             await start(to)
         release.set()
         for call in [*running, *[await each for each in queued]]:
             await wait(call)
+
+
+async def test_as_many_may_wait_as_get_a_place_soon(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(transport, "monotonic", lambda: now)
+    release = asyncio.Event()
+    release.set()
+    async with Upstream(_answering_after(release)) as upstream:
+        to = origin(upstream.port, max_in_flight=6, queue_wait_s=60)
+
+        async def served_at(pace: float) -> None:
+            nonlocal now
+            for _ in range(transport.COUNTED):
+                await wait(await start(to))
+            now += transport.COUNTED / pace
+
+        async def who_may_wait() -> int:
+            release.clear()
+            running = [await start(to) for _ in range(6)]
+            queued: list[asyncio.Task[Any]] = []
+            while not to.is_full:
+                queued.append(asyncio.create_task(start(to)))
+                await asyncio.sleep(0)
+            release.set()
+            for call in [*running, *[await each for each in queued]]:
+                await wait(call)
+            return len(queued)
+
+        assert await who_may_wait() == 3
+        await served_at(100.0)
+        await served_at(100.0)
+        assert await who_may_wait() == 10
+        await served_at(1e6)
+        await served_at(1e6)
+        assert await who_may_wait() == 48
+        await served_at(1.0)
+        await served_at(1.0)
+        assert await who_may_wait() == 3
 
 
 async def test_connections_that_close_at_once_are_not_looked_for_one_by_one():

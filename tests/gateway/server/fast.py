@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tests.gateway.server.raw import Response, Running, until
+from tests.gateway.server.raw import Client, Response, Running, until
 from tests.support import hostile
 from tests.support.app import settings
 from tests.support.chunks import DONE, completion, delta, finish
@@ -151,6 +151,24 @@ def request(body: dict[str, Any], *, path: str = "/v1/chat/completions", key: st
         f"POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {key}\r\ncontent-length: {len(data)}\r\n{more}\r\n"
     )
     return head.encode() + data
+
+
+async def hanging(running: Gateway, number: int) -> list[Client]:
+    """Once the ways to both models are known: so many clients whose answers do not come."""
+    await running.learn("fine")
+    await running.learn("third@hang")
+    clients = [await running.running.connect() for _ in range(number)]
+    for index, client in enumerate(clients):
+        client.send(request(chat("third@hang")))
+        await until(lambda n=index + 1: running.app.state.lifecycle.in_flight == n)
+    return clients
+
+
+async def served_again(running: Gateway, clients: list[Client]) -> None:
+    for client in clients:
+        client.reset()
+    await until(lambda: not running.app.state.lifecycle.in_flight)
+    assert (await running.ask(chat("fine"))).status == 200
 
 
 def chat(name: str, **more: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.server.fast import PRICES, RANDOM, SCRIPTS, Gateway, chat, gateway, ledger, request
-from tests.gateway.server.raw import Client, Response, narrow, until
+from tests.gateway.server.fast import PRICES, RANDOM, SCRIPTS, chat, gateway, hanging, ledger, request, served_again
+from tests.gateway.server.raw import Response, narrow, until
 from tests.gateway.server.test_fast_alike import OF_ITS_OWN as VARYING
 from tests.gateway.server.test_fast_alike import TIMES, told_and_logged
 from tests.support.gateway import KEY, model
@@ -116,33 +116,15 @@ def _sections(peer: ScriptedUpstream, **more: Any) -> dict[str, Any]:
     return {"model_list": [model("third@hang", peer.base_url), model("fine", peer.base_url)], **more}
 
 
-async def _hanging(running: Gateway, number: int) -> list[Client]:
-    """Once the ways to both models are known: so many clients whose answers do not come."""
-    await running.learn("fine")
-    await running.learn("third@hang")
-    clients = [await running.running.connect() for _ in range(number)]
-    for index, client in enumerate(clients):
-        client.send(request(chat("third@hang")))
-        await until(lambda n=index + 1: running.app.state.lifecycle.in_flight == n)
-    return clients
-
-
-async def _served_again(running: Gateway, clients: list[Client]) -> None:
-    for client in clients:
-        client.reset()
-    await until(lambda: not running.app.state.lifecycle.in_flight)
-    assert (await running.ask(chat("fine"))).status == 200
-
-
 async def test_requests_at_once_are_refused_natively_too_and_let_in_when_there_is_room(tmp_path, native):
     seen = {}
     for is_fast in (True, False):
         with ScriptedUpstream(SCRIPTS) as upstream:
             sections = _sections(upstream, keys=[{"name": "k", "key": KEY, "limits": {"parallel": 1}}])
             async with gateway(tmp_path / str(is_fast), is_fast=is_fast, **sections) as running:
-                clients = await _hanging(running, 1)
+                clients = await hanging(running, 1)
                 answers = [await running.ask(chat("fine"), x_request_id=f"a{n}") for n in range(4)]
-                await _served_again(running, clients)
+                await served_again(running, clients)
                 seen[is_fast] = [told(answer) for answer in answers]
     assert [status for status, _, _ in seen[True]] == [429] * 4
     assert seen[True] == seen[False]
@@ -159,11 +141,11 @@ async def test_a_full_queue_is_told_logged_and_counted_as_the_stages_do(tmp_path
                 upstream={"max_in_flight": 1, "queue_wait_s": 60},
             )
             async with gateway(tmp_path / str(is_fast), is_fast=is_fast, **sections) as running:
-                clients = await _hanging(running, 2)
+                clients = await hanging(running, 2)
                 answers = [await running.ask(chat("fine", **more), x_request_id=name) for name, more in BODIES.items()]
                 lines = [RANDOM.sub(b"", TIMES.sub(b"", line)) for line in running.lines]
                 metrics = await running.metrics()
-                await _served_again(running, clients)
+                await served_again(running, clients)
                 seen[is_fast] = [told(one, but=OF_ITS_OWN | STANDING) for one in answers], lines, metrics
     assert [status for status, _, _ in seen[True][0]] == [503] * len(BODIES)
     assert seen[True] == seen[False]
@@ -179,16 +161,17 @@ async def test_where_somebody_else_may_be_asked_a_full_queue_refuses_nobody(tmp_
     elsewhere = upstream.base_url.replace("127.0.0.1", "localhost")
     sections["model_list"].append(model("spare", elsewhere, upstream="openai/fine"))
     async with gateway(tmp_path, **sections) as running:
-        clients = await _hanging(running, 2)
+        clients = await hanging(running, 2)
         assert (await running.ask(chat("fine"))).status == 200
-        await _served_again(running, clients)
+        await served_again(running, clients)
     assert native == []
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
 @pytest.mark.parametrize("is_rising", [True, False])
 @pytest.mark.parametrize("others", [True, False])
-async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_to_be_asked(
-    tmp_path, upstream, is_rising, others
+async def test_who_would_hold_something_waits_for_no_place_while_there_is_no_time_and_nobody_else_to_be_asked(
+    tmp_path, upstream, is_rising, others, is_stream
 ):
     sections = _sections(upstream, upstream={"max_in_flight": 1, "queue_wait_s": 60})
     if others:
@@ -196,12 +179,12 @@ async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_t
         sections["router_settings"] = {"fallbacks": [{"fine": ["spare"]}]}
         sections["model_list"].append(model("spare", elsewhere, upstream="openai/fine"))
     async with gateway(tmp_path, **sections) as running:
-        clients = await _hanging(running, 1)
+        clients = await hanging(running, 1)
         pressure = running.running.server.pressure
         pressure.is_rising, pressure.until = is_rising, monotonic() + 60
         client = await running.running.connect()
-        client.send(request(chat("fine"), x_request_id="mine"))
-        if is_rising and not others:
+        client.send(request(chat("fine", stream=is_stream), x_request_id="mine"))
+        if is_rising and not others and is_stream:
             answer = await client.response()
             assert (answer.status, answer.header("x-request-id")) == (503, "mine")
             assert b'"code":"gateway_overloaded"' in answer.body
@@ -210,7 +193,7 @@ async def test_nobody_waits_for_a_place_while_there_is_no_time_and_nobody_else_t
         else:
             await until(lambda: running.app.state.lifecycle.in_flight == 2)
             assert (pressure.let_in, pressure._refused) == (1, 0)
-        await _served_again(running, [*clients, client])
+        await served_again(running, [*clients, client])
         assert (await running.ask(chat("fine"))).status == 200
 
 
