@@ -220,9 +220,12 @@ class FastPath:
 
     def turn_away(self, waiting: Waiting) -> None:
         """There is no place for it, and nobody else to ask."""
-        connection = waiting.connection
+        connection, said = waiting.connection, None
         self.waits_no_more(waiting)
-        said = waiting.found.busy(waiting.reader, connection.last_lines())
+        try:
+            said = waiting.found.busy(waiting.reader, connection.last_lines())
+        except BaseException as error:  # noqa: BLE001 - others wait behind it
+            _unexpected(error)
         if said is None:
             connection.begin_ordinary()
         else:

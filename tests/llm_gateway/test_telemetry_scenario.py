@@ -151,6 +151,10 @@ def _adds(value):
     return lambda records: [*records, {"sink": "log", "text": value}]
 
 
+def _is_told(**members):
+    return lambda records: [*records, {"sink": "log", **members}]
+
+
 MUTATIONS = {
     "a metric": (_without("metric", _is_renamed("gateway_upstream_queue", "x")), "gateway_upstream_queue is missing"),
     "a label": (_without("metric", _is_renamed("decision=", "d=")), "lacks the label decision"),
@@ -173,7 +177,21 @@ MUTATIONS = {
     "a secret on disk": (_without("state on disk", lambda one: one | {"held": ["jwt"]}), "hold the planted jwt"),
     "another's address": (_adds("mail to somebody.else@example.com"), "looks like EMAIL_ADDRESS"),
     "another secret": (_adds(canaries(99)[0].text), "looks like SECRET"),
+    "a card where an id belongs": (_is_told(span_id="4111 1111 1111 1111"), "looks like CREDIT_CARD"),
+    "a card that is no id": (_is_told(text="2606865453566671"), "looks like CREDIT_CARD"),
 }
+
+
+def test_a_random_id_may_look_like_anything(validator, out_log, tmp_path, capsys):
+    records = [orjson.loads(line) for line in out_log.read_bytes().splitlines()]
+    path = tmp_path / "OUT.log"
+    ids = {
+        "trace_id": "77e070421ee2d14cbe5303f26b7483fb",
+        "span_id": "2606865453566671",
+        "parent_id": "be8276c972828004",
+    }
+    path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in _is_told(**ids)(records)))
+    assert validator.main(path) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("mutate", "told"), MUTATIONS.values(), ids=MUTATIONS)
