@@ -14,6 +14,7 @@ from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.shedding import members, noted, refused
 from tollhouse.gateway.state_metrics import NS
 from tollhouse.middlewares.auth import bearer
+from tollhouse.middlewares.exchange import GONE, GONE_CODE
 from tollhouse.middlewares.metrics import LATENCY_NS, OVERHEAD_NS
 from tollhouse.middlewares.quota_errors import RateLimited, limited
 from tollhouse.providers.openai import OpenAIUpstream
@@ -214,6 +215,12 @@ class FastRoutes:
                 self._tally((exchange.route, RateLimited.status, label, "", b"ALLOWED")),
             ),
             busy=self._busy(upstream.origin, exchange, asked, who) if plan.is_alone else None,
+            gone=noted(
+                asked | {"status": GONE},
+                who | {"provider": ""},
+                GONE_CODE,
+                self._tally((exchange.route, GONE, label, "", b"ALLOWED")),
+            ),
             guard=self.native_guard,
             pseudonym_key=None if self._guard is None else self._guard.pseudonym_key(principal.id),
         )

@@ -186,23 +186,40 @@ class FastPath:
             return False
         waiting, origin = Waiting(self, connection, reader, found), found.way.origin
         if found.is_plain and origin.wait(waiting):
-            waiting.is_queued = True
+            waiting.wants_place = waiting.is_queued = True
         elif origin.is_full:
             self._refusals.add(waiting, origin.queue_wait_s)
         else:
             return False
+        found.waits()
         connection.exchange = waiting
         self._lifecycle.in_flight += 1
-        self._lifecycle.calls.add(waiting)
+        self._lifecycle.waiting[waiting] = None
         self._metrics.begun()
         return True
 
-    def waits_no_more(self, waiting: Waiting) -> None:
-        """Its connection is free for what becomes of it."""
+    def _waits_no_more(self, waiting: Waiting) -> int:
+        """Its connection is free for what becomes of it. For how long it has waited, in nanoseconds."""
         waiting.connection.exchange = None
         self._lifecycle.in_flight -= 1
-        self._lifecycle.calls.discard(waiting)
+        del self._lifecycle.waiting[waiting]
         self._metrics.ended()
+        return waiting.found.waits_no_more()
+
+    def begin_ordinary(self, waiting: Waiting) -> None:
+        """It waits for whatever it has to on the ordinary way."""
+        waiting.connection.begin_ordinary(self._waits_no_more(waiting))
+
+    def leave(self, waiting: Waiting) -> None:
+        """Its client has gone: nothing was done for it, and nobody is to be told but the log and the metrics."""
+        line = None
+        self._waits_no_more(waiting)
+        try:
+            line = waiting.found.gone(waiting.reader)
+        except BaseException as error:  # noqa: BLE001
+            _unexpected(error)
+        if line is not None:
+            self._note(line)
 
     def resume(self, waiting: Waiting) -> None:
         """It has been given a place."""
@@ -210,10 +227,10 @@ class FastPath:
         origin = found.way.origin
         origin.take_back()
         try:
-            if connection.exchange is waiting:  # else the client has gone
-                self.waits_no_more(waiting)
+            if not waiting.is_over:  # else the client has gone
+                waited_ns = self._waits_no_more(waiting)
                 if not self._go(connection, waiting.reader, found):
-                    connection.begin_ordinary()
+                    connection.begin_ordinary(waited_ns)
         finally:
             # After the first step of the task that an ordinary request may be.
             connection.loop.call_soon(origin.hand_on)
@@ -221,13 +238,13 @@ class FastPath:
     def turn_away(self, waiting: Waiting) -> None:
         """There is no place for it, and nobody else to ask."""
         connection, said = waiting.connection, None
-        self.waits_no_more(waiting)
+        waited_ns = self._waits_no_more(waiting)
         try:
             said = waiting.found.busy(waiting.reader, connection.last_lines())
         except BaseException as error:  # noqa: BLE001 - others wait behind it
             _unexpected(error)
         if said is None:
-            connection.begin_ordinary()
+            connection.begin_ordinary(waited_ns)
         else:
             self._refused(connection, *said)
 
@@ -259,10 +276,14 @@ class FastPath:
 
     def _refused(self, connection: HttpConnection, response: bytes, line: bytes) -> None:
         connection.transport.write(response)
+        self._note(line)
+        connection.finished(reusable=True)
+
+    def _note(self, line: bytes) -> None:
+        """One that was counted where its line was written."""
         if self._write_log is not None:
             self._write_log(line)
         self._metrics.flush_soon()
-        connection.finished(reusable=True)
 
     def end(self, errand: Errand) -> bytes | None:
         """The response to a plain success, settled and counted; None: it is none, and nothing was done."""
@@ -297,7 +318,7 @@ class FastPath:
     def unfold(self, errand: Errand) -> Request:
         """The same as an ordinary request that has been sent, with its place on the connection."""
         way, found, connection = errand.way, errand.found, errand.connection
-        since_begun, since_sent = found.elapsed
+        since_begun, since_sent, waited = found.elapsed
         view = found.take_view()
         admitted = found.admitted
         assert admitted is not None
@@ -308,6 +329,7 @@ class FastPath:
         exchange.connection = http
         now = perf_counter_ns()
         exchange.started_ns = now - since_begun
+        exchange.upstream_ns = waited
         exchange.request_id = found.id
         exchange.response_headers.insert(0, (b"x-request-id", found.id.encode()))
         exchange.principal = way.principal

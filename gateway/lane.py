@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from tollhouse.gateway.errors import refusal_of
 from tollhouse.gateway.lifecycle import CLOSE, Lifecycle
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, raised
+from tollhouse.middlewares.exchange import GONE_CODE, SCOPE_KEY, Exchange, raised
 from tollhouse.middlewares.quota_errors import RateLimited
 from tollhouse.middlewares.stage import Stage
 from tollhouse.providers.errors import UpstreamError
@@ -87,6 +87,9 @@ class Lane:
             return False
         exchange = self.begun(scope, connection.receive, connection.send)
         exchange.connection = connection
+        if connection.waited_ns:
+            exchange.started_ns -= connection.waited_ns
+            exchange.upstream_ns = connection.waited_ns
         entered = 0
         try:
             for enter in self._enter:
@@ -140,7 +143,7 @@ class Lane:
         except asyncio.CancelledError:
             if not exchange.gone:
                 raise
-            exchange.error_code = "client_disconnected"
+            exchange.error_code = GONE_CODE
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the stages leave
             await self._refuse(error, exchange)
             # Its frames hold the request and the upstream's answer, and one of them holds the error.

@@ -24,7 +24,8 @@ class Lifecycle:
         self.draining = False
         self.closing = False
         self.in_flight = 0
-        self.calls: set[Call | Waiting] = set()
+        self.calls: set[Call] = set()
+        self.waiting: dict[Waiting, None] = {}  # of those in flight, whoever waits as it came; the first first
         self.watch = DisconnectWatch()
         # What is to be let go of when no request will come any more, and before those that run have ended.
         self.before_drain: Callable[[], Awaitable[None]] | None = None
@@ -40,6 +41,18 @@ class Lifecycle:
         """From now on: not ready, and every response asks its client to close the connection."""
         self.draining = True
 
+    @property
+    def begun(self) -> int:
+        """Requests in flight for which something has been done."""
+        return self.in_flight - len(self.waiting)
+
+    async def let_go(self) -> None:
+        """No request comes any more: those that wait begin, as what they need is let go of."""
+        assert self.before_drain is not None
+        for waiting in tuple(self.waiting):
+            waiting.go_on()
+        await self.before_drain()
+
     async def ended(self, timeout_s: float, awaits: Callable[[], bool] = lambda: False) -> bool:
         """Wait until nothing is under way and nothing to come any more; False when the time is over first."""
         loop = asyncio.get_running_loop()
@@ -52,8 +65,11 @@ class Lifecycle:
 
     def end_calls(self) -> None:
         """At the deadline: every call ends with an error that its client can read."""
+        error = UpstreamShutdown("the gateway is shutting down")
+        for waiting in tuple(self.waiting):
+            waiting.fail(error)
         for call in tuple(self.calls):
-            call.fail(UpstreamShutdown("the gateway is shutting down"))
+            call.fail(error)
 
     def give_up(self) -> None:
         """After the deadline: end the requests whose clients do not even read that."""

@@ -11,7 +11,7 @@ from tollhouse.gateway.attempt import Attempt
 from tollhouse.gateway.errors import refusal_of, refusal_of_cooling
 from tollhouse.gateway.hedge import race
 from tollhouse.gateway.sinks import ping_of
-from tollhouse.middlewares.exchange import raised
+from tollhouse.middlewares.exchange import GONE_CODE, raised
 from tollhouse.middlewares.quota import Outcome
 from tollhouse.providers.ask import PASSED
 from tollhouse.providers.attempts import Attempts
@@ -147,7 +147,7 @@ class Request:
         attempt.call.watcher = None
         self._forwarder.watch.hush(exchange)
         exchange.gone = True
-        exchange.error_code = "client_disconnected"
+        exchange.error_code = GONE_CODE
         attempt.leave()
         self._ended(exchange, None)
 
@@ -210,7 +210,7 @@ class Request:
                 exchange.plan,
                 self._policy(),
                 forwarder.budget,
-                in_flight=lambda: forwarder.lifecycle.in_flight,
+                in_flight=lambda: forwarder.lifecycle.begun,
                 stream=exchange.stream,
                 kind=exchange.kind or PASSED,
                 session=None if exchange.plan.is_alone else forwarder.sessions.of(exchange),

@@ -24,16 +24,22 @@ AT_ONCE = 64  # requests are refused, which take less than a tenth of that; as m
 class Waiting(PlainWaiter):
     """What its connection is busy with meanwhile; `fast` says what becomes of it."""
 
-    __slots__ = ("_fast", "connection", "found", "is_queued", "reader")
+    __slots__ = ("_fast", "connection", "found", "is_queued", "reader", "wants_place")
 
     awaits_body = is_answering = is_done = False
 
     def __init__(self, fast: FastPath, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> None:
         self._fast = fast
-        self.is_queued = False  # for a place
+        self.wants_place = False  # else it is to be told that there is none
+        self.is_queued = False
         self.connection = connection
         self.reader = reader
         self.found = found
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it does not wait any more."""
+        return self.connection.exchange is not self
 
     def set_result(self, result: None, /) -> None:
         self.is_queued = False
@@ -53,16 +59,15 @@ class Waiting(PlainWaiter):
         """More has come, of what follows this request."""
 
     def disconnect(self) -> None:
-        """The client has gone: an ordinary request is told so."""
-        connection = self.connection
+        """The client has gone."""
         self._leave_queue()
-        self._fast.waits_no_more(self)
-        connection.begin_ordinary()
-        exchange, connection.exchange = connection.exchange, None
-        if exchange is not None:
-            connection.loop.call_soon(
-                exchange.disconnect
-            )  # a task that has not begun would leave what it awaits behind
+        self._fast.leave(self)
+
+    def go_on(self) -> None:
+        """What it needs to be served is about to be let go of: it has it now, and waits for the rest."""
+        if self.wants_place:
+            self._leave_queue()
+            self._fast.begin_ordinary(self)
 
     def _leave_queue(self) -> None:
         if self.is_queued:
@@ -97,10 +102,12 @@ class Refusals:
         self._timer = None
         waiting, now = self._waiting, monotonic()
         left = AT_ONCE * max(1, int((now - self._began) / EVERY_S))
-        while waiting and (left > 0 or waiting[0].until <= now):
-            one = waiting.popleft()
-            if one.connection.exchange is one:  # else the client has gone
-                self._refuse(one)
-                left -= 1
-        if waiting:
-            self._wait(waiting[0].connection.loop, now)
+        try:
+            while waiting and (left > 0 or waiting[0].until <= now):
+                one = waiting.popleft()
+                if not one.is_over:  # else the client has gone
+                    self._refuse(one)
+                    left -= 1
+        finally:
+            if waiting:
+                self._wait(waiting[0].connection.loop, now)

@@ -145,7 +145,7 @@ async def _drain(
         server.finish(linger_s)
     else:  # refuses whatever comes from now on: a client that finds its connection closed is better off
         server.finish()
-        await lifecycle.before_drain()
+        await lifecycle.let_go()
     ended = await _first(lifecycle.ended(drain_s, lambda: server.awaits), at_once.wait())
     if server.awaits:
         server.finish()

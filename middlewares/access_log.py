@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tollhouse.middlewares.exchange import GONE
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _fields(exchange: Exchange) -> dict[str, Any]:
         "request_id": exchange.request_id,
         "method": exchange.scope["method"],
         "route": exchange.route,
-        "status": exchange.status or 499,
+        "status": exchange.status or GONE,
         "duration_ms": round((perf_counter_ns() - exchange.started_ns) / 1e6, 3),
     }
     if trace is not None:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from tollhouse.middlewares.types import Headers, Message, Receive, Scope, Send
 
 SCOPE_KEY = "tollhouse"
+GONE = 499  # the status that logs and metrics have where the client went before there was one
+GONE_CODE = "client_disconnected"
 
 
 class Connection(Protocol):
     """What a server offers beyond ASGI, for requests that have come whole. It calls `watcher` when the client goes."""
 
     watcher: Callable[[], None] | None
+    waited_ns: int  # before it was begun, for its upstream
 
     def receive(self) -> Awaitable[Message]: ...
     def send(self, message: Message) -> Awaitable[None]: ...

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from tollhouse.middlewares.exchange import GONE
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class MetricsStage(Stage):
 
     def leave(self, exchange: Exchange) -> None:
         self.in_flight -= 1
-        key = (exchange.route, exchange.status or 499, exchange.model, exchange.provider, exchange.decision)
+        key = (exchange.route, exchange.status or GONE, exchange.model, exchange.provider, exchange.decision)
         spent = perf_counter_ns() - exchange.started_ns
         with self._lock:
             tally = self._tallies.get(key)

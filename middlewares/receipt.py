@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tollhouse._native import DigestedSend
 from tollhouse.middlewares.errors import Unavailable
+from tollhouse.middlewares.exchange import GONE
 from tollhouse.middlewares.guard import decide
 from tollhouse.middlewares.stage import Stage
 
@@ -115,7 +116,7 @@ def receipt(exchange: Exchange, knows: Callable[[str], bool] = lambda _: False) 
         "reasons": exchange.reasons,
         "guards": _guards(exchange),
         "findings": exchange.findings or {},
-        "status": status or 499,
+        "status": status or GONE,
         "error": _named(exchange.error_code),
         "gone": exchange.gone,
         "tokens": exchange.usage,

@@ -12,6 +12,7 @@ import re
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
+from tollhouse.middlewares.exchange import GONE
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class TraceStage(Stage):
                 method=exchange.scope["method"],
                 route=exchange.route,
                 kind=exchange.kind or "",
-                status=exchange.status or 499,
+                status=exchange.status or GONE,
                 stream=exchange.stream,
                 key_id="" if principal is None else principal.id,
                 team="" if principal is None else principal.team or "",

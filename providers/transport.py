@@ -27,6 +27,7 @@ KEEP_FEW = 32  # idle connections, however old
 COUNTED = 256  # calls that end say how fast they do
 SOON_S = 0.1  # who gets a place that soon may wait, however many they are
 MOST = 8  # times as many as there are places wait, at most
+STEP_S = 0.001  # of the loop's timers
 KEEP_IDLE_S = 50.0  # providers and load balancers close idle connections after 60 s and more
 
 
@@ -190,6 +191,7 @@ class Origin:
         self._free = max_in_flight
         self._places = max_in_flight
         self._queue: deque[Waiter] = deque()
+        self._plain: dict[PlainWaiter, None] = {}  # of those, whoever waits as it came
         # FIFO, so whoever is admitted last waits for as long as half an answer takes, however long that is. As many as
         # there are places would double the time of everybody while there is too much to do.
         self._few = self._many = max(1, max_in_flight // 2)
@@ -244,9 +246,9 @@ class Origin:
         return None
 
     def give_back(self, connection: Connection) -> None:
-        """It was claimed, and nothing is to be sent."""
+        """It was claimed, and nothing is sent now: it is whoever's asks next."""
         self.keep(connection)
-        self._give_place()
+        self._free += 1
 
     def send(self, connection: Connection, call: Call, head: bytes, body: bytes, *, stream: bool) -> None:
         """Send a request on a connection that was claimed."""
@@ -311,21 +313,24 @@ class Origin:
         if len(self._queue) >= self._max_queue():
             return False
         self._queue.append(waiter)
-        waiter.until = monotonic() + self.queue_wait_s
+        self._plain[waiter] = None
+        now = monotonic()
+        waiter.until = now + self.queue_wait_s
         if self._expiry is None:
-            self._expiry = asyncio.get_running_loop().call_later(self.queue_wait_s, self._expire)
+            self._expire_at(waiter.until, now)
         return True
 
     def wait_no_more(self, waiter: PlainWaiter) -> None:
         """One that has been given no place."""
         self._queue.remove(waiter)
+        del self._plain[waiter]
 
     def take_back(self) -> None:
         """The place that one of them has been given: for the call that it makes of it now."""
         self._free += 1
 
     def hand_on(self) -> None:
-        """What that one did not need after all."""
+        """What that one did not need after all. Some time later: it may have to ask in another way."""
         while self._free > 0 and self._queue:
             self._free -= 1
             self._give_place()
@@ -333,13 +338,16 @@ class Origin:
     def _expire(self) -> None:
         self._expiry = None
         now = monotonic()
-        plain = [waiter for waiter in self._queue if isinstance(waiter, PlainWaiter)]
-        for waiter in plain:
-            if waiter.until > now:
-                self._expiry = asyncio.get_running_loop().call_later(waiter.until - now, self._expire)
-                break
-            self._queue.remove(waiter)
-            waiter.expire()
+        try:
+            while (first := next(iter(self._plain), None)) is not None and first.until <= now:
+                self.wait_no_more(first)
+                first.expire()
+        finally:  # whatever came of one, there are others behind it
+            if (first := next(iter(self._plain), None)) is not None:
+                self._expire_at(first.until, now)
+
+    def _expire_at(self, until: float, now: float) -> None:
+        self._expiry = asyncio.get_running_loop().call_later(max(until - now, STEP_S), self._expire)
 
     def close(self) -> None:
         """Close idle connections (calls under way end with their own)."""
@@ -361,6 +369,7 @@ class Origin:
     def _give_place(self) -> None:
         while self._queue:
             waiter = self._queue.popleft()
+            self._plain.pop(waiter, None)  # type: ignore[call-overload] # most are futures
             if not waiter.done():
                 waiter.set_result(None)
                 return

@@ -67,6 +67,7 @@ class Whole:
 
     def __init__(self, body: bytes) -> None:
         self.watcher: Callable[[], None] | None = None
+        self.waited_ns = 0
         self._body = body
 
     async def receive(self) -> Message:

@@ -56,6 +56,7 @@ class HttpExchange:
         "_told",
         "_waiter",
         "task",
+        "waited_ns",
         "watcher",
     )
 
@@ -76,6 +77,7 @@ class HttpExchange:
         self._gone = False
         self._waiter: asyncio.Future[None] | None = None
         self.watcher: Callable[[], None] | None = None
+        self.waited_ns = 0  # before it was begun
         self.task: asyncio.Task[None] | None = None  # that serves it
 
     @property

@@ -156,13 +156,16 @@ class HttpConnection(asyncio.Protocol):
         self.server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server.closed(self)
-        self._release_writer()
-        if self.held:
-            self.let_go()
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.disconnect()
+        try:
+            self._release_writer()
+            if self.held:
+                self.let_go()
+            exchange, self.exchange = self.exchange, None
+            if exchange is not None:
+                exchange.disconnect()
+        finally:
+            # Last: the server may end when nothing is left.
+            self.server.closed(self)
 
     def pause_writing(self) -> None:
         self.stuck_since = self.server.ticks
@@ -214,9 +217,9 @@ class HttpConnection(asyncio.Protocol):
             pressure.let_in += 1
         return bool(flags & END) and fast is not None and fast.begin(self, self._reader)
 
-    def begin_ordinary(self) -> None:
-        """Begin the present request, which has come whole and had to wait."""
-        self._begin(END, is_next=False)
+    def begin_ordinary(self, waited_ns: int) -> None:
+        """Begin the present request, which has come whole and has waited for so long."""
+        self._begin(END, is_next=False, waited_ns=waited_ns)
 
     def shed(self, shed: Shed, flags: int) -> bool:
         """Whether the present request has been told that there is no time for it."""
@@ -252,9 +255,10 @@ class HttpConnection(asyncio.Protocol):
             self.is_paused = True
             self.transport.pause_reading()
 
-    def _begin(self, flags: int, *, is_next: bool) -> None:
+    def _begin(self, flags: int, *, is_next: bool, waited_ns: int = 0) -> None:
         server = self.server
         scope, exchange = self.ordinary(flags)
+        exchange.waited_ns = waited_ns
         serving: Awaitable[None] | Literal[False] | None = None
         if flags & END and not is_next and server.direct is not None:
             serving = server.direct(scope, exchange)

@@ -233,6 +233,7 @@ class _Connection:
 
     def __init__(self) -> None:
         self.watcher: Any = None
+        self.waited_ns = 0
         self.answers: list[tuple[int, bytes]] = []
         self.carried: list[Any] = []
         self.ends = 0

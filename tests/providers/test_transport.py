@@ -354,6 +354,38 @@ async def test_as_many_may_wait_as_get_a_place_soon(monkeypatch):
         assert await who_may_wait() == 3
 
 
+class _Plain(transport.PlainWaiter):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def set_result(self, _: None) -> None:
+        self.told.append("place")
+
+    def expire(self) -> None:
+        self.told.append("expired")
+        raise RuntimeError
+
+
+async def test_those_behind_one_that_fails_to_expire_expire_all_the_same():
+    failed: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    async with Upstream(_answering_after(asyncio.Event())) as upstream:
+        to = origin(upstream.port, max_in_flight=4, queue_wait_s=0.01)
+        for _ in range(4):
+            await start(to)
+        first, gone, last = _Plain(), _Plain(), _Plain()
+        assert to.wait(first)
+        assert to.wait(gone)
+        assert not to.wait(last)
+        to.wait_no_more(gone)
+        assert to.wait(last)
+        while not last.told:
+            await asyncio.sleep(0.005)
+        assert (first.told, gone.told, last.told, to.waiting) == (["expired"], [], ["expired"], 0)
+        assert [type(error) for error in failed] == [RuntimeError, RuntimeError]
+
+
 async def test_connections_that_close_at_once_are_not_looked_for_one_by_one():
     looks = 0
 

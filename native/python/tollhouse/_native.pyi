@@ -863,6 +863,7 @@ class FastRoute:
         tallies: Sequence[FastTally],
         limited: tuple[str, str, str, FastTally],
         busy: FastRefusal | None,
+        gone: tuple[str, str, str, FastTally],
         guard: FastGuard | None,
         pseudonym_key: bytes | None,
     ) -> FastRoute:
@@ -935,6 +936,12 @@ class FastRequest:
         """
     def busy(self, reader: RequestReader, last: bytes, /) -> tuple[bytes, bytes] | None:
         """The same where its upstream's queue is full; None: somebody else may be asked."""
+    def waits(self) -> None:
+        """It waits from now on, as it came: no overhead of ours."""
+    def waits_no_more(self) -> int:
+        """Nanoseconds that it has waited."""
+    def gone(self, reader: RequestReader, /) -> bytes | None:
+        """The line for the log where its client has gone meanwhile: it is counted, and taken from the reader."""
     def reserve(self, store: QuotaStore, reader: RequestReader, /) -> tuple[bytes, bytes] | None:
         """Reserve what it may come to, and take the body from the reader: head and body for the upstream, a small body in
         one piece with the head. None: it was not admitted (or cannot be); nothing is held and nothing was taken.
@@ -946,8 +953,8 @@ class FastRequest:
     def line(self) -> bytes | None:
         """For the access log, once it was counted."""
     @property
-    def elapsed(self) -> tuple[int, int]:
-        """Nanoseconds since it was found, and since it was reserved."""
+    def elapsed(self) -> tuple[int, int, int]:
+        """Nanoseconds since it was found, and since it was reserved; and those that it waited before that."""
     @property
     def admitted(self) -> tuple[int, int, int, tuple[tuple[int, int], ...]] | None:
         """What the store has answered, as QuotaStore.admit does."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from tests.gateway.server.fast import Gateway, chat, gateway, hanging, request, served_again
+from tests.gateway.server.fast import SCRIPTS, Gateway, chat, gateway, hanging, request, served_again
 from tests.gateway.server.raw import Client, until
+from tests.gateway.server.test_fast_alike import TIMES
 from tests.support.gateway import KEY, model
 from tests.support.upstream import ScriptedUpstream
 from tollhouse.gateway.fastpath import FastPath
@@ -81,6 +85,45 @@ async def test_all_that_wait_are_served_one_after_the_other(tmp_path, upstream):
         await served_again(running, clients)
 
 
+@pytest.mark.parametrize("way", ["fine", "third@unpaid", "ordinary"])
+async def test_the_time_that_it_waits_is_no_overhead_of_the_gateway(tmp_path, upstream, way, monkeypatch):
+    sections = _sections(upstream)
+    sections["model_list"].append(model("third@unpaid", upstream.base_url))
+    async with gateway(tmp_path, **sections) as running:
+        await running.learn("third@unpaid")
+        clients = await hanging(running, 2)
+        client = await running.running.connect()
+        client.send(request(chat("fine" if way == "ordinary" else way), x_request_id="mine"))
+        await until(lambda: running.app.state.lifecycle.waiting)
+        if way == "ordinary":
+            monkeypatch.setattr(_fast(running), "_go", lambda *_: False)
+        await asyncio.sleep(0.2)
+        clients[0].reset()
+        answer = await client.response()
+        assert answer.status == 200
+        assert int(answer.header("x-gateway-overhead-us") or "") < 100_000
+        await until(lambda: any(b'"mine"' in line for line in running.lines))
+        (line,) = [orjson.loads(line) for line in running.lines if b'"mine"' in line]
+        assert line["duration_ms"] >= 200
+        assert line["overhead_us"] < 100_000
+        monkeypatch.undo()
+        await served_again(running, clients[1:])
+
+
+async def test_it_has_what_it_needs_before_the_store_is_handed_over(tmp_path, upstream):
+    keys = [{"name": "k", "key": KEY, "limits": {"rpm": 1000}}]
+    async with gateway(tmp_path, **_sections(upstream, keys=keys)) as running:
+        clients = [*await hanging(running, 2), await _waiting(running)]
+        lifecycle = running.app.state.lifecycle
+        lifecycle.drain()
+        await lifecycle.let_go()
+        assert not lifecycle.waiting
+        clients[0].reset()
+        assert (await clients[2].response()).status == 200
+        clients[1].reset()
+        await until(lambda: not lifecycle.in_flight)
+
+
 async def test_who_has_waited_for_too_long_is_refused(tmp_path, upstream):
     async with gateway(tmp_path, **_sections(upstream, wait_s=0.05)) as running:
         clients = await hanging(running, 2)
@@ -91,19 +134,49 @@ async def test_who_has_waited_for_too_long_is_refused(tmp_path, upstream):
         await served_again(running, clients)
 
 
-async def test_a_client_that_leaves_is_logged_and_its_place_in_the_queue_is_free(tmp_path, upstream):
-    async with gateway(tmp_path, **_sections(upstream)) as running:
+async def test_a_client_that_leaves_is_logged_and_its_place_in_the_queue_is_free(tmp_path):
+    lines = []
+    for is_fast in (True, False):
+        with ScriptedUpstream(SCRIPTS) as upstream:
+            lines.append(await _one_leaves(upstream, tmp_path / str(is_fast), is_fast=is_fast))
+    fast, ordinary = lines
+    assert fast == ordinary
+    assert b'"error":"client_disconnected"' in fast[0]
+
+
+async def _one_leaves(upstream: ScriptedUpstream, folder: Path, *, is_fast: bool) -> list[bytes]:
+    """What is logged and counted of it."""
+    async with gateway(folder, is_fast=is_fast, **_sections(upstream)) as running:
         clients = await hanging(running, 2)
+        asked = len(upstream.log.of("fine"))
         gone = await _waiting(running, x_request_id="gone")
         gone.reset()
-        await until(lambda: running.app.state.lifecycle.in_flight == 2)
-        await until(lambda: any(b"gone" in line for line in running.lines))
-        (line,) = [line for line in running.lines if b'"gone"' in line]
-        assert b'"error":"client_disconnected"' in line
+        await until(lambda: any(b'"gone"' in line for line in running.lines))
+        assert running.app.state.lifecycle.in_flight == 2
+        told = [TIMES.sub(b"", line) for line in running.lines if b'"gone"' in line]
+        told += [line.encode() for line in await running.metrics() if 'status="499"' in line]
         client = await _waiting(running)
         clients[0].reset()
         assert (await client.response()).status == 200
+        assert len(upstream.log.of("fine")) == asked + 1
         await served_again(running, clients[1:])
+    return told
+
+
+async def test_a_client_that_leaves_before_it_is_refused_is_told_nothing(tmp_path, upstream, caplog):
+    async with gateway(tmp_path, **_sections(upstream)) as running:
+        clients = [*await hanging(running, 2), await _waiting(running)]
+        gone = await running.running.connect()
+        gone.send(request(chat("fine"), x_request_id="gone"))
+        await until(lambda: running.app.state.lifecycle.in_flight == 4)
+        gone.reset()
+        await until(lambda: any(b'"gone"' in line for line in running.lines))
+        (line,) = [line for line in running.lines if b'"gone"' in line]
+        assert b'"status":499' in line
+        assert b'"error":"client_disconnected"' in line
+        assert running.app.state.lifecycle.in_flight == 3
+        await served_again(running, clients)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_client_that_leaves_as_it_is_given_a_place_leaves_it_to_the_next(tmp_path, upstream, monkeypatch):
@@ -187,14 +260,32 @@ class _Loop:
 class _Connection:
     def __init__(self, loop: _Loop) -> None:
         self.loop = loop
-        self.exchange: Any = None
 
 
 class _Refused:
     def __init__(self, loop: _Loop) -> None:
         self.connection = _Connection(loop)
-        self.connection.exchange = self
+        self.is_over = False
         self.until = 0.0
+
+
+def test_those_behind_one_that_cannot_be_refused_are_refused_all_the_same():
+    loop = _Loop()
+    told: list[Any] = []
+
+    def tell(one: Any) -> None:
+        told.append(one)
+        if len(told) == 1:
+            raise RuntimeError
+
+    refusals = Refusals(tell)
+    first, second = _Refused(loop), _Refused(loop)
+    for one in (first, second):
+        refusals.add(one, 3600)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError):
+        loop.timers[0]()
+    loop.timers[1]()
+    assert told == [first, second]
 
 
 def test_a_few_are_refused_at_a_time_and_all_whose_time_has_come():
@@ -205,7 +296,7 @@ def test_a_few_are_refused_at_a_time_and_all_whose_time_has_come():
     for one in [*gone, *later, *sooner]:
         refusals.add(one, 3600)  # type: ignore[arg-type]
     for one in gone:
-        one.connection.exchange = None
+        one.is_over = True
     (timer,) = loop.timers
     timer()
     assert told == later

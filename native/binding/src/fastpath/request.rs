@@ -60,6 +60,9 @@ fn fill<'a>(out: &mut [u8], pieces: impl Iterator<Item = &'a [u8]>) {
 #[pyclass(name = "FastRequest", module = "tollhouse._native")]
 pub(crate) struct PyFastRequest {
     begun: Instant,
+    /// Since then it waits for a place, or to be told that there is none.
+    waits: Option<Instant>,
+    waited: Duration,
     sent: Instant,
     took: Option<Duration>,
     digest: [u8; 32],
@@ -147,6 +150,28 @@ impl PyFastRequest {
         Some((PyBytes::new(py, &response), PyBytes::new(py, &line)))
     }
 
+    /// It waits from now on, as it came: that is nobody's work.
+    fn waits(&mut self) {
+        self.waits = Some(Instant::now());
+    }
+
+    /// The line of the log where its client has gone meanwhile; None: nothing was done.
+    #[pyo3(signature = (reader, /))]
+    fn gone<'py>(&self, py: Python<'py>, reader: &mut PyRequestReader) -> Option<Bound<'py, PyBytes>> {
+        let route = &self.route.get().route;
+        let stream = !self.is_plain && route.read(reader.requests.ready())?.stream;
+        let line = self.refused(reader, &route.gone, stream);
+        Some(PyBytes::new(py, &line))
+    }
+
+    /// Nanoseconds that it has waited; from now on it does not.
+    fn waits_no_more(&mut self) -> u128 {
+        if let Some(since) = self.waits.take() {
+            self.waited += since.elapsed();
+        }
+        self.waited.as_nanos()
+    }
+
     /// Head and body for the upstream, in one piece or in two; None if it does not pass, or nothing could be reserved.
     #[pyo3(signature = (store, reader, /))]
     fn reserve<'py>(
@@ -197,7 +222,7 @@ impl PyFastRequest {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let route = &self.route.get().route;
         let Some(reserved) = &self.reserved else { return Ok(None) };
-        let upstream = self.sent.elapsed();
+        let upstream = self.sent.elapsed() + self.waited;
         let Some(success) = route.success(reserved, &reader.response) else { return Ok(None) };
         let body = success.body;
         let size = body.len();
@@ -267,10 +292,10 @@ impl PyFastRequest {
         self.vault.as_ref().map(|vault| PyVault { vault: Arc::clone(vault) })
     }
 
-    /// Nanoseconds since it began, and since it was sent.
+    /// Nanoseconds since it began, and since it was sent; and those that it waited before that.
     #[getter]
-    fn elapsed(&self) -> (u128, u128) {
-        (self.begun.elapsed().as_nanos(), self.sent.elapsed().as_nanos())
+    fn elapsed(&self) -> (u128, u128, u128) {
+        (self.begun.elapsed().as_nanos(), self.sent.elapsed().as_nanos(), self.waited.as_nanos())
     }
 
     /// What the store has said, as it says it: hold, nano-USD, when, standings.
@@ -294,6 +319,8 @@ impl PyFastRequest {
     ) -> Self {
         Self {
             begun,
+            waits: None,
+            waited: Duration::ZERO,
             is_plain: view.is_some(),
             sent: begun,
             took: None,

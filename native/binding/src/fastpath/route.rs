@@ -39,7 +39,7 @@ impl PyFastRoute {
     #[pyo3(signature = (
         *, way, plan, path, kind, model, max_bytes, max_depth, max_nodes, until_ms, upstream_model, head, limit,
         price, actual, max_output, context, tokens_per_image, has_budget, has_hard, expires_in_ms, bounds, meta, entry,
-        lines, returned, log_asked, log_who, tallies, limited, busy, guard, pseudonym_key
+        lines, returned, log_asked, log_who, tallies, limited, busy, gone, guard, pseudonym_key
     ))]
     #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "named arguments in Python")]
     fn new(
@@ -73,6 +73,7 @@ impl PyFastRoute {
         tallies: [PyRef<'_, PyFastTally>; 2],
         limited: PyNoted<'_>,
         busy: Option<&PyFastRefusal>,
+        gone: PyNoted<'_>,
         guard: Option<&PyFastGuard>,
         pseudonym_key: Option<Vec<u8>>,
     ) -> PyResult<Self> {
@@ -104,6 +105,7 @@ impl PyFastRoute {
             pseudonym_key,
             limited: noted_of(limited),
             busy: busy.map(|busy| busy.refusal.clone()),
+            gone: noted_of(gone),
             gate: Gate::default(),
         };
         Ok(Self { route, plan, way })

@@ -118,6 +118,8 @@ pub struct Route {
     pub limited: Noted,
     /// And where the upstream's queue is full; None: somebody else might be asked then.
     pub busy: Option<Refusal>,
+    /// What is noted of one whose client went while it waited for a place.
+    pub gone: Noted,
     /// What became of the last one.
     pub gate: Gate,
 }
