@@ -3,7 +3,8 @@
 A request takes it only where the stages would do nothing else (`made`, and `FastRequest` on what is plain). Nothing is
 decided here: a refusal, a failure, an answer that is no success, a client that goes are all left to the stages and the
 forwarder, with the request turned into an ordinary one as it stands (`FastPath.unfold`). Only who is refused by the
-limit that has refused one before, or by a full queue, is told here: what is turned away must cost little.
+limit that has refused one before, or by a full queue, is told here, and who leaves before anything was done is noted:
+what is turned away must cost little.
 """
 
 from __future__ import annotations
@@ -160,15 +161,13 @@ class FastPath:
                 upstream = origin.claim()
             if upstream is not None:
                 parts = found.reserve(store, reader)
-            elif said is None and not origin.has_place and self._waits(connection, reader, found):
-                return True
         except BaseException as error:  # noqa: BLE001
             _unexpected(error)
         if said is not None:
             self._refused(connection, *said)
             return True
         if upstream is None:
-            return _is_shed(found, connection)
+            return self._has_no_place(connection, reader, found) or _is_shed(found, connection)
         if parts is None:
             origin.give_back(upstream)
             return False
@@ -180,17 +179,20 @@ class FastPath:
         origin.send(upstream, errand, parts[0], parts[1], stream=False)
         return True
 
-    def _waits(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
-        """Whether it waits as it came, with nothing held for it: for a place, or to be refused."""
-        if not found.is_alone or connection.server.pressure.is_high:
+    def _has_no_place(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
+        """Whether it waits as it came, for a place or to be told that there is none, or has been told so."""
+        origin = found.way.origin
+        if origin.has_place or not found.is_alone or connection.server.pressure.is_high:
             return False
-        waiting, origin = Waiting(self, connection, reader, found), found.way.origin
+        waiting = Waiting(self, connection, reader, found)
         if found.is_plain and origin.wait(waiting):
-            waiting.wants_place = waiting.is_queued = True
-        elif origin.is_full:
-            self._refusals.add(waiting, origin.queue_wait_s)
-        else:
+            waiting.wants_place = True
+        elif not origin.is_full:
             return False
+        elif self._refusals.passes():
+            return self._is_refused(connection, reader, found)
+        else:
+            self._refusals.add(waiting, origin.queue_wait_s)
         found.waits()
         connection.exchange = waiting
         self._lifecycle.in_flight += 1
@@ -210,16 +212,10 @@ class FastPath:
         """It waits for whatever it has to on the ordinary way."""
         waiting.connection.begin_ordinary(self._waits_no_more(waiting))
 
-    def leave(self, waiting: Waiting) -> None:
+    def gave_up(self, waiting: Waiting) -> None:
         """Its client has gone: nothing was done for it, and nobody is to be told but the log and the metrics."""
-        line = None
         self._waits_no_more(waiting)
-        try:
-            line = waiting.found.gone(waiting.reader)
-        except BaseException as error:  # noqa: BLE001
-            _unexpected(error)
-        if line is not None:
-            self._note(line)
+        self._note(waiting.found.gone(waiting.reader))
 
     def resume(self, waiting: Waiting) -> None:
         """It has been given a place."""
@@ -227,26 +223,35 @@ class FastPath:
         origin = found.way.origin
         origin.take_back()
         try:
-            if not waiting.is_over:  # else the client has gone
-                waited_ns = self._waits_no_more(waiting)
-                if not self._go(connection, waiting.reader, found):
-                    connection.begin_ordinary(waited_ns)
+            if waiting.is_over:  # the client has gone
+                return
+            waited_ns = self._waits_no_more(waiting)
+            if self._go(connection, waiting.reader, found):
+                return
+            origin.keep_place()
+            try:
+                connection.begin_ordinary(waited_ns)
+            finally:  # after the first step of the task that an ordinary request may be
+                connection.loop.call_soon(origin.hand_on_kept)
         finally:
-            # After the first step of the task that an ordinary request may be.
-            connection.loop.call_soon(origin.hand_on)
+            origin.hand_on()
 
     def turn_away(self, waiting: Waiting) -> None:
         """There is no place for it, and nobody else to ask."""
-        connection, said = waiting.connection, None
         waited_ns = self._waits_no_more(waiting)
+        if not self._is_refused(waiting.connection, waiting.reader, waiting.found):
+            waiting.connection.begin_ordinary(waited_ns)
+
+    def _is_refused(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
+        """Whether it has been told that there is no place; else nothing was done."""
+        said = None
         try:
-            said = waiting.found.busy(waiting.reader, connection.last_lines())
+            said = found.busy(reader, connection.last_lines())
         except BaseException as error:  # noqa: BLE001 - others wait behind it
             _unexpected(error)
-        if said is None:
-            connection.begin_ordinary(waited_ns)
-        else:
+        if said is not None:
             self._refused(connection, *said)
+        return said is not None
 
     def _holds(self, way: Way, found: FastRequest) -> bool:
         """Whether what was found once still is so. The key ring is asked each time: a key may have been revoked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from tollhouse.gateway.disconnect import DisconnectWatch
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tollhouse.providers.call import Call
 
 CLOSE = (b"connection", b"close")
+logger = logging.getLogger("tollhouse.gateway")
 
 
 class Lifecycle:
@@ -42,16 +44,22 @@ class Lifecycle:
         self.draining = True
 
     @property
-    def begun(self) -> int:
+    def working(self) -> int:
         """Requests in flight for which something has been done."""
         return self.in_flight - len(self.waiting)
 
     async def let_go(self) -> None:
-        """No request comes any more: those that wait begin, as what they need is let go of."""
-        assert self.before_drain is not None
+        """No request comes any more, and what those that wait need to begin is let go of."""
+        self._go_on()
+        if self.before_drain is not None:
+            await self.before_drain()
+
+    def _go_on(self) -> None:
         for waiting in tuple(self.waiting):
-            waiting.go_on()
-        await self.before_drain()
+            try:
+                waiting.go_on()
+            except BaseException as error:  # noqa: BLE001 - others wait behind it
+                logger.error("unexpected %s at the beginning of a request", type(error).__name__)  # noqa: TRY400
 
     async def ended(self, timeout_s: float, awaits: Callable[[], bool] = lambda: False) -> bool:
         """Wait until nothing is under way and nothing to come any more; False when the time is over first."""
@@ -65,11 +73,9 @@ class Lifecycle:
 
     def end_calls(self) -> None:
         """At the deadline: every call ends with an error that its client can read."""
-        error = UpstreamShutdown("the gateway is shutting down")
-        for waiting in tuple(self.waiting):
-            waiting.fail(error)
+        self._go_on()
         for call in tuple(self.calls):
-            call.fail(error)
+            call.fail(UpstreamShutdown("the gateway is shutting down"))
 
     def give_up(self) -> None:
         """After the deadline: end the requests whose clients do not even read that."""

@@ -210,7 +210,7 @@ class Request:
                 exchange.plan,
                 self._policy(),
                 forwarder.budget,
-                in_flight=lambda: forwarder.lifecycle.begun,
+                in_flight=lambda: forwarder.lifecycle.working,
                 stream=exchange.stream,
                 kind=exchange.kind or PASSED,
                 session=None if exchange.plan.is_alone else forwarder.sessions.of(exchange),

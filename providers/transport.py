@@ -189,6 +189,7 @@ class Origin:
         self._tls = tls
         self._idle: dict[Connection, None] = {}  # the one that was used last comes last
         self._free = max_in_flight
+        self._kept = 0  # places of those, for whoever has waited and asks in a moment
         self._places = max_in_flight
         self._queue: deque[Waiter] = deque()
         self._plain: dict[PlainWaiter, None] = {}  # of those, whoever waits as it came
@@ -209,7 +210,7 @@ class Origin:
     @property
     def has_place(self) -> bool:
         """Nobody has to wait."""
-        return self._free > 0
+        return self._free > self._kept
 
     @property
     def is_full(self) -> bool:
@@ -238,7 +239,7 @@ class Origin:
 
     def claim(self) -> Connection | None:
         """A place and an idle connection, if both are there at once: for `send`, or to be given back."""
-        if self._free > 0:
+        if self._free > self._kept:
             connection = self._pick()
             if connection is not None:
                 self._free -= 1
@@ -246,7 +247,7 @@ class Origin:
         return None
 
     def give_back(self, connection: Connection) -> None:
-        """It was claimed, and nothing is sent now: it is whoever's asks next."""
+        """It was claimed, and nothing is sent: the place is free again. While others wait, `hand_on` has to follow."""
         self.keep(connection)
         self._free += 1
 
@@ -321,19 +322,35 @@ class Origin:
         return True
 
     def wait_no_more(self, waiter: PlainWaiter) -> None:
-        """One that has been given no place."""
-        self._queue.remove(waiter)
-        del self._plain[waiter]
+        """Harmless for one that has been given a place."""
+        if waiter in self._plain:
+            del self._plain[waiter]
+            self._queue.remove(waiter)
+
+    def wait_otherwise(self, waiter: PlainWaiter) -> None:
+        """It is about to wait as a call does: there is room for it, whatever the pace is by then."""
+        self._many = max(self._many, len(self._queue))
+        self._many_until = max(self._many_until, monotonic() + self.queue_wait_s)
+        self.wait_no_more(waiter)
 
     def take_back(self) -> None:
         """The place that one of them has been given: for the call that it makes of it now."""
         self._free += 1
 
     def hand_on(self) -> None:
-        """What that one did not need after all. Some time later: it may have to ask in another way."""
-        while self._free > 0 and self._queue:
+        """What that one did not need after all."""
+        while self._free > self._kept and self._queue:
             self._free -= 1
             self._give_place()
+
+    def keep_place(self) -> None:
+        """Nobody else is to have it until `hand_on_kept`: that one asks for it in a moment."""
+        self._kept += 1
+
+    def hand_on_kept(self) -> None:
+        """It has asked, or never will."""
+        self._kept -= 1
+        self.hand_on()
 
     def _expire(self) -> None:
         self._expiry = None

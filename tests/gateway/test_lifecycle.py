@@ -62,3 +62,23 @@ async def test_ending_calls_fails_and_closes_each_of_them_once():
     lifecycle.end_calls()
     assert sorted(map(id, closed)) == sorted(map(id, calls))
     assert all(call.flags & FAULT and isinstance(call.cause(), UpstreamShutdown) for call in calls)
+
+
+async def test_those_that_wait_as_they_came_are_no_work_and_one_that_fails_leaves_the_others():
+    lifecycle = Lifecycle()
+    told: list[str] = []
+
+    class Waiting:
+        def go_on(self) -> None:
+            told.append("goes on")
+            raise RuntimeError
+
+    async def hand_over() -> None:
+        told.append("handed over")
+
+    lifecycle.in_flight = 3
+    lifecycle.waiting = dict.fromkeys((Waiting(), Waiting()))  # type: ignore[arg-type]
+    assert lifecycle.working == 1
+    lifecycle.before_drain = hand_over
+    await lifecycle.let_go()
+    assert told == ["goes on", "goes on", "handed over"]

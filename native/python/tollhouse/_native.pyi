@@ -940,7 +940,7 @@ class FastRequest:
         """It waits from now on, as it came: no overhead of ours."""
     def waits_no_more(self) -> int:
         """Nanoseconds that it has waited."""
-    def gone(self, reader: RequestReader, /) -> bytes | None:
+    def gone(self, reader: RequestReader, /) -> bytes:
         """The line for the log where its client has gone meanwhile: it is counted, and taken from the reader."""
     def reserve(self, store: QuotaStore, reader: RequestReader, /) -> tuple[bytes, bytes] | None:
         """Reserve what it may come to, and take the body from the reader: head and body for the upstream, a small body in

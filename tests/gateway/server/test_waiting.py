@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from tests.gateway.server.raw import Client, until
 from tests.gateway.server.test_fast_alike import TIMES
 from tests.support.gateway import KEY, model
 from tests.support.upstream import ScriptedUpstream
+from tollhouse.gateway import waiting
 from tollhouse.gateway.fastpath import FastPath
 from tollhouse.gateway.waiting import AT_ONCE, Refusals, Waiting
+from tollhouse.providers.transport import Origin
 
 
 def _sections(peer: ScriptedUpstream, wait_s: float = 60, **more: Any) -> dict[str, Any]:
@@ -115,13 +118,45 @@ async def test_it_has_what_it_needs_before_the_store_is_handed_over(tmp_path, up
     async with gateway(tmp_path, **_sections(upstream, keys=keys)) as running:
         clients = [*await hanging(running, 2), await _waiting(running)]
         lifecycle = running.app.state.lifecycle
+        (first,) = lifecycle.waiting
+        origin = first.found.way.origin
+        # Fast as it was, and not so any more when they begin.
+        origin._many, origin._many_until = 8, math.inf
+        clients += [await running.running.connect() for _ in range(7)]
+        for client in clients[3:]:
+            client.send(request(chat("fine")))
+        await until(lambda: len(lifecycle.waiting) == 8)
+        origin._many_until = -math.inf
         lifecycle.drain()
         await lifecycle.let_go()
         assert not lifecycle.waiting
         clients[0].reset()
-        assert (await clients[2].response()).status == 200
+        assert [(await client.response()).status for client in clients[2:]] == [200] * 8
         clients[1].reset()
         await until(lambda: not lifecycle.in_flight)
+
+
+async def test_places_that_come_at_once_are_for_those_that_have_waited_the_longest(tmp_path, upstream, monkeypatch):
+    async with gateway(tmp_path, **_sections(upstream) | {"upstream": {"max_in_flight": 12}}) as running:
+        clients = await hanging(running, 12)
+        others = [await running.running.connect() for _ in range(6)]
+        for client in others:
+            client.send(request(chat("fine")))
+        await until(lambda: len(running.app.state.lifecycle.waiting) == 6)
+        again: list[Any] = []
+        wait_for_place = Origin._wait_for_place
+
+        def waited(self: Origin, loop: Any) -> Any:
+            again.append(self)
+            return wait_for_place(self, loop)
+
+        monkeypatch.setattr(Origin, "_wait_for_place", waited)
+        # All within one turn of the loop, and none of their connections is left.
+        for call in tuple(running.app.state.lifecycle.calls)[:3]:
+            call.on_abort()
+        assert [(await client.response()).status for client in others] == [200] * 6
+        assert again == []
+        await served_again(running, clients)
 
 
 async def test_who_has_waited_for_too_long_is_refused(tmp_path, upstream):
@@ -163,11 +198,14 @@ async def _one_leaves(upstream: ScriptedUpstream, folder: Path, *, is_fast: bool
     return told
 
 
-async def test_a_client_that_leaves_before_it_is_refused_is_told_nothing(tmp_path, upstream, caplog):
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"stream": True, "service_tier": "flex"}])
+async def test_a_client_that_leaves_before_it_is_refused_is_told_nothing(tmp_path, upstream, caplog, monkeypatch, more):
     async with gateway(tmp_path, **_sections(upstream)) as running:
         clients = [*await hanging(running, 2), await _waiting(running)]
+        monkeypatch.setattr(_fast(running)._refusals, "passes", lambda: False)
+        monkeypatch.setattr(waiting, "EVERY_S", 3600)
         gone = await running.running.connect()
-        gone.send(request(chat("fine"), x_request_id="gone"))
+        gone.send(request(chat("fine", **more), x_request_id="gone"))
         await until(lambda: running.app.state.lifecycle.in_flight == 4)
         gone.reset()
         await until(lambda: any(b'"gone"' in line for line in running.lines))
@@ -230,6 +268,7 @@ async def test_at_the_deadline_of_a_shutdown_it_is_told_so(tmp_path, upstream):
         running.app.state.lifecycle.end_calls()
         answer = await client.response()
         assert answer.status == 503
+        assert b'"code":"server_shutting_down"' in answer.body
         await until(lambda: not running.app.state.lifecycle.in_flight)
 
 
@@ -267,6 +306,22 @@ class _Refused:
         self.connection = _Connection(loop)
         self.is_over = False
         self.until = 0.0
+
+
+def test_the_first_few_are_refused_at_once_unless_others_wait_for_it(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(waiting, "monotonic", lambda: now)
+    loop = _Loop()
+    refusals = Refusals(lambda one: None)
+    assert [refusals.passes() for _ in range(AT_ONCE + 2)] == [True] * AT_ONCE + [False] * 2
+    now += 1.5 * waiting.EVERY_S
+    assert refusals.passes()
+    refusals.add(_Refused(loop), 3600)  # type: ignore[arg-type]
+    now += 1.5 * waiting.EVERY_S
+    assert not refusals.passes()
+    now += 100 * waiting.EVERY_S
+    loop.timers[0]()
+    assert [refusals.passes() for _ in range(AT_ONCE + 1)] == [True] * AT_ONCE + [False]
 
 
 def test_those_behind_one_that_cannot_be_refused_are_refused_all_the_same():

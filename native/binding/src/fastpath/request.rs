@@ -155,13 +155,13 @@ impl PyFastRequest {
         self.waits = Some(Instant::now());
     }
 
-    /// The line of the log where its client has gone meanwhile; None: nothing was done.
+    /// The line of the log where its client has gone meanwhile.
     #[pyo3(signature = (reader, /))]
-    fn gone<'py>(&self, py: Python<'py>, reader: &mut PyRequestReader) -> Option<Bound<'py, PyBytes>> {
+    fn gone<'py>(&self, py: Python<'py>, reader: &mut PyRequestReader) -> Bound<'py, PyBytes> {
         let route = &self.route.get().route;
-        let stream = !self.is_plain && route.read(reader.requests.ready())?.stream;
-        let line = self.refused(reader, &route.gone, stream);
-        Some(PyBytes::new(py, &line))
+        // What it says may be for the stages to read: that it looks like a stream is known.
+        let stream = !self.is_plain && route.read(reader.requests.ready()).is_none_or(|view| view.stream);
+        PyBytes::new(py, &self.refused(reader, &route.gone, stream))
     }
 
     /// Nanoseconds that it has waited; from now on it does not.
