@@ -55,6 +55,8 @@ class Kind:
     """The sets over which its false positives are counted."""
     false_positives: float
     """The share of these that may be flagged."""
+    caution: float = 0.0
+    """What a full window has to weigh more than one of a single block, in log-odds: as in native/core."""
 
 
 KINDS = {
@@ -79,6 +81,7 @@ KINDS = {
         },
         benign=BENIGN,
         false_positives=0.001,
+        caution=1.0,
     ),
     "languages": Kind(
         file="weights-languages.bin",
@@ -110,6 +113,8 @@ class Windows:
     features: csr_matrix
     owner: NDArray[np.int64]
     """The record that a row was cut from."""
+    caution: NDArray[np.float64]
+    """What its score is lowered by."""
 
 
 def buckets(words: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
@@ -131,7 +136,7 @@ def spans(count: int) -> list[tuple[int, int]]:
 
 
 def windows(probed: list[Probed], kind: Kind) -> Windows:
-    columns, values, lengths, owner = [], [], [], []
+    columns, values, lengths, owner, caution = [], [], [], [], []
     for index, item in enumerate(probed):
         words = kind.words(item)
         if not len(words):
@@ -143,11 +148,11 @@ def windows(probed: list[Probed], kind: Kind) -> Windows:
             values.append(counts / np.sqrt(end - start + SMOOTHING))
             lengths.append(len(found))
             owner.append(index)
+            caution.append(kind.caution * ((end - start - 1) // BLOCK) / (WINDOW // BLOCK - 1))
     shape = (len(owner), 1 << kind.bits)
     pointers = np.concatenate([[0], np.cumsum(lengths)])
-    return Windows(
-        csr_matrix((np.concatenate(values), np.concatenate(columns), pointers), shape=shape), np.array(owner)
-    )
+    features = csr_matrix((np.concatenate(values), np.concatenate(columns), pointers), shape=shape)
+    return Windows(features, np.array(owner), np.array(caution))
 
 
 def ratios(features: csr_matrix, labels: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -206,7 +211,7 @@ def cross_validated(
     scores = np.full(data.features.shape[0], -99.0)
     for train, test in GroupKFold(5, shuffle=True, random_state=SEED).split(rows, groups=groups):
         coefficients, bias = fit(data, rows[train][usable[data.owner[rows[train]]]], attack, weight)
-        scores[rows[test]] = data.features[rows[test]] @ coefficients + bias
+        scores[rows[test]] = data.features[rows[test]] @ coefficients + bias - data.caution[rows[test]]
     return highest(scores, data.owner, len(everything))
 
 

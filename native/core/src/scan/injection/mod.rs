@@ -42,6 +42,10 @@ const OVERLAP: usize = 512;
 /// instruction a byte, which most texts are to be spared.
 const SENTENCES: usize = 240;
 
+/// What a full window of Latin words has to weigh more than a few, in log-odds: of licences, manuals and notes of releases the
+/// model has learned too little, and what is faintly suspicious in each of their lines adds up.
+const CAUTION: f32 = 1.0;
+
 /// Who wrote a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
@@ -123,9 +127,9 @@ impl Detector {
                 include_str!("../../../../../config/injection/exemptions.txt"),
             ))
             .expect("the templates are well formed"),
-            latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"))
+            latin: Model::parse(include_bytes!("../../../../../config/injection/weights.bin"), CAUTION)
                 .expect("the weights are well formed"),
-            languages: Model::parse(include_bytes!("../../../../../config/injection/weights-languages.bin"))
+            languages: Model::parse(include_bytes!("../../../../../config/injection/weights-languages.bin"), 0.0)
                 .expect("the weights are well formed"),
         }
     }

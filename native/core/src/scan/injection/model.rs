@@ -15,6 +15,8 @@ const SMOOTHING: f32 = 8.0;
 pub(super) struct Model<const BUCKETS: usize> {
     bias: f32,
     scale: f32,
+    /// What a full window has to weigh more than one of a single block, in log-odds.
+    caution: f32,
     weights: Box<[i8; BUCKETS]>,
 }
 
@@ -22,13 +24,14 @@ const MAGIC: &[u8] = b"THINJ1\0\0";
 
 impl<const BUCKETS: usize> Model<BUCKETS> {
     /// `None` when the data are not of this format.
-    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+    pub(super) fn parse(data: &[u8], caution: f32) -> Option<Self> {
         let (bias, rest) = data.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
         let (scale, weights) = rest.split_first_chunk::<4>()?;
         let weights: Vec<i8> = weights.iter().map(|byte| byte.cast_signed()).collect();
         Some(Self {
             bias: f32::from_le_bytes(*bias),
             scale: f32::from_le_bytes(*scale),
+            caution,
             weights: weights.into_boxed_slice().try_into().ok()?,
         })
     }
@@ -49,7 +52,8 @@ impl<const BUCKETS: usize> Model<BUCKETS> {
             let full = block.min(BLOCKS - 1);
             let count = full * BLOCK + words.len();
             let sum: i32 = sums.iter().sum();
-            let score = self.bias + self.scale * sum as f32 / (count as f32 + SMOOTHING).sqrt();
+            let score = self.bias + self.scale * sum as f32 / (count as f32 + SMOOTHING).sqrt()
+                - self.caution * full as f32 / (BLOCKS - 1) as f32;
             if peak.is_none_or(|peak| score > peak.score) {
                 let start = starts[(block - full) % BLOCKS] as usize;
                 peak = Some(Peak { score, start, end: last.end as usize });
