@@ -92,11 +92,14 @@ def measured(bench: Bench, shortage: Shortage) -> dict[str, Any]:
         much, much_cpu, live = watched(bench, gateway, load)
         served, refused = much["requests"] - much["allowed"], much["allowed"]
         serving_us = once_cpu / (once["requests"] - once["allowed"]) * 1e6
+        refusal_us: float | None
         if delay_ms:
             # What is let in at three times has waited in the queue, and costs more for that: only refusals, then.
             refusal_us = _refusal_us(bench, gateway, Load(body, shortage.most, rate=(TIMES - 1) * capacity))
         else:
-            refusal_us = (much_cpu * 1e6 - served * serving_us) / refused if refused >= ENOUGH else 0.0
+            # What is left over answers; less than nothing is noise, and says nothing of refusals.
+            left_us = much_cpu * 1e6 - served * serving_us
+            refusal_us = left_us / refused if refused >= ENOUGH and left_us > 0 else None
     return {
         "short": shortage.name,
         "mode": mode,
@@ -136,11 +139,15 @@ def broken(found: dict[str, Any]) -> list[str]:
         why.append(f"{found['goodput']:.0%} of the capacity is served")
     if found["p99_ms"] > MOST_P99 * found["p99_once_ms"]:
         why.append(f"p99 is {found['p99_ms'] / found['p99_once_ms']:.2f} times that at the capacity")
-    if found["refusal_us"] > MOST_REFUSAL * found["serving_us"]:
+    if found["refusal_us"] is not None and found["refusal_us"] > MOST_REFUSAL * found["serving_us"]:
         why.append(f"a refusal costs {found['refusal_us'] / found['serving_us']:.0%} of an answer")
     if found["live_failed"] or found["live_p95_ms"] > MOST_LIVE_MS:
         why.append(f"health and admin: p95 {found['live_p95_ms']:.0f} ms, {found['live_failed']} failed")
     return why
+
+
+def _told(one: dict[str, Any]) -> str:
+    return "not told apart" if one["refusal_us"] is None else f"{one['refusal_us']:,.0f}"
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -157,9 +164,9 @@ def markdown(report: dict[str, Any]) -> str:
             f"{one['p99_ms']:,.0f} ({one['p99_ms'] / one['p99_once_ms']:.2f})",
             f"{one['refused']:,}",
             f"{one['refused_p95_ms']:,.0f}",
-            f"{one['serving_us']:,.0f} / {one['refusal_us']:,.0f}",
+            f"{one['serving_us']:,.0f} / {_told(one)}",
             f"{one['live_p95_ms']:,.0f} / {one['live_failed']}",
-            "; ".join(one["broken"]) or "holds",
+            "; ".join(one["broken"]) or ("holds" if one["refusal_us"] is not None else "O2 holds"),
         ]
         for one in report["rows"]
     ]

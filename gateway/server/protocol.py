@@ -258,7 +258,8 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, flags: int, *, is_next: bool, waited_ns: int = 0) -> None:
         server = self.server
         scope, exchange = self.ordinary(flags)
-        exchange.waited_ns = waited_ns
+        if waited_ns:
+            exchange.waited_ns = waited_ns
         serving: Awaitable[None] | Literal[False] | None = None
         if flags & END and not is_next and server.direct is not None:
             serving = server.direct(scope, exchange)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Mapping
 
 import pytest
@@ -121,13 +122,14 @@ async def test_without_a_key_no_credential_is_sent():
 
 async def test_an_ipv6_host_is_bracketed():
     try:
-        async with _listening("::1") as (port, got):
-            upstream = _upstream(port, host="::1")
-            await _send(upstream)
-            assert f"\r\nhost: [::1]:{port}\r\n".encode() in got[0]
-            upstream.origin.close()
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
+    async with _listening("::1") as (port, got):
+        upstream = _upstream(port, host="::1")
+        await _send(upstream)
+        assert f"\r\nhost: [::1]:{port}\r\n".encode() in got[0]
+        upstream.origin.close()
 
 
 @pytest.mark.parametrize("port", [80, 443])
