@@ -229,7 +229,7 @@ class FastRoutes:
         self, origin: Origin, exchange: Exchange, asked: dict[str, Any], who: dict[str, Any]
     ) -> FastRefusal | None:
         """What is told when the queue is full, and nobody else can be asked."""
-        refusal = refusal_of(origin.busy())
+        refusal = refusal_of(origin.places.busy())
         if not _passes(refusal.message, exchange.answer_guard):
             return None
         labels: Labels = (asked["route"], refusal.status, who["model"], who["provider"], b"ALLOWED")

@@ -89,7 +89,7 @@ def _unexpected(error: BaseException) -> None:
 def _is_shed(found: FastRequest, connection: HttpConnection) -> bool:
     """Whether a request has been told that there is no time: to wait costs an ordinary one as much again as serving."""
     server = connection.server
-    must_wait = not found.way.origin.has_place and found.is_alone
+    must_wait = not found.way.origin.places.has_one and found.is_alone
     if not must_wait or not server.pressure.is_rising or server.shed is None:
         return False
     if is_shed := connection.shed(server.shed, END):
@@ -181,18 +181,18 @@ class FastPath:
 
     def _has_no_place(self, connection: HttpConnection, reader: RequestReader, found: FastRequest) -> bool:
         """Whether it waits as it came, for a place or to be told that there is none, or has been told so."""
-        origin = found.way.origin
-        if origin.has_place or not found.is_alone or connection.server.pressure.is_high:
+        places = found.way.origin.places
+        if places.has_one or not found.is_alone or connection.server.pressure.is_high:
             return False
         waiting = Waiting(self, connection, reader, found)
-        if found.is_plain and origin.wait(waiting):
+        if found.is_plain and places.wait(waiting):
             waiting.wants_place = True
-        elif not origin.is_full:
+        elif not places.is_full:
             return False
         elif self._refusals.passes():
             return self._is_refused(connection, reader, found)
         else:
-            self._refusals.add(waiting, origin.queue_wait_s)
+            self._refusals.add(waiting, places.queue_wait_s)
         found.waits()
         connection.exchange = waiting
         self._lifecycle.in_flight += 1
@@ -220,21 +220,21 @@ class FastPath:
     def resume(self, waiting: Waiting) -> None:
         """It has been given a place."""
         connection, found = waiting.connection, waiting.found
-        origin = found.way.origin
-        origin.take_back()
+        places = found.way.origin.places
+        places.take_back()
         try:
             if waiting.is_over:  # the client has gone
                 return
             waited_ns = self._waits_no_more(waiting)
             if self._go(connection, waiting.reader, found):
                 return
-            origin.keep_place()
+            places.keep()
             try:
                 connection.begin_ordinary(waited_ns)
             finally:  # after the first step of the task that an ordinary request may be
-                connection.loop.call_soon(origin.hand_on_kept)
+                connection.loop.call_soon(places.hand_on_kept)
         finally:
-            origin.hand_on()
+            places.hand_on()
 
     def turn_away(self, waiting: Waiting) -> None:
         """There is no place for it, and nobody else to ask."""

@@ -151,8 +151,8 @@ class StateMetrics:
         sums: dict[str, list[int]] = {}
         for origin in list(self._origins()):
             numbers = sums.setdefault(origin.name, [0, 0])
-            numbers[0] += origin.in_flight
-            numbers[1] += origin.waiting
+            numbers[0] += origin.places.in_flight
+            numbers[1] += origin.places.waiting
         for provider, (in_flight, waiting) in sums.items():
             self._in_flight.labels(provider).set(in_flight)
             self._waiting.labels(provider).set(waiting)

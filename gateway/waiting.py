@@ -7,7 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.transport import PlainWaiter
+from tollhouse.providers.places import PlainWaiter
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,13 +53,13 @@ class Waiting(PlainWaiter):
 
     def disconnect(self) -> None:
         """The client has gone."""
-        self.found.way.origin.wait_no_more(self)
+        self.found.way.origin.places.wait_no_more(self)
         self._fast.gave_up(self)
 
     def go_on(self) -> None:
         """It waits no longer as it came: what it needs is about to be let go of, or the process ends."""
         if self.wants_place:
-            self.found.way.origin.wait_otherwise(self)
+            self.found.way.origin.places.wait_otherwise(self)
             self._fast.begin_ordinary(self)
         else:
             self._fast.turn_away(self)

@@ -7,14 +7,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 import trustme
 
 from tollhouse._native import END, FAULT, READY, ResponseReader
 from tollhouse.providers import call as call_module
-from tollhouse.providers import transport
 from tollhouse.providers.call import Call
 from tollhouse.providers.deadlines import Deadlines
 from tollhouse.providers.errors import UpstreamBusy, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
@@ -299,92 +297,6 @@ async def test_beyond_the_places_callers_queue_and_then_are_told():
         await wait(first)
         await wait(running)
         await wait(await queued)
-
-
-async def test_half_as_many_as_there_are_places_may_wait():
-    release = asyncio.Event()
-    async with Upstream(_answering_after(release)) as upstream:
-        to = origin(upstream.port, max_in_flight=6, queue_wait_s=5)
-        running = [await start(to) for _ in range(6)]
-        queued = [asyncio.create_task(start(to)) for _ in range(3)]
-        await asyncio.sleep(0)
-        assert (to.in_flight, to.waiting) == (6, 3)
-        with pytest.raises(UpstreamBusy, match="its queue is full"):
-            await start(to)
-        release.set()
-        for call in [*running, *[await each for each in queued]]:
-            await wait(call)
-
-
-async def test_as_many_may_wait_as_get_a_place_soon(monkeypatch):
-    now = 1000.0
-    monkeypatch.setattr(transport, "monotonic", lambda: now)
-    release = asyncio.Event()
-    release.set()
-    async with Upstream(_answering_after(release)) as upstream:
-        to = origin(upstream.port, max_in_flight=6, queue_wait_s=60)
-
-        async def served_at(pace: float) -> None:
-            nonlocal now
-            for _ in range(transport.COUNTED):
-                await wait(await start(to))
-            now += transport.COUNTED / pace
-
-        async def who_may_wait() -> int:
-            release.clear()
-            running = [await start(to) for _ in range(6)]
-            queued: list[asyncio.Task[Any]] = []
-            while not to.is_full:
-                queued.append(asyncio.create_task(start(to)))
-                await asyncio.sleep(0)
-            release.set()
-            for call in [*running, *[await each for each in queued]]:
-                await wait(call)
-            return len(queued)
-
-        assert await who_may_wait() == 3
-        await served_at(100.0)
-        await served_at(100.0)
-        assert await who_may_wait() == 10
-        await served_at(1e6)
-        await served_at(1e6)
-        assert await who_may_wait() == 48
-        await served_at(1.0)
-        await served_at(1.0)
-        assert await who_may_wait() == 3
-
-
-class _Plain(transport.PlainWaiter):
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def set_result(self, _: None) -> None:
-        self.told.append("place")
-
-    def expire(self) -> None:
-        self.told.append("expired")
-        raise RuntimeError
-
-
-async def test_those_behind_one_that_fails_to_expire_expire_all_the_same():
-    failed: list[Any] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: failed.append(context["exception"]))
-    async with Upstream(_answering_after(asyncio.Event())) as upstream:
-        to = origin(upstream.port, max_in_flight=4, queue_wait_s=0.01)
-        for _ in range(4):
-            await start(to)
-        first, gone, last = _Plain(), _Plain(), _Plain()
-        assert to.wait(first)
-        assert to.wait(gone)
-        assert not to.wait(last)
-        to.wait_no_more(gone)
-        assert to.wait(last)
-        async with asyncio.timeout(30):
-            while not last.told:
-                await asyncio.sleep(0.005)
-        assert (first.told, gone.told, last.told, to.waiting) == (["expired"], [], ["expired"], 0)
-        assert [type(error) for error in failed] == [RuntimeError, RuntimeError]
 
 
 async def test_connections_that_close_at_once_are_not_looked_for_one_by_one():

@@ -262,7 +262,7 @@ async def test_a_defect_at_the_beginning_costs_no_place_and_no_answer(tmp_path, 
             assert (await running.ask(chat("fine"))).status == 200
         assert not taken
         (origin,) = {route.way.origin for route in fast._routes._routes.values()}
-        assert origin.in_flight == 0
+        assert origin.places.in_flight == 0
         assert (await running.ask(chat("fine"))).status == 200
         assert len(taken) == 1
 

@@ -18,7 +18,7 @@ from tests.support.upstream import ScriptedUpstream
 from tollhouse.gateway import waiting
 from tollhouse.gateway.fastpath import FastPath
 from tollhouse.gateway.waiting import AT_ONCE, Refusals, Waiting
-from tollhouse.providers.transport import Origin
+from tollhouse.providers.places import Places
 
 
 def _sections(peer: ScriptedUpstream, wait_s: float = 60, **more: Any) -> dict[str, Any]:
@@ -119,14 +119,14 @@ async def test_it_has_what_it_needs_before_the_store_is_handed_over(tmp_path, up
         clients = [*await hanging(running, 2), await _waiting(running)]
         lifecycle = running.app.state.lifecycle
         (first,) = lifecycle.waiting
-        origin = first.found.way.origin
+        places = first.found.way.origin.places
         # Fast as it was, and not so any more when they begin.
-        origin._many, origin._many_until = 8, math.inf
+        places._many, places._many_until = 8, math.inf
         clients += [await running.running.connect() for _ in range(7)]
         for client in clients[3:]:
             client.send(request(chat("fine")))
         await until(lambda: len(lifecycle.waiting) == 8)
-        origin._many_until = -math.inf
+        places._many_until = -math.inf
         lifecycle.drain()
         await lifecycle.let_go()
         assert not lifecycle.waiting
@@ -144,13 +144,13 @@ async def test_places_that_come_at_once_are_for_those_that_have_waited_the_longe
             client.send(request(chat("fine")))
         await until(lambda: len(running.app.state.lifecycle.waiting) == 6)
         again: list[Any] = []
-        wait_for_place = Origin._wait_for_place
+        wait_as_call = Places._wait_as_call
 
-        def waited(self: Origin, loop: Any) -> Any:
+        def waited(self: Places) -> Any:
             again.append(self)
-            return wait_for_place(self, loop)
+            return wait_as_call(self)
 
-        monkeypatch.setattr(Origin, "_wait_for_place", waited)
+        monkeypatch.setattr(Places, "_wait_as_call", waited)
         # All within one turn of the loop, and none of their connections is left.
         for call in tuple(running.app.state.lifecycle.calls)[:3]:
             call.on_abort()
