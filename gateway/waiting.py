@@ -7,7 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from tollhouse.providers.places import PlainWaiter
+from tollhouse.providers.places import Waiter
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,7 @@ EVERY_S = 0.01  # so often
 AT_ONCE = 64  # requests are refused, which take less than a tenth of that; as many more as that is late
 
 
-class Waiting(PlainWaiter):
+class Waiting(Waiter):
     """What its connection is busy with meanwhile; `fast` says what becomes of it."""
 
     __slots__ = ("_fast", "connection", "found", "reader", "wants_place")
@@ -41,7 +41,7 @@ class Waiting(PlainWaiter):
         """Whether it does not wait any more."""
         return self.connection.exchange is not self
 
-    def set_result(self, result: None, /) -> None:
+    def admit(self) -> None:
         # Whoever gives the place may be in the middle of something.
         self.connection.loop.call_soon(self._fast.resume, self)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import OrderedDict
 from time import monotonic
-from typing import Protocol
 
 from tollhouse.providers.errors import UpstreamBusy
 
@@ -17,48 +16,56 @@ MOST = 8  # times as many as there are places wait, at most
 STEP_S = 0.001  # of the loop's timers
 
 
-class Waiter(Protocol):
-    """Who waits for a place: a future, or a request for which nothing has been done."""
-
-    def done(self) -> bool:
-        """Whether it wants none any more."""
-
-    def set_result(self, result: None, /) -> None:
-        """A place is its own from now on."""
-
-
-class PlainWaiter(ABC):
-    """A request as it came: whoever serves it sees to what becomes of it. until: on `time.monotonic`."""
+class Waiter(ABC):
+    """Who waits for a place. until: how long, at most, on `time.monotonic`; set by `Places.wait`."""
 
     __slots__ = ("until",)
 
     until: float
 
-    def done(self) -> bool:
-        return False
-
     @abstractmethod
-    def set_result(self, result: None, /) -> None:
-        """A place is its own: `Places.take_back` for the call, then `Places.hand_on` what is left over."""
+    def admit(self) -> None:
+        """A place is its own, and it waits no more. Others may be in the middle of something: it only takes note."""
 
     @abstractmethod
     def expire(self) -> None:
-        """It has waited for as long as anybody may."""
+        """It has waited for as long as anybody may, and waits no more."""
+
+
+class _Call(Waiter):
+    """One whose task waits."""
+
+    __slots__ = ("is_admitted", "woken")
+
+    def __init__(self, woken: asyncio.Future[None]) -> None:
+        self.woken = woken
+        self.is_admitted = False
+
+    def admit(self) -> None:
+        self.is_admitted = True
+        self._wake()
+
+    def expire(self) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self.woken.done():  # else it was cancelled: the task is about to see to the place itself
+            self.woken.set_result(None)
 
 
 class Places:
-    """Of one upstream. name: its own, for messages.
+    """Those of one upstream, and the queue for them, in one event loop.
 
-    free: nobody's. kept: how many of those are for whoever has waited and asks in a moment; others have to wait unless
-    there are more.
+    name: the upstream's, for messages. queue_wait_s: how long anybody may wait. free: places that are nobody's. kept:
+    as many of those are for who has waited and asks once more in a moment; others have one if there are more.
     """
 
     def __init__(self, name: str, *, max_in_flight: int, queue_wait_s: float) -> None:
         self._name = name
         self._all = self.free = max_in_flight
         self.kept = 0
-        self._queue: deque[Waiter] = deque()
-        self._plain: dict[PlainWaiter, None] = {}  # of those, whoever waits as it came
+        # As they came. All may wait for the same time, so the first is the first to expire as well.
+        self._queue: OrderedDict[Waiter, None] = OrderedDict()
         # FIFO, so whoever is admitted last waits for as long as half an answer takes, however long that is. As many as
         # there are places would double the time of everybody while there is too much to do.
         self._few = self._many = max(1, max_in_flight // 2)
@@ -66,7 +73,7 @@ class Places:
         # More where calls end fast, until that is not so any more.
         self._many_until = self._counted_at = -math.inf
         self._left = 0  # calls that have ended since they were counted
-        self._expiry: asyncio.TimerHandle | None = None  # of the first that waits as it came
+        self._expiry: asyncio.TimerHandle | None = None  # of the first that waits
 
     @property
     def in_flight(self) -> int:
@@ -93,7 +100,10 @@ class Places:
         return UpstreamBusy(f"{self._name} is busy: its queue is full")
 
     async def enter(self) -> None:
-        """Take a place, or wait for one. Raises UpstreamBusy: too many wait already, or this one has for too long."""
+        """Take a place, one that is kept as well, or wait for one.
+
+        Raises UpstreamBusy: too many wait already, or no place was free in time.
+        """
         if self.free > 0:
             self.free -= 1
         else:
@@ -101,43 +111,38 @@ class Places:
 
     def give(self) -> None:
         """A place that somebody had and made no call of: to whoever has waited the longest."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            self._plain.pop(waiter, None)  # type: ignore[call-overload] # most are futures
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self.free += 1
+        if self._queue:
+            waiter, _ = self._queue.popitem(last=False)
+            waiter.admit()
+        else:
+            self.free += 1
 
     def leave(self) -> None:
         """A call is over, and its place is the next one's."""
         self._left += 1
         if self._left == COUNTED:
             self._note_pace()
-        if self._queue:
+        if self._queue:  # as a rule nobody waits, and that should cost nothing
             self.give()
         else:
             self.free += 1
 
-    def wait(self, waiter: PlainWaiter) -> bool:
-        """Let a request wait for a place before anything is done for it; False: too many wait already."""
+    def wait(self, waiter: Waiter) -> bool:
+        """Queue for a place until it is admitted, expires or waits no more; False: too many wait already."""
         if len(self._queue) >= self._max_queue():
             return False
-        self._queue.append(waiter)
-        self._plain[waiter] = None
+        self._queue[waiter] = None
         now = monotonic()
         waiter.until = now + self.queue_wait_s
         if self._expiry is None:
             self._expire_at(waiter.until, now)
         return True
 
-    def wait_no_more(self, waiter: PlainWaiter) -> None:
-        """Harmless for one that has been given a place."""
-        if waiter in self._plain:
-            del self._plain[waiter]
-            self._queue.remove(waiter)
+    def wait_no_more(self, waiter: Waiter) -> None:
+        """Harmless for one that was admitted or has expired."""
+        self._queue.pop(waiter, None)
 
-    def wait_otherwise(self, waiter: PlainWaiter) -> None:
+    def wait_otherwise(self, waiter: Waiter) -> None:
         """It is about to wait as a call does: there is room for it, whatever the pace is by then."""
         self._many = max(self._many, len(self._queue))
         self._many_until = max(self._many_until, monotonic() + self.queue_wait_s)
@@ -154,11 +159,11 @@ class Places:
             self.give()
 
     def keep(self) -> None:
-        """Nobody else is to have the place until `hand_on_kept`: who was given it asks again in a moment."""
+        """A place that was taken back is not for who comes until `hand_on_kept`: who had it is about to `enter`."""
         self.kept += 1
 
     def hand_on_kept(self) -> None:
-        """It has asked, or never will."""
+        """Who had it has entered, or never will."""
         self.kept -= 1
         self.hand_on()
 
@@ -173,32 +178,32 @@ class Places:
         return self._few if self._many == self._few or monotonic() > self._many_until else self._many
 
     async def _wait_as_call(self) -> None:
-        if len(self._queue) >= self._max_queue():
+        waiter = _Call(asyncio.get_running_loop().create_future())
+        if not self.wait(waiter):
             raise self.busy()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(waiter)
         try:
-            async with asyncio.timeout(self.queue_wait_s):
-                await waiter
-        except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
+            await waiter.woken
+        except BaseException:
+            if waiter.is_admitted:
                 self.give()  # the place came at the same moment: hand it on
-            elif waiter in self._queue:
-                self._queue.remove(waiter)
-            if isinstance(error, TimeoutError):
-                msg = f"{self._name} is busy: no place within {self.queue_wait_s:g} s"
-                raise UpstreamBusy(msg) from None
+            else:
+                self.wait_no_more(waiter)
             raise
+        if not waiter.is_admitted:
+            raise UpstreamBusy(f"{self._name} is busy: no place within {self.queue_wait_s:g} s")
+
+    def _first(self) -> Waiter | None:
+        return next(iter(self._queue), None)
 
     def _expire(self) -> None:
-        self._expiry = None
         now = monotonic()
         try:
-            while (first := next(iter(self._plain), None)) is not None and first.until <= now:
-                self.wait_no_more(first)
+            while (first := self._first()) is not None and first.until <= now:
+                del self._queue[first]
                 first.expire()
         finally:  # whatever came of one, there are others behind it
-            if (first := next(iter(self._plain), None)) is not None:
+            self._expiry = None  # not before: who begins to wait meanwhile is not the first
+            if (first := self._first()) is not None:
                 self._expire_at(first.until, now)
 
     def _expire_at(self, until: float, now: float) -> None:
