@@ -299,6 +299,30 @@ async def test_beyond_the_places_callers_queue_and_then_are_told():
         await wait(await queued)
 
 
+async def test_the_place_of_a_call_that_finds_no_connection_is_the_next_ones():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    to = origin(port, max_in_flight=1, queue_wait_s=60)
+    first, second = (asyncio.create_task(start(to)) for _ in range(2))
+    for task in (first, second):
+        with pytest.raises(UpstreamUnreachable):
+            await asyncio.wait_for(task, 5)
+    assert (to.places.in_flight, to.places.waiting) == (0, 0)
+
+
+async def test_a_call_that_ends_before_it_is_sent_leaves_its_place_to_the_next():
+    async with Upstream(keep_answering) as upstream:
+        to = origin(upstream.port, max_in_flight=1, queue_wait_s=60)
+        call = Call(ResponseReader("chat"), Timeouts())
+        opening = to.start(call, b"GET / HTTP/1.1\r\n\r\n", b"", stream=False)
+        assert opening is not None
+        queued = asyncio.create_task(start(to))
+        call.fail(UpstreamTimeout("over"))
+        await opening
+        await wait(await asyncio.wait_for(queued, 5))
+        assert (to.places.in_flight, to.places.waiting) == (0, 0)
+
+
 async def test_connections_that_close_at_once_are_not_looked_for_one_by_one():
     looks = 0
 
