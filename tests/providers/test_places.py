@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -417,3 +418,46 @@ async def test_who_is_about_to_wait_as_a_call_has_room_whatever_the_pace_is(monk
     for _ in calls:
         of.leave()
     await asyncio.gather(*calls)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_becomes_of_those_that_wait_no_place_is_lost_or_given_twice(seed):
+    draw = random.Random(seed)
+    of = places(6, queue_wait_s=draw.choice([0.002, 60]))
+    calls: list[asyncio.Task[None]] = []
+    others: list[Noted] = []
+
+    def admitted() -> list[Noted]:
+        return [one for one in others if one.told == ["place"]]
+
+    def entered() -> list[asyncio.Task[None]]:
+        return [task for task in calls if task.done() and not task.cancelled() and task.exception() is None]
+
+    for _ in range(300):
+        step = draw.randrange(8)
+        if step <= 1:
+            calls.append(asyncio.create_task(of.enter()))
+        elif step == 2 and not of.has_one:
+            others.append(Noted())
+            if not of.wait(others[-1]):
+                others.pop()
+        elif step == 3 and calls:
+            draw.choice(calls).cancel()
+        elif step == 4 and others:
+            of.wait_no_more(draw.choice(others))
+        elif step == 5 and (given := admitted()):
+            others.remove(given[0])
+            draw.choice([of.leave, of.give])()
+        elif step == 6 and (begun := entered()):
+            calls.remove(begun[0])
+            of.leave()
+        elif step == 7:
+            await asyncio.sleep(draw.choice([0, 0, 0, 0.001]))
+        assert not (of.waiting and of.has_one)
+        assert len(admitted()) + len(entered()) <= of.in_flight <= 6
+    for task in calls:
+        task.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    for one in others:
+        of.wait_no_more(one)
+    assert (of.in_flight, of.waiting) == (len(admitted()) + len(entered()), 0)
