@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from corpora import ROOT, is_held_out, read, required
+from injection_documents import documents
 from injection_prose import interface, prose
 from numpy.typing import NDArray
 
@@ -212,7 +213,7 @@ def _languages() -> Iterator[Record]:
 
 
 def _prose() -> Iterator[Record]:
-    for source, texts in (("prose", prose()), ("interface", interface())):
+    for source, texts in (("prose", prose()), ("interface", interface()), ("documents", documents())):
         for group, text in texts:
             yield Record(text, attack=False, source=source, group=group, held_out=is_held_out(group))
 

@@ -4,11 +4,11 @@
     TOLLHOUSE_CORPORA=... python scripts/train_injection.py latin|languages
     TOLLHOUSE_CORPORA=... python scripts/train_injection.py --report
 
-Needs numpy, scipy, scikit-learn and what injection_prose.py reads. Words are cut and hashed by the compiled detector
-itself, so features cannot differ between training and use. Held-out records are never read into the model. Five-fold
-cross-validation over the others, near duplicates kept together, gives the threshold, which is put into the bias: at a
-score of 0.5 no more of the harmless texts that the model is measured on are flagged than it allows. With --report
-nothing is written.
+Needs numpy, scipy, scikit-learn and what injection_prose.py and injection_documents.py read. Words are cut and hashed
+by the compiled detector itself, so features cannot differ between training and use. Held-out records are never read
+into the model. Five-fold cross-validations over the others, near duplicates kept together, give the threshold, which is
+put into the bias: at a score of 0.5 about as many of the harmless texts that the model is measured on are flagged as
+it allows. With --report nothing is written.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ PRIOR = 0.5
 """The power of the log-ratio of naive Bayes by which a feature is scaled: what tells the classes apart is penalised
 less than chance finds of few texts."""
 SEED = 0
+SPLITS = 5
+"""Cross-validations over whose thresholds the mean is taken: each hangs on a handful of texts."""
 EPSILON = 1e-6
 """Log-odds below which scores are the same."""
 
@@ -78,9 +80,10 @@ KINDS = {
             "sgd_multiturn": 0.5,
             "jbb_PAIR": 0.5,
             "languages_benign": 8.0,
+            "documents": 0.15,
         },
         benign=BENIGN,
-        false_positives=0.001,
+        false_positives=0.0006,
         caution=1.0,
     ),
     "languages": Kind(
@@ -205,11 +208,13 @@ def cross_validated(
     everything: list[Record],
     usable: NDArray[np.bool_],
     weight: NDArray[np.float64],
+    seed: int,
 ) -> NDArray[np.float64]:
+    """The score of each record by a model that has seen none of its group."""
     attack = np.array([record.attack for record in everything])
     groups = np.unique([record.group for record in everything], return_inverse=True)[1][data.owner[rows]]
     scores = np.full(data.features.shape[0], -99.0)
-    for train, test in GroupKFold(5, shuffle=True, random_state=SEED).split(rows, groups=groups):
+    for train, test in GroupKFold(5, shuffle=True, random_state=seed).split(rows, groups=groups):
         coefficients, bias = fit(data, rows[train][usable[data.owner[rows[train]]]], attack, weight)
         scores[rows[test]] = data.features[rows[test]] @ coefficients + bias - data.caution[rows[test]]
     return highest(scores, data.owner, len(everything))
@@ -284,12 +289,16 @@ def train(everything: list[Record], probed: list[Probed], kind: Kind) -> None:
     asked = np.array([kind.asked(item) for item in probed])
     rows = np.flatnonzero(~held_out[data.owner])
     weight = emphasis(everything, probed, kind)
-    scores = np.where(asked, cross_validated(data, rows, everything, learned, weight), -99.0)
     benign = np.array([record.source in kind.benign for record in everything]) & ~held_out
-    shift = threshold(scores, benign, kind.false_positives)
+    splits = [
+        np.where(asked, cross_validated(data, rows, everything, learned, weight, seed), -99.0) for seed in range(SPLITS)
+    ]
+    shifts = [threshold(scores, benign, kind.false_positives) for scores in splits]
+    shift = float(np.mean(shifts))
+    print(f"thresholds of {SPLITS} splits: {', '.join(f'{each:.3f}' for each in shifts)}")  # noqa: T201
     report(
         "Development texts, cross-validated",
-        combined(scores - shift, probed)[~held_out],
+        combined(splits[0] - shift, probed)[~held_out],
         [record for record in everything if not record.held_out],
     )
     attack = np.array([record.attack for record in everything])
