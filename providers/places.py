@@ -72,6 +72,8 @@ class Places:
         self.queue_wait_s = queue_wait_s
         # More where calls end fast, until that is not so any more.
         self._many_until = self._counted_at = -math.inf
+        # What was promised to those that wait otherwise from now on, whatever the pace says by then.
+        self._room, self._room_until = 0, -math.inf
         self._left = 0  # calls that have ended since they were counted
         self._expiry: asyncio.TimerHandle | None = None  # of the first that waits
 
@@ -144,8 +146,10 @@ class Places:
 
     def wait_otherwise(self, waiter: Waiter) -> None:
         """It is about to wait as a call does: there is room for it, whatever the pace is by then."""
-        self._many = max(self._many, len(self._queue))
-        self._many_until = max(self._many_until, monotonic() + self.queue_wait_s)
+        now = monotonic()
+        self._room = max(self._room if now < self._room_until else 0, len(self._queue))
+        self._room_until = now + self.queue_wait_s
+        self._keep_room(now)
         self.wait_no_more(waiter)
 
     def take_back(self) -> None:
@@ -173,6 +177,12 @@ class Places:
         took = max(now - self._counted_at, 1e-6)
         self._many = max(self._few, min(MOST * self._all, int(COUNTED * SOON_S / took)))
         self._counted_at, self._many_until = now, now + max(2 * took, SOON_S)
+        self._keep_room(now)
+
+    def _keep_room(self, now: float) -> None:
+        if now < self._room_until:
+            self._many = max(self._many, self._room)
+            self._many_until = max(self._many_until, self._room_until)
 
     def _max_queue(self) -> int:
         return self._few if self._many == self._few or monotonic() > self._many_until else self._many

@@ -196,6 +196,7 @@ class Origin:
             self.places.give()
             raise
         if call.flags & SETTLED:  # ended meanwhile: what is not sent costs nothing
+            connection.idle_since = connection.idle_since or monotonic()
             self.keep(connection)
             self.places.give()
             return

@@ -391,7 +391,8 @@ async def test_a_kept_place_is_there_for_who_enters_and_for_nobody_afterwards():
     assert waiting.told == ["place"]
 
 
-async def test_who_is_about_to_wait_as_a_call_has_room_whatever_the_pace_is(monkeypatch):
+@pytest.mark.parametrize("ended", [0, COUNTED])
+async def test_who_is_about_to_wait_as_a_call_has_room_whatever_the_pace_is(monkeypatch, ended):
     now = 1000.0
     monkeypatch.setattr(places_module, "monotonic", lambda: now)
     of = places(2)
@@ -411,6 +412,10 @@ async def test_who_is_about_to_wait_as_a_call_has_room_whatever_the_pace_is(monk
     for one in waiting:
         of.wait_otherwise(one)
     assert of.waiting == 0
+    now += 10
+    for _ in range(ended):  # at a pace that lets one wait
+        of.leave()
+        await of.enter()
     calls = [await queued(of) for _ in waiting]
     assert of.waiting == 16
     with pytest.raises(UpstreamBusy, match="its queue is full"):

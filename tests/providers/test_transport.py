@@ -321,6 +321,7 @@ async def test_a_call_that_ends_before_it_is_sent_leaves_its_place_to_the_next()
         await opening
         await wait(await asyncio.wait_for(queued, 5))
         assert (to.places.in_flight, to.places.waiting) == (0, 0)
+        assert upstream.connections == 1  # the one that was opened for it
 
 
 async def test_connections_that_close_at_once_are_not_looked_for_one_by_one():
