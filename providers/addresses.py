@@ -51,15 +51,27 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(8, thread_name_prefix="resolver")
 
 
+def _is_address(host: str) -> bool:
+    """Whether there is nothing to resolve. What is in disguise ("127.1") or has an interface ("%eth0") has."""
+    try:
+        return "%" not in str(ip_address(host))
+    except ValueError:
+        return False
+
+
 async def resolve(host: str, port: int) -> list[str]:
     """Numeric addresses of `host`, in the resolver's order; raises UpstreamUnreachable if none may be dialled."""
-    loop = asyncio.get_running_loop()
-    try:
-        infos = await loop.run_in_executor(_threads(), partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-    except OSError as error:
-        msg = f"upstream host {host!r} cannot be resolved: {error.strerror or error}"
-        raise UpstreamUnreachable(msg) from None
-    allowed = [address for info in infos if not is_denied(address := str(info[4][0]))]
+    if _is_address(host):  # no thread for that
+        found = [host]
+    else:
+        loop = asyncio.get_running_loop()
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            found = [str(info[4][0]) for info in await loop.run_in_executor(_threads(), ask)]
+        except OSError as error:
+            msg = f"upstream host {host!r} cannot be resolved: {error.strerror or error}"
+            raise UpstreamUnreachable(msg) from None
+    allowed = [address for address in found if not is_denied(address)]
     if not allowed:
         msg = f"upstream host {host!r} resolves to an address that is never dialled (link-local, metadata or multicast)"
         raise UpstreamUnreachable(msg, code="upstream_address_denied")

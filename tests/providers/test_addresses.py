@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tollhouse.providers import addresses
 from tollhouse.providers.addresses import is_denied, resolve
 from tollhouse.providers.errors import UpstreamUnreachable
 
@@ -41,6 +42,17 @@ async def test_numbers_in_disguise_are_checked_as_what_they_are():
     for host in ("2852039166", "0xa9fea9fe", "169.254.169.254"):
         with pytest.raises(UpstreamUnreachable, match="never dialled"):
             await resolve(host, 80)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_address_is_dialled_as_it_is_and_no_thread_is_asked(monkeypatch, host):
+    monkeypatch.setattr(addresses, "_threads", lambda: pytest.fail("resolved"))
+    assert await resolve(host, 80) == [host]
+
+
+async def test_an_address_that_is_denied_is_so_without_being_resolved():
+    with pytest.raises(UpstreamUnreachable, match="never dialled"):
+        await resolve("fe80::1", 80)
 
 
 async def test_an_unknown_host_is_named():
