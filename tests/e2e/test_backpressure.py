@@ -20,6 +20,8 @@ STALLED = 20
 # What one read brings (up to 256 KiB under uvloop) waits in a few places between the two sockets: ready, being sent,
 # in the server's queue and in its write buffer. Bounded, and the same however long the stall takes.
 PER_READER = 3 * MIB
+# The first 160 MiB that pass still shape the heap: 3 to 6 MiB more, by how the pieces of twenty streams happen to lie
+# in it. Later ones add 0 to 2.4 each, and in the end nothing.
 SLOPE = 6 * MIB
 # More than the kernel's buffers of two connections can hold.
 BULK_EVENTS = 32 * 1024
@@ -37,17 +39,18 @@ def test_stalled_readers_cost_bounded_memory(any_gateway: Gateway, upstream: Scr
         seen = upstream.log.of("endless-stream")[earlier:]
         assert len(seen) == STALLED
         _wait_until_paused(seen)
-        growth = any_gateway.rss - before
-        print(f"{any_gateway.server}: {growth / MIB:.1f} MiB for {STALLED} stalled readers")
-        assert growth < STALLED * PER_READER
+        grown = any_gateway.rss - before
+        print(f"{any_gateway.server}: {grown / MIB:.1f} MiB for {STALLED} stalled readers")
+        assert grown < STALLED * PER_READER
         assert post(any_gateway, chat_body("hostile/fine")).status == 200, "the others are served all the same"
 
-        paused_at = [one.sent for one in seen]
-        for stream in streams:
-            _read(stream, 8 * MIB)
-        assert all(one.sent > at for one, at in zip(seen, paused_at, strict=True)), "reading goes on"
-        _wait_until_paused(seen)
-        assert any_gateway.rss - before < growth + SLOPE, "160 MiB later it is still as much"
+        _read_on(streams, seen)
+        settled = any_gateway.rss - before
+        _read_on(streams, seen)
+        grown = any_gateway.rss - before
+        print(f"{any_gateway.server}: {settled / MIB:.1f} MiB after one read, {grown / MIB:.1f} MiB after two")
+        assert grown < STALLED * PER_READER
+        assert grown < settled + SLOPE, "160 MiB later it is still as much"
     wait_until(lambda: all(one.closed_at for one in seen), what="the upstreams are let go")
     any_gateway.wait_idle()
 
@@ -84,8 +87,17 @@ def _wait_until_paused(seen: list[Seen]) -> None:
     wait_until(is_paused, what="the upstreams are paused", every_s=0.02)
 
 
+def _read_on(streams: list[Stream], seen: list[Seen]) -> None:
+    """Take 8 MiB of each stream and stall again."""
+    paused_at = [one.sent for one in seen]
+    for stream in streams:
+        _read(stream, 8 * MIB)
+    assert all(one.sent > at for one, at in zip(seen, paused_at, strict=True)), "reading goes on"
+    _wait_until_paused(seen)
+
+
 def _read(stream: Stream, size: int) -> None:
     while size > 0:
-        piece = stream.read_some()
+        piece = stream.response.read1(65536)  # unwatched: that takes longer than sending 320 MiB
         assert piece
         size -= len(piece)

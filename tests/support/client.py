@@ -145,7 +145,11 @@ class Stream:
         self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
-        self.response.begin()
+        try:
+            self.response.begin()
+        except BaseException:
+            self.close()  # nobody leaves a block that was never entered
+            raise
         self.status = self.response.status
         self.headers = {name.lower(): value for name, value in self.response.getheaders()}
         head, _, body = self._sent.partition(b"\r\n\r\n")
