@@ -118,11 +118,11 @@ impl Front {
 }
 
 /// The fronts of rules, a bit for each in tables by place and byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fronts {
     rules: Vec<u16>,
     /// Bytes that no rule tells apart are of one class; the last class is the end of the text.
-    classes: Box<[u8]>,
+    classes: Box<[u8; 256]>,
     count: usize,
     /// By rows of rules, place and class.
     table: Vec<Bits>,
@@ -131,7 +131,7 @@ pub(crate) struct Fronts {
 impl Fronts {
     pub(super) fn new(rules: Vec<(u16, Front)>) -> Self {
         let mut kinds: Vec<Vec<u32>> = Vec::new();
-        let mut classes = vec![0; 256];
+        let mut classes = Box::new([0; 256]);
         for byte in 0..=255u8 {
             let kind: Vec<u32> = rules
                 .iter()
@@ -158,7 +158,7 @@ impl Fronts {
                 }
             }
         }
-        Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), classes: classes.into(), count, table }
+        Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), classes, count, table }
     }
 
     /// The rules of a row that bits stand for.
@@ -177,18 +177,20 @@ impl Fronts {
     #[inline]
     pub(crate) fn each(&self, window: &Window<'_>, at: usize, mut found: impl FnMut(usize, Bits)) {
         let rest = window.text.get(at..).unwrap_or_default();
-        let known = if window.at_end { PLACES } else { rest.len().min(PLACES) };
-        let mut places = [0; PLACES];
-        for (place, entry) in places.iter_mut().enumerate().take(known) {
-            let class = rest.get(place).map_or(self.count - 1, |byte| usize::from(self.classes[usize::from(*byte)]));
-            *entry = place * self.count + class;
-        }
+        let class = |byte: u8| usize::from(self.classes[usize::from(byte)]);
+        let (classes, known): ([usize; PLACES], _) = if let Some(bytes) = rest.first_chunk() {
+            (bytes.map(class), PLACES)
+        } else {
+            let end = self.count - 1;
+            let classes = std::array::from_fn(|place| rest.get(place).map_or(end, |byte| class(*byte)));
+            (classes, if window.at_end { PLACES } else { rest.len() })
+        };
         for (row, table) in self.table.chunks_exact(PLACES * self.count).enumerate() {
             let mut bits = [u64::MAX; 4];
             // Values are longer than words of prose: what stands last tells most.
-            let is_left = places[..known].rchunks(STEP).all(|step| {
-                for place in step {
-                    let admitted = &table[*place];
+            let is_left = (0..PLACES).step_by(STEP).rev().all(|step| {
+                for place in step..(step + STEP).min(known) {
+                    let admitted = &table[place * self.count + classes[place]];
                     bits.iter_mut().zip(admitted).for_each(|(bits, admitted)| *bits &= admitted);
                 }
                 bits != [0; 4]

@@ -19,8 +19,8 @@ pub(crate) struct Words {
     prints: [Fingerprints<FINGERPRINT_MAX>; SETS],
     entries: Vec<Entry>,
     slots: Vec<Slot>,
-    /// Those of one byte; the built-in rules have none.
-    short: Vec<(u8, Vec<Bits>)>,
+    /// Those of one byte.
+    short: Vec<Short>,
     /// Rules that need no word, a bit for each number by row.
     free: Vec<Bits>,
     /// None is a part of another word.
@@ -51,6 +51,14 @@ struct Entry {
     rules: Vec<Bits>,
 }
 
+/// A word of one byte, in small letters, and its rules.
+#[derive(Debug)]
+struct Short {
+    byte: u8,
+    around: Around,
+    rules: Vec<Bits>,
+}
+
 /// The words whose first two bytes have a hash.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
@@ -77,7 +85,7 @@ fn next(folded: u64) -> [u32; 2] {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     entries: Vec<Entry>,
-    short: Vec<(u8, Vec<Bits>)>,
+    short: Vec<Short>,
     free: Vec<Bits>,
 }
 
@@ -97,9 +105,13 @@ impl Collected {
         match *word {
             [] => self.add_free(number),
             [byte] => {
-                let mut rules = Vec::new();
-                set(&mut rules, number);
-                self.short.push((byte, rules));
+                let byte = byte.to_ascii_lowercase();
+                let same = |short: &Short| (short.byte, short.around) == (byte, around);
+                let known = self.short.iter().position(same).unwrap_or_else(|| {
+                    self.short.push(Short { byte, around, rules: Vec::new() });
+                    self.short.len() - 1
+                });
+                set(&mut self.short[known].rules, number);
             }
             _ => {
                 let begins = (first_eight(word), first_mask(word));
@@ -198,9 +210,10 @@ impl Before<'_> {
             places &= places - 1;
             words.call(context, at, row, &mut called);
         }
-        for (byte, rules) in &words.short {
-            if context.iter().any(|there| there.eq_ignore_ascii_case(byte)) {
-                add(&mut called, rules.get(row).copied().unwrap_or_default());
+        for short in &words.short {
+            let rules = short.rules.get(row).copied().unwrap_or_default();
+            if rules.iter().zip(wanted).any(|(rules, wanted)| rules & wanted != 0) && short.stands_in(context) {
+                add(&mut called, rules);
             }
         }
         std::array::from_fn(|word| called[word] & wanted[word])
@@ -231,11 +244,25 @@ impl Words {
 }
 
 impl Entry {
+    /// Whether it stands in a text at a place, from which on `rest` begins as it does.
     fn stands(&self, text: &[u8], at: usize, rest: &[u8]) -> bool {
         let len = self.text.len();
-        rest.get(..len).is_some_and(|there| there.eq_ignore_ascii_case(&self.text))
-            && (self.around == Around::Anything || !goes_on(text, at))
-            && (self.around != Around::Borders || !goes_on(text, at + len))
+        self.around.is_there(text, at, at + len)
+            && rest.get(..len).is_some_and(|there| there.eq_ignore_ascii_case(&self.text))
+    }
+}
+
+impl Short {
+    fn stands_in(&self, text: &[u8]) -> bool {
+        memchr::memchr2_iter(self.byte, self.byte.to_ascii_uppercase(), text)
+            .any(|at| self.around.is_there(text, at, at + 1))
+    }
+}
+
+impl Around {
+    /// Whether it is there around a part of a text.
+    fn is_there(self, text: &[u8], start: usize, end: usize) -> bool {
+        (self == Self::Anything || !goes_on(text, start)) && (self != Self::Borders || !goes_on(text, end))
     }
 }
 
@@ -315,7 +342,8 @@ mod tests {
     #[test]
     fn a_word_may_need_borders() {
         let all = [("tax", Around::Borders, 1), ("born", Around::BorderBefore, 2), ("id", Around::Borders, 3)];
-        let words = words(&all, &[9]);
+        let short = [("d", Around::Borders, 4), ("d", Around::Borders, 5), ("D", Around::BorderBefore, 6)];
+        let words = words(&[&all[..], &short].concat(), &[9]);
         for (text, expected) in [
             ("my tax: ", &[1, 9][..]),
             ("syntax: ", &[9]),
@@ -326,6 +354,9 @@ mod tests {
             ("newborn ", &[9]),
             ("9born", &[2, 9]),
             ("id", &[3, 9]),
+            ("D o b ", &[4, 5, 6, 9]),
+            ("dates, old", &[6, 9]),
+            ("old", &[9]),
         ] {
             assert_eq!(numbers(&words, text, 0), expected, "{text}");
         }

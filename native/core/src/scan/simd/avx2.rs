@@ -1,9 +1,9 @@
 //! 32 bytes in a register, and tables of sixteen. Nothing here reads memory through a pointer of its own making.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
-    _mm256_sub_epi8,
+    __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_blendv_epi8, _mm256_cmpeq_epi8, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi64x, _mm256_shuffle_epi8,
+    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_sub_epi8,
 };
 
 use super::{
@@ -70,7 +70,7 @@ const LOW_WORDS: [u8; 16] = {
 const HIGH_WORDS: [u8; 16] = [0, 0, 4, WORD_DIGIT | 8, 1 | 16, 2 | 32, 1 | 16, 2 | 64, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// What the tables say of the lower and the upper halves.
-type Table = [__m256i; 2];
+type Halves = [__m256i; 2];
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
 pub(super) fn classify<const N: usize>(
@@ -125,7 +125,21 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
 pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
-    with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(&tables(prints), block)))
+    with_first_block(text, |block| {
+        let halves: [[Five; 2]; N] = std::array::from_fn(|place| [0, 32].map(|from| Five::of(at(block, from + place))));
+        let uppers = [0, 32].map(|from| upper(at(block, from)));
+        let mut found = [splat(0); 2];
+        for prints in prints {
+            let table = twice(&prints.upper);
+            let mut all = uppers.map(|upper| _mm256_shuffle_epi8(table, upper));
+            for (table, halves) in prints.narrow.iter().zip(&halves) {
+                let table = Table::of(table);
+                all = [0, 1].map(|half| _mm256_and_si256(all[half], table.look_up(halves[half])));
+            }
+            found = [0, 1].map(|half| _mm256_or_si256(found[half], all[half]));
+        }
+        any(found[0]) | any(found[1]) << 32
+    })
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
@@ -198,25 +212,69 @@ pub(super) fn token_run(text: &[u8]) -> usize {
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
-fn admitted<const N: usize>(tables: &[Table; N], block: &[u8; WIDE]) -> u64 {
-    let half = |from: usize| {
-        let groups = |place: usize| {
-            let bytes = at(block, from + place);
-            // What is beyond ASCII is looked up as well: the last place may admit it.
-            let [low, high] = tables[place];
-            let (lower, upper) =
-                (_mm256_and_si256(bytes, splat(15)), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15)));
-            _mm256_and_si256(_mm256_shuffle_epi8(low, lower), _mm256_shuffle_epi8(high, upper))
-        };
-        any((1..N).fold(groups(0), |all, place| _mm256_and_si256(all, groups(place))))
-    };
-    half(0) | half(32) << 32
+fn admitted<const N: usize>(tables: &Tables<N>, block: &[u8; WIDE]) -> u64 {
+    let mut all = [0, 32].map(|from| _mm256_shuffle_epi8(tables.upper, upper(at(block, from))));
+    for (place, table) in tables.places.iter().enumerate() {
+        all = [0, 1].map(|half| _mm256_and_si256(all[half], table.look_up(Five::of(at(block, half * 32 + place)))));
+    }
+    any(all[0]) | any(all[1]) << 32
+}
+
+/// The lower five bits of bytes: four as a shuffle takes them, and the fifth on top.
+#[derive(Clone, Copy)]
+struct Five {
+    lower: __m256i,
+    fifth: __m256i,
+}
+
+impl Five {
+    #[target_feature(enable = "avx2,popcnt,bmi1")]
+    #[inline]
+    fn of(bytes: __m256i) -> Self {
+        // A shuffle gives nothing for what is beyond ASCII, but a place may admit it.
+        Self { lower: _mm256_and_si256(bytes, splat(127)), fifth: _mm256_slli_epi16::<3>(bytes) }
+    }
+}
+
+/// Groups by the lower five bits of a byte.
+#[derive(Clone, Copy)]
+struct Table {
+    first: __m256i,
+    second: __m256i,
+}
+
+impl Table {
+    #[target_feature(enable = "avx2,popcnt,bmi1")]
+    #[inline]
+    fn of(groups: &[u8; 32]) -> Self {
+        let (halves, _) = groups.as_chunks();
+        Self { first: twice(&halves[0]), second: twice(&halves[1]) }
+    }
+
+    #[target_feature(enable = "avx2,popcnt,bmi1")]
+    #[inline]
+    fn look_up(self, Five { lower, fifth }: Five) -> __m256i {
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(self.first, lower), _mm256_shuffle_epi8(self.second, lower), fifth)
+    }
+}
+
+/// Those of all places, and by the upper half of the first byte.
+struct Tables<const N: usize> {
+    places: [Table; N],
+    upper: __m256i,
 }
 
 #[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
-fn tables<const N: usize>(prints: &Fingerprints<N>) -> [Table; N] {
-    std::array::from_fn(|place| [twice(&prints.low[place]), twice(&prints.high[place])])
+fn tables<const N: usize>(prints: &Fingerprints<N>) -> Tables<N> {
+    Tables { places: prints.narrow.each_ref().map(|groups| Table::of(groups)), upper: twice(&prints.upper) }
+}
+
+/// The upper halves of bytes.
+#[target_feature(enable = "avx2,popcnt,bmi1")]
+#[inline]
+fn upper(bytes: __m256i) -> __m256i {
+    _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15))
 }
 
 /// A table in both halves of a register, as shuffles work on each by itself.
@@ -252,9 +310,8 @@ fn bits(bytes: __m256i) -> u64 {
 /// What a pair of tables agrees on for each byte; nothing for bytes beyond ASCII.
 #[target_feature(enable = "avx2,popcnt,bmi1")]
 #[inline]
-fn look_up([low, high]: Table, bytes: __m256i) -> __m256i {
-    let halves = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), splat(15));
-    _mm256_and_si256(_mm256_shuffle_epi8(low, bytes), _mm256_shuffle_epi8(high, halves))
+fn look_up([low, high]: Halves, bytes: __m256i) -> __m256i {
+    _mm256_and_si256(_mm256_shuffle_epi8(low, bytes), _mm256_shuffle_epi8(high, upper(bytes)))
 }
 
 /// The bytes of which any bit is set.

@@ -8,14 +8,17 @@ const GROUPS: usize = 8;
 /// Fingerprints of `N` bytes in eight groups: one can stand at a place if a group admits all of its bytes.
 ///
 /// In the wide form a byte is looked up by its lower six bits: digits and signs are taken for letters that plain text
-/// rarely has in their place. In the narrow form it is judged by its halves, so that sixteen
-/// entries are a table, and a group admits more. Literals are ASCII; bytes beyond it may be taken for others.
+/// rarely has in their place. In the narrow form five bits are left, so that two tables of sixteen entries hold them: small
+/// letters are taken for capitals as well, but for the first byte, which is judged by its upper half, too. Literals are
+/// ASCII; bytes beyond it may be taken for others.
 #[derive(Clone, Debug)]
 pub(crate) struct Fingerprints<const N: usize> {
     pub(super) exact: [[u8; 128]; N],
     pub(super) wide: [[u8; 64]; N],
-    pub(super) low: [[u8; 16]; N],
-    pub(super) high: [[u8; 16]; N],
+    pub(super) narrow: [[u8; 32]; N],
+    pub(super) upper: [u8; 16],
+    /// Groups that admit bytes beyond ASCII.
+    pub(super) open: [u8; N],
 }
 
 /// The bytes that can stand at a place of a fingerprint.
@@ -49,15 +52,18 @@ impl<const N: usize> Fingerprints<N> {
 
     fn of(grouped: impl IntoIterator<Item = ([Place; N], usize)>) -> Self {
         const { assert!(N <= FINGERPRINT_MAX) };
-        let mut made = Self { exact: [[0; 128]; N], wide: [[0; 64]; N], low: [[0; 16]; N], high: [[0; 16]; N] };
+        let mut made =
+            Self { exact: [[0; 128]; N], wide: [[0; 64]; N], narrow: [[0; 32]; N], upper: [0; 16], open: [0; N] };
         for (print, number) in grouped {
             let bit = 1 << number;
             for (place, wanted) in print.iter().enumerate() {
                 let mut admit = |byte: u8| {
                     made.exact[place][usize::from(byte)] |= bit;
                     made.wide[place][usize::from(byte & 63)] |= bit;
-                    made.low[place][usize::from(byte & 15)] |= bit;
-                    made.high[place][usize::from(byte >> 4)] |= bit;
+                    made.narrow[place][usize::from(byte & 31)] |= bit;
+                    if place == 0 {
+                        made.upper[usize::from(byte >> 4)] |= bit;
+                    }
                 };
                 match *wanted {
                     Place::Byte(byte) if byte.is_ascii() => admit(byte),
@@ -65,7 +71,10 @@ impl<const N: usize> Fingerprints<N> {
                     Place::Letter(letter) => [letter, letter.to_ascii_uppercase()].into_iter().for_each(admit),
                     Place::Any => {
                         (0..128).for_each(admit);
-                        made.high[place].iter_mut().for_each(|groups| *groups |= bit);
+                        made.open[place] |= bit;
+                        if place == 0 {
+                            made.upper.iter_mut().for_each(|groups| *groups |= bit);
+                        }
                     }
                 }
             }

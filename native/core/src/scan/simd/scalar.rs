@@ -58,7 +58,7 @@ fn admitted<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64
     let admitted = |bytes: &[u8]| {
         let groups = |place: usize| {
             let byte = bytes[place];
-            prints.exact[place].get(usize::from(byte)).copied().unwrap_or(prints.high[place][usize::from(byte >> 4)])
+            prints.exact[place].get(usize::from(byte)).copied().unwrap_or(prints.open[place])
         };
         (1..N).fold(groups(0), |all, place| all & groups(place)) != 0
     };
