@@ -4,6 +4,7 @@
 
 mod answer;
 mod leaves;
+mod media;
 mod redactor;
 
 use std::collections::BTreeMap;

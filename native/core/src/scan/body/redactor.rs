@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::is_quoted;
 use super::leaves::{self, Leaves};
+use super::media::{self, File};
 use crate::json;
 use crate::request::{Form, Segment, SegmentKind, key_may_hide};
 use crate::scan::mask::{Hit, Way, splice};
@@ -14,8 +15,6 @@ use crate::scan::{Action, Channel, Decision, Finding, Outcome, Scanner};
 const NESTED: u8 = 2;
 /// Values up to this length are looked at together with their key: longer ones are no passwords.
 const NAMED_MAX: usize = 4096;
-/// Encoded media are longer. What is shorter is looked at, wherever it stands.
-const MEDIA_MIN: usize = 512;
 
 /// Finds and replaces in the strings of one body.
 #[derive(Debug)]
@@ -49,7 +48,8 @@ impl<'a> Redactor<'a> {
         match (segment.form, segment.kind) {
             (Form::Key, _) => self.key(&decode(doc, segment.string)),
             (Form::Number, _) => self.number(&decoded(raw), key.as_deref()),
-            (Form::String, SegmentKind::Media) if is_encoded(raw) => Vec::new(),
+            (Form::String, SegmentKind::Media) if media::is_opaque(raw) => Vec::new(),
+            (Form::String, SegmentKind::Media) => self.media(&decode(doc, segment.string), depth),
             (Form::String, SegmentKind::Other) if is_word(raw, key.as_deref()) => Vec::new(),
             (Form::String, SegmentKind::ToolArguments | SegmentKind::Other) => {
                 self.value(&decode(doc, segment.string), key.as_deref(), segment.kind, depth)
@@ -79,6 +79,13 @@ impl<'a> Redactor<'a> {
             Some(key) => self.named(key, text, "\""),
             None => self.plain(text),
         }
+    }
+
+    /// Where media stand there may be encoded text, or a link.
+    fn media(&mut self, value: &str, depth: u8) -> Vec<Hit> {
+        let Some(file) = File::read(value) else { return self.value(value, None, SegmentKind::Media, depth) };
+        let hits = self.value(&decoded(&file.bytes), None, SegmentKind::Text, depth + 1);
+        file.carried(hits)
     }
 
     fn inside(&mut self, text: &str, found: &[Segment], depth: u8) -> Vec<Hit> {
@@ -228,25 +235,4 @@ fn decoded_owned(mut bytes: Vec<u8>) -> String {
         from += length;
     }
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Whether a value that stands where media stand is encoded indeed: a `data:` URI in Base64, or Base64 as such.
-fn is_encoded(raw: &[u8]) -> bool {
-    let head = &raw[..raw.len().min(256)];
-    let start = if head.starts_with(b"data:") {
-        match memchr::memmem::find(head, b";base64,") {
-            Some(mark) => mark + 8,
-            None => return false,
-        }
-    } else if raw.len() < MEDIA_MIN {
-        return false;
-    } else {
-        0
-    };
-    // Without a way out early this compiles to wide compares.
-    raw[start..].chunks(4096).all(|chunk| {
-        chunk.iter().fold(true, |all, byte| {
-            all & (byte.is_ascii_alphanumeric() | matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\\'))
-        })
-    })
 }

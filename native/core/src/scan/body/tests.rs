@@ -186,6 +186,43 @@ fn media_are_passed_over_by_type_and_shape() {
 }
 
 #[test]
+fn encoded_files_of_text_are_read_and_written_anew() {
+    let lines = "id;mail\n1;jane.doe@example.com\n2;nobody\n".repeat(20);
+    let rows = json!({"rows": vec![json!({"to": MAIL, "n": 1}); 20]}).to_string();
+    for plain in [lines, rows] {
+        let digits = |text: &str| {
+            let mut out = Vec::new();
+            crate::base64::encode(text.as_bytes(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        for (part, escaped) in [
+            (
+                json!({"type": "file", "file": {"file_data": format!("data:text/plain;base64,{}", digits(&plain))}}),
+                false,
+            ),
+            (json!({"type": "input_file", "file_data": digits(&plain)}), false),
+            (
+                json!({"type": "image_url", "image_url": {"url": format!("data:image/svg+xml;base64,{}", digits(&plain))}}),
+                true,
+            ),
+            (
+                json!({"type": "document", "source": {"type": "base64", "media_type": "text/csv", "data": digits(&plain)}}),
+                false,
+            ),
+        ] {
+            let body = json!({"messages": [{"role": "user", "content": [part]}]}).to_string();
+            let body = if escaped { body.replace('/', "\\/") } else { body };
+            let outcome = request(&body, Kind::Chat, None);
+            let wanted = digits(&plain.replace(MAIL, "<EMAIL_ADDRESS>"));
+            let head = body.split(&digits(&plain)[..40]).next().unwrap();
+            assert!(told(&outcome).starts_with(head), "{body}");
+            assert!(told(&outcome)[head.len()..].starts_with(&wanted), "{body}");
+            assert_eq!(outcome.findings.len(), 20, "each is told");
+        }
+    }
+}
+
+#[test]
 fn a_body_without_findings_passes_untouched() {
     let body = r#"{ "messages" : [ {"role":"user","content":"caf\u00e9 \ud83d\ude00 {not json} [1,2"} ] , "n":1}"#;
     assert_eq!(request(body, Kind::Chat, None), BodyOutcome::default());
