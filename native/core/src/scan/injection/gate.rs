@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::scan::bytes::{first_eight, first_mask};
-use crate::scan::simd::{Fingerprints, Place, Places, Tally, list, share_of, tally};
+use crate::scan::simd::{Fingerprints, Place, Places, Tally, keep, list, share_of, tally};
 
 /// Texts up to this length are modelled when signs alone call for it.
 const SHORT: usize = 512;
@@ -127,7 +127,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Gate {
     triggers: Vec<Trigger>,
-    prints: Fingerprints<FINGERPRINT>,
+    prints: Fingerprints<FINGERPRINT, FINGERPRINT>,
     /// For each hashed fingerprint the number of its list in `places`; 0 for none.
     slots: Box<[u8; 1 << BITS]>,
     /// Literals that have the fingerprint, and where.
@@ -159,6 +159,7 @@ impl Gate {
         let tally = tally(text);
         let mut places = PLACES.take();
         list(&self.prints, text, &mut places);
+        keep(&mut places, |at| print_at(text, at).is_some_and(|print| self.slots[slot_of(print)] != 0));
         let (reason, weight) = self.reason(text, &places, tally);
         PLACES.set(places);
         let foreign = is_foreign(text.len(), tally);

@@ -12,15 +12,12 @@ use spots::Spots;
 
 use super::bytes::ByteSet;
 use super::rules::Rules;
-use super::simd::{BLOCK, Masks, Places, classify};
+use super::simd::{BLOCK, Classes, Masks, PIECE, Places, classify, keep};
 use super::views::View;
-use super::window::{LONG_TOKEN, REACH, Window};
+use super::window::{REACH, Window};
 
 /// So far ahead of a number it is known whether letters or digits stand side by side, in bytes.
 pub(crate) const AHEAD: usize = 64;
-/// Blocks that are classed before they are looked at: their masks stay in the nearest cache.
-const PIECE: usize = 64;
-
 /// Something that rules are asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Candidate {
@@ -93,7 +90,7 @@ pub(crate) fn sign_start(text: &[u8], at: usize) -> usize {
 /// What of the pass can be used again, and what is known of the text. Its positions count from the start of the text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
-    masks: Vec<Masks>,
+    masks: Option<Box<Masks>>,
     places: Places,
     /// A stretch without a byte that breaks runs.
     unbroken: (usize, usize),
@@ -143,30 +140,35 @@ pub(crate) fn candidates(
     let token = (scratch.token.0.saturating_sub(base), scratch.token.1.saturating_sub(base).min(from));
     let mut spots = Spots::new(rules, window, from, frontier, token, spelled);
     let mut start = from;
+    let Scratch { masks, places, .. } = scratch;
+    let masks = masks.get_or_insert_default();
     while start < frontier && spots.is_open() {
         let blocks = (frontier - start).div_ceil(BLOCK).min(PIECE);
         // One block more: whether a run is long shows behind the end of a piece.
         let stop = text.len().min(start + (blocks + 1) * BLOCK);
-        classify(&rules.prints, &text[start..stop], &mut scratch.masks, &mut scratch.places);
+        classify(&rules.prints, &text[start..stop], masks, places);
+        keep(places, |at| rules.outer.may_begin(&text[start..], at));
         let known = (blocks * BLOCK).min(frontier - start);
-        for here in scratch.places.iter().map(|place| *place as usize).take_while(|place| *place < known) {
+        for here in places.iter().map(|place| *place as usize).take_while(|place| *place < known) {
             rules.outer.each(text, start + here, &mut |rule| found(Candidate::Literal(start + here, rule)));
         }
-        piece(&scratch.masks[..], blocks, start, &mut spots, &mut found);
+        piece(masks, blocks, start, &mut spots, &mut found);
         start += PIECE * BLOCK;
     }
     scratch.token = (spots.token.0 + base, spots.token.1 + base);
     spots.settled()
 }
 
-fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
-    let mut before = Masks::default();
+fn piece(masks: &Masks, blocks: usize, start: usize, spots: &mut Spots<'_>, found: &mut impl FnMut(Candidate)) {
     let edge = spots.edge();
-    for (i, block) in masks.iter().enumerate().take(blocks) {
+    let mut eventful = masks.eventful() & ((1 << blocks) - 1);
+    while eventful != 0 {
+        let i = eventful.trailing_zeros() as usize;
+        eventful &= eventful - 1;
         let at = start + i * BLOCK;
-        let next = masks.get(i + 1).copied().unwrap_or_default();
+        let [before, block, next] = [0, 1, 2].map(|row| masks.row(i + row));
         if block.digits != 0 {
-            let chained = i > 0 && is_sparse(&before, block, &next) && spots.may_chain(at);
+            let chained = i > 0 && is_sparse(&before, &block, &next) && spots.may_chain(at);
             let mut starts = block.digits & !(block.digits << 1 | before.digits >> 63);
             let few = is_few(block.digits) && next.digits & spots::NEARBY == 0;
             if few && i > 0 && at + BLOCK <= edge {
@@ -190,7 +192,7 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
                 }
             }
         }
-        let mut long = starts_of_runs(block.token, next.token);
+        let mut long = masks.long(i);
         while long != 0 {
             let bit = long.trailing_zeros();
             long &= long - 1;
@@ -201,7 +203,7 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
             spots.mark(at + emphasis.trailing_zeros() as usize, found);
             emphasis &= emphasis - 1;
         }
-        let mut spelled = starts_of_spelled(before.alnum, block.alnum, next.alnum);
+        let mut spelled = masks.spelled(i);
         if spelled != 0 && spots.is_spelled(at + BLOCK) {
             spelled = 0;
         }
@@ -233,14 +235,13 @@ fn piece(masks: &[Masks], blocks: usize, start: usize, spots: &mut Spots<'_>, fo
         if let Some(bit) = last(block.colon) {
             spots.last_colon(at + bit);
         }
-        before = *block;
     }
 }
 
 /// At how many places a literal could stand: the pass that classes bytes, alone, for benchmarks.
 #[must_use]
 pub fn fingerprints(rules: &Rules, text: &[u8]) -> usize {
-    let (mut masks, mut places) = (Vec::new(), Places::new());
+    let (mut masks, mut places) = (Masks::default(), Places::new());
     let pieces = text.chunks(PIECE * BLOCK).map(|part| {
         classify(&rules.prints, part, &mut masks, &mut places);
         places.len()
@@ -269,27 +270,9 @@ fn up_to_bit(before: u64, block: u64, bit: u32) -> u64 {
     block << (63 - bit) << 1 | before >> bit
 }
 
-fn low_half(bits: u64) -> u64 {
-    bits & u64::from(u32::MAX)
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "the bits of this block are meant")]
 fn low(bits: u128) -> u64 {
     bits as u64
-}
-
-/// The bits of a block at which a run starts, or goes on over the start of the block, of [`LONG_TOKEN`] or more.
-#[inline]
-fn starts_of_runs(block: u64, next: u64) -> u64 {
-    // Of both halves of a block with half a block behind each: fewer shifts of two words than of all of both blocks.
-    let long = |mut run: u64| {
-        run &= run >> 1;
-        run &= run >> 2;
-        run &= run >> 4;
-        run & run >> 7
-    };
-    let run = low_half(long(block)) | long(block >> 32 | next << 32) << 32;
-    run & !(run << 1)
 }
 
 /// Whether fewer than [`spots::MANY`] bits are set.
@@ -315,7 +298,7 @@ fn in_runs(before: u64, block: u64, next: u64) -> u64 {
 }
 
 /// Whether there are no letters in a block and beside it, and from the block on no digits side by side.
-fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
+fn is_sparse(before: &Classes, block: &Classes, next: &Classes) -> bool {
     let digits = wide(block.digits, next.digits);
     block.alnum == block.digits
         && before.alnum == before.digits
@@ -323,21 +306,8 @@ fn is_sparse(before: &Masks, block: &Masks, next: &Masks) -> bool {
         && digits & digits >> 1 == 0
 }
 
-/// The bits of a block from which letters or digits and other bytes take turns, five bytes in all.
-#[inline]
-fn starts_of_spelled(before: u64, block: u64, next: u64) -> u64 {
-    let run = |alnum: u64| {
-        let turns = alnum ^ alnum >> 1;
-        let run = turns & turns >> 1;
-        run & run >> 2
-    };
-    let run = low_half(run(block)) | run(block >> 32 | next << 32) << 32;
-    run & block & !(block << 1 | before >> 63)
-}
-
 const _: () = assert!(AHEAD == BLOCK, "there is one block more");
 const _: () = assert!(spots::QUAD_MIN == 7, "one, two and three bytes more than one, and six around them");
-const _: () = assert!(LONG_TOKEN == 15, "one, two, four and seven bytes more than one");
 
 #[cfg(test)]
 mod tests;

@@ -89,9 +89,9 @@ pub struct Rules {
     /// Literals that all text is searched for.
     pub(crate) outer: Literals,
     /// Of the literals that all text is searched for.
-    pub(crate) prints: Fingerprints<FINGERPRINT>,
+    pub(crate) prints: Fingerprints<FINGERPRINT, HEAD>,
     /// Of those that long tokens are searched for.
-    pub(crate) inner_prints: Fingerprints<FINGERPRINT>,
+    pub(crate) inner_prints: Fingerprints<FINGERPRINT, HEAD>,
     /// Whether none of these stands where there are digits alone.
     pub(crate) inner_shows: bool,
     pub(crate) at: Vec<u16>,

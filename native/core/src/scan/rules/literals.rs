@@ -39,6 +39,16 @@ fn fold(bytes: [u8; 4]) -> u32 {
     u32::from_le_bytes(bytes) | 0x2020_2020
 }
 
+/// The first four bytes of a text, or three and none.
+#[inline]
+fn folded(text: &[u8]) -> Option<u32> {
+    match *text {
+        [first, second, third, fourth, ..] => Some(fold([first, second, third, fourth])),
+        [first, second, third] => Some(fold([first, second, third, 0])),
+        _ => None,
+    }
+}
+
 /// The first three of four such bytes.
 #[inline]
 fn head(folded: u32) -> u32 {
@@ -107,15 +117,20 @@ impl Literals {
         self.entries.iter().all(|entry| entry.text.iter().take(NEAR).any(|byte| !byte.is_ascii_digit()))
     }
 
+    /// Whether one may begin at a position.
+    #[inline]
+    pub(crate) fn may_begin(&self, text: &[u8], at: usize) -> bool {
+        folded(text.get(at..).unwrap_or_default()).is_some_and(|folded| {
+            let (word, mask) = bit(folded);
+            self.bits[word] & mask != 0
+        })
+    }
+
     /// Calls back for every rule with a literal at a position.
     #[inline]
     pub(crate) fn each(&self, text: &[u8], at: usize, found: &mut impl FnMut(u16)) {
         let rest = text.get(at..).unwrap_or_default();
-        let folded = match *rest {
-            [first, second, third, fourth, ..] => fold([first, second, third, fourth]),
-            [first, second, third] => fold([first, second, third, 0]),
-            _ => return,
-        };
+        let Some(folded) = folded(rest) else { return };
         let (word, mask) = bit(folded);
         if self.bits[word] & mask != 0 {
             self.each_of(head(folded), rest, found);

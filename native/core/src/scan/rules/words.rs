@@ -5,18 +5,21 @@
 
 use super::front::{Bits, ROW};
 use crate::scan::bytes::{first_eight, first_mask};
-use crate::scan::simd::{BLOCK, FINGERPRINT_MAX, Fingerprints, Place, first};
+use crate::scan::simd::{BLOCK, Fingerprints, Place, first};
 use crate::scan::window::{CONTEXT, Window};
 
 /// The more sets of fingerprints there are, the less each of its groups admits beside its own: of hundreds of words eight
 /// groups would admit most of what people write.
 const SETS: usize = 8;
 const SLOTS: usize = 1024;
+/// So many bytes of a word are looked at first, and so many it has at least.
+const FINGERPRINT: usize = 4;
+const SHORTEST: usize = 2;
 
 /// Words that call for rules, and the numbers of these.
 #[derive(Debug)]
 pub(crate) struct Words {
-    prints: [Fingerprints<FINGERPRINT_MAX>; SETS],
+    prints: [Fingerprints<FINGERPRINT, SHORTEST>; SETS],
     entries: Vec<Entry>,
     slots: Vec<Slot>,
     /// Those of one byte.
@@ -153,13 +156,13 @@ impl Collected {
             }
         }
         let bordered = self.entries.iter().all(|entry| entry.around != Around::Anything);
-        let in_ascii = |text: &&[u8]| text.iter().take(FINGERPRINT_MAX).all(u8::is_ascii);
+        let in_ascii = |text: &&[u8]| text.iter().take(FINGERPRINT).all(u8::is_ascii);
         let mut texts: Vec<&[u8]> = self.entries.iter().map(|entry| &*entry.text).filter(in_ascii).collect();
         // Words that begin alike are told from others best together.
         texts.sort_unstable();
         let print =
             |text: &&[u8]| std::array::from_fn(|i| text.get(i).map_or(Place::Any, |byte| Place::of(*byte, true)));
-        let prints: Vec<[Place; FINGERPRINT_MAX]> = texts.iter().map(print).collect();
+        let prints: Vec<[Place; FINGERPRINT]> = texts.iter().map(print).collect();
         let mut sets = prints.chunks(prints.len().div_ceil(SETS).max(1));
         let prints = std::array::from_fn(|_| Fingerprints::in_order(sets.next().unwrap_or_default()));
         Words { prints, entries: self.entries, slots, short: self.short, free: self.free, bordered }
@@ -273,7 +276,7 @@ fn beyond_ascii(block: &[u8]) -> u64 {
 
 /// Where one of the bytes that a fingerprint takes could be one of these.
 fn beside(bytes: u64) -> u64 {
-    (1..FINGERPRINT_MAX).fold(bytes, |all, place| all | bytes >> place)
+    (1..FINGERPRINT).fold(bytes, |all, place| all | bytes >> place)
 }
 
 /// Whether a word goes on over a position: there is a letter on both sides, and no hump.

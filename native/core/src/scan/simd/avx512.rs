@@ -8,38 +8,39 @@ use std::arch::x86_64::{
 
 use super::scalar::{ALNUM, AT, CLASSES, COLON, DIGIT, MARK, TOKEN};
 use super::{
-    BLOCK, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, before_marked, each_block, read_words,
-    with_first_block,
+    BLOCK, Classes, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, before_marked, each_block,
+    read_words, with_first_block,
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
-pub(super) fn classify<const N: usize>(
-    prints: &Fingerprints<N>,
+pub(super) fn classify<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
     text: &[u8],
-    masks: &mut Vec<Masks>,
+    masks: &mut Masks,
     places: &mut Places,
 ) {
-    let classes = classes();
+    let table = classes();
     let tables = tables(prints);
-    masks.reserve(text.len() / BLOCK + 1);
     each_block(text, |from, block| {
         let bytes = at(block, 0);
-        let class = classes_of(classes, bytes);
+        let class = classes_of(table, bytes);
         let of = |wanted: u8| _mm512_test_epi8_mask(class, splat(wanted));
-        masks.push(Masks {
+        let classes = Classes {
             digits: of(DIGIT),
             alnum: of(ALNUM),
             token: of(TOKEN),
             at: of(AT),
             colon: of(COLON),
             mark: of(MARK),
-        });
+        };
+        masks.set(from / BLOCK, classes);
         append(places, from, admitted(&tables, bytes, block));
     });
+    masks.work_out::<8>(text.len().div_ceil(BLOCK));
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
-pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+pub(super) fn find<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>, text: &[u8], blocks: &mut [u64]) {
     let tables = tables(prints);
     let mut room = blocks.iter_mut();
     each_block(text, |_, block| {
@@ -50,14 +51,18 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
-pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+pub(super) fn first<const N: usize, const SURE: usize>(prints: &[Fingerprints<N, SURE>], text: &[u8]) -> u64 {
     with_first_block(text, |block| {
         prints.iter().fold(0, |all, prints| all | admitted(&tables(prints), at(block, 0), block))
     })
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
-pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+pub(super) fn list<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
+    text: &[u8],
+    places: &mut Places,
+) {
     let tables = tables(prints);
     each_block(text, |from, block| append(places, from, admitted(&tables, at(block, 0), block)));
 }
@@ -138,7 +143,7 @@ fn admitted<const N: usize>(tables: &[__m512i; N], first: __m512i, block: &[u8; 
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,popcnt,bmi1")]
 #[inline]
-fn tables<const N: usize>(prints: &Fingerprints<N>) -> [__m512i; N] {
+fn tables<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>) -> [__m512i; N] {
     prints.wide.each_ref().map(|places| load(places))
 }
 

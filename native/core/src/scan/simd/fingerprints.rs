@@ -9,14 +9,16 @@ const GROUPS: usize = 8;
 ///
 /// In the wide form a byte is looked up by its lower six bits: digits and signs are taken for letters that plain text
 /// rarely has in their place. In the narrow form five bits are left, so that two tables of sixteen entries hold them: small
-/// letters are taken for capitals as well, but for the first byte, which is judged by its upper half, too. Literals are
-/// ASCII; bytes beyond it may be taken for others.
+/// letters are taken for capitals as well, but for the first byte, which is judged by its upper half, too. In the lower one
+/// four are left, which one table holds: letters are taken for others. Literals are ASCII; bytes beyond it may be taken for
+/// others. All literals have `SURE` bytes at least.
 #[derive(Clone, Debug)]
-pub(crate) struct Fingerprints<const N: usize> {
+pub(crate) struct Fingerprints<const N: usize, const SURE: usize> {
     pub(super) exact: [[u8; 128]; N],
     pub(super) wide: [[u8; 64]; N],
     pub(super) narrow: [[u8; 32]; N],
     pub(super) upper: [u8; 16],
+    pub(super) lower: [[u8; 16]; N],
     /// Groups that admit bytes beyond ASCII.
     pub(super) open: [u8; N],
 }
@@ -37,7 +39,7 @@ impl Place {
     }
 }
 
-impl<const N: usize> Fingerprints<N> {
+impl<const N: usize, const SURE: usize> Fingerprints<N, SURE> {
     pub(crate) fn new(prints: impl Iterator<Item = [Place; N]>) -> Self {
         Self::of(grouped(prints.collect()))
     }
@@ -51,9 +53,15 @@ impl<const N: usize> Fingerprints<N> {
     }
 
     fn of(grouped: impl IntoIterator<Item = ([Place; N], usize)>) -> Self {
-        const { assert!(N <= FINGERPRINT_MAX) };
-        let mut made =
-            Self { exact: [[0; 128]; N], wide: [[0; 64]; N], narrow: [[0; 32]; N], upper: [0; 16], open: [0; N] };
+        const { assert!(N <= FINGERPRINT_MAX && SURE <= N) };
+        let mut made = Self {
+            exact: [[0; 128]; N],
+            wide: [[0; 64]; N],
+            narrow: [[0; 32]; N],
+            upper: [0; 16],
+            lower: [[0; 16]; N],
+            open: [0; N],
+        };
         for (print, number) in grouped {
             let bit = 1 << number;
             for (place, wanted) in print.iter().enumerate() {
@@ -61,6 +69,7 @@ impl<const N: usize> Fingerprints<N> {
                     made.exact[place][usize::from(byte)] |= bit;
                     made.wide[place][usize::from(byte & 63)] |= bit;
                     made.narrow[place][usize::from(byte & 31)] |= bit;
+                    made.lower[place][usize::from(byte & 15)] |= bit;
                     if place == 0 {
                         made.upper[usize::from(byte >> 4)] |= bit;
                     }
@@ -70,6 +79,7 @@ impl<const N: usize> Fingerprints<N> {
                     Place::Byte(_) => {}
                     Place::Letter(letter) => [letter, letter.to_ascii_uppercase()].into_iter().for_each(admit),
                     Place::Any => {
+                        debug_assert!(place >= SURE, "no literal ends there");
                         (0..128).for_each(admit);
                         made.open[place] |= bit;
                         if place == 0 {

@@ -7,36 +7,21 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod fingerprints;
+mod masks;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 pub(crate) use fingerprints::{FINGERPRINT_MAX, Fingerprints, Place, share_of};
+pub(crate) use masks::{Classes, Masks, PIECE};
 
 /// Bytes in a block.
 pub(crate) const BLOCK: usize = 64;
 /// Places that are written for a block without asking how many there are.
-const FEW: usize = 2;
+const FEW: usize = 4;
 /// With the bytes behind it that a fingerprint can take.
 const WIDE: usize = BLOCK + FINGERPRINT_MAX - 1;
-
-/// One bit for each byte of a block, the first byte lowest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Masks {
-    /// `0-9`
-    pub(crate) digits: u64,
-    /// Letters and digits.
-    pub(crate) alnum: u64,
-    /// Letters, digits and `_ + - . / = ~`.
-    pub(crate) token: u64,
-    /// `@`
-    pub(crate) at: u64,
-    /// `:`
-    pub(crate) colon: u64,
-    /// A grave accent or `*`.
-    pub(crate) mark: u64,
-}
 
 /// Where one of the fingerprints could stand in a text, in order; a form may see more places than there are.
 ///
@@ -156,15 +141,15 @@ fn has_bits() -> bool {
     detected == [true; 3]
 }
 
-/// Fills one entry of masks for each block of a text, and where a fingerprint could stand; what follows its end counts as
-/// spaces.
-pub(crate) fn classify<const N: usize>(
-    prints: &Fingerprints<N>,
+/// Classes the bytes of a text, a piece and one block more at most, and lists where a fingerprint could stand; what follows
+/// its end counts as spaces.
+pub(crate) fn classify<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
     text: &[u8],
-    masks: &mut Vec<Masks>,
+    masks: &mut Masks,
     places: &mut Places,
 ) {
-    masks.clear();
+    debug_assert!(text.len() <= (PIECE + 1) * BLOCK, "there is no room for more");
     places.clear();
     if places.capacity() == 0 {
         places.reserve(FEW * text.len().div_ceil(BLOCK));
@@ -173,20 +158,36 @@ pub(crate) fn classify<const N: usize>(
 }
 
 /// Writes for each block of a text where a fingerprint could stand, as far as there is room.
-pub(crate) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+pub(crate) fn find<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>, text: &[u8], blocks: &mut [u64]) {
     widest!(find(prints, text, blocks));
 }
 
 /// Where a fingerprint of one of these sets could stand in the first block of a text.
 #[inline]
-pub(crate) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+pub(crate) fn first<const N: usize, const SURE: usize>(prints: &[Fingerprints<N, SURE>], text: &[u8]) -> u64 {
     widest!(first(prints, text))
 }
 
 /// Lists where in a text a fingerprint could stand.
-pub(crate) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+pub(crate) fn list<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
+    text: &[u8],
+    places: &mut Places,
+) {
     places.clear();
     widest!(list(prints, text, places));
+}
+
+/// Keeps the places at which something is: most are there by chance, which is hard to foretell, and no branch asks about it.
+#[inline]
+pub(crate) fn keep(places: &mut Places, is: impl Fn(usize) -> bool) {
+    let mut kept = 0;
+    for i in 0..places.len() {
+        let place = places[i];
+        places[kept] = place;
+        kept += usize::from(is(place as usize));
+    }
+    places.truncate(kept);
 }
 
 /// Shows a reader the words and signs of a text.
@@ -262,18 +263,20 @@ fn with_first_block<T>(text: &[u8], each: impl FnOnce(&[u8; WIDE]) -> T) -> T {
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "its body must be compiled for the caller's processor features")]
 fn each_block(text: &[u8], mut each: impl FnMut(usize, &[u8; WIDE])) {
-    let (mut rest, mut from) = (text, 0);
-    while let Some(block) = rest.first_chunk() {
-        each(from, block);
-        rest = &rest[BLOCK..];
-        from += BLOCK;
-    }
-    while !rest.is_empty() {
-        let mut last = [b' '; WIDE];
-        last[..rest.len()].copy_from_slice(rest);
-        each(from, &last);
-        rest = rest.get(BLOCK..).unwrap_or_default();
-        from += BLOCK;
+    let whole = text.len().saturating_sub(WIDE - BLOCK) / BLOCK;
+    let rest = text.get(whole * BLOCK..).unwrap_or_default();
+    let mut last = [b' '; BLOCK + WIDE];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut from = 0;
+    // One place alone calls back, so that the body is a part of the loop and its tables stay in registers.
+    for (text, blocks) in [(text, whole), (&last, rest.len().div_ceil(BLOCK))] {
+        let mut left = text;
+        for _ in 0..blocks {
+            let Some(block) = left.first_chunk() else { break };
+            each(from, block);
+            left = &left[BLOCK..];
+            from += BLOCK;
+        }
     }
 }
 

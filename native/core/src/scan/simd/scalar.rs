@@ -1,7 +1,7 @@
 //! A byte at a time.
 
 use super::{
-    BLOCK, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, each_block, is_flag, read_words,
+    BLOCK, Classes, Fingerprints, Masks, Places, Reader, Tally, WIDE, Words, append, each_block, is_flag, read_words,
     with_first_block,
 };
 
@@ -31,15 +31,15 @@ pub(super) const CLASSES: [u8; 128] = {
     table
 };
 
-pub(super) fn classify<const N: usize>(
-    prints: &Fingerprints<N>,
+pub(super) fn classify<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
     text: &[u8],
-    masks: &mut Vec<Masks>,
+    masks: &mut Masks,
     places: &mut Places,
 ) {
     each_block(text, |from, block| {
         append(places, from, admitted(prints, block));
-        let mut all = Masks::default();
+        let mut all = Classes::default();
         for (i, byte) in block[..BLOCK].iter().enumerate() {
             let class = CLASSES.get(usize::from(*byte)).copied().unwrap_or_default();
             let bit = |wanted: u8| u64::from(class & wanted != 0) << i;
@@ -50,11 +50,12 @@ pub(super) fn classify<const N: usize>(
             all.colon |= bit(COLON);
             all.mark |= bit(MARK);
         }
-        masks.push(all);
+        masks.set(from / BLOCK, all);
     });
+    masks.work_out::<1>(text.len().div_ceil(BLOCK));
 }
 
-fn admitted<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64 {
+fn admitted<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>, block: &[u8; WIDE]) -> u64 {
     let admitted = |bytes: &[u8]| {
         let groups = |place: usize| {
             let byte = bytes[place];
@@ -65,7 +66,7 @@ fn admitted<const N: usize>(prints: &Fingerprints<N>, block: &[u8; WIDE]) -> u64
     block.windows(N).take(BLOCK).enumerate().fold(0, |all, (i, bytes)| all | u64::from(admitted(bytes)) << i)
 }
 
-pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks: &mut [u64]) {
+pub(super) fn find<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>, text: &[u8], blocks: &mut [u64]) {
     let mut room = blocks.iter_mut();
     each_block(text, |_, block| {
         if let Some(entry) = room.next() {
@@ -74,11 +75,15 @@ pub(super) fn find<const N: usize>(prints: &Fingerprints<N>, text: &[u8], blocks
     });
 }
 
-pub(super) fn first<const N: usize>(prints: &[Fingerprints<N>], text: &[u8]) -> u64 {
+pub(super) fn first<const N: usize, const SURE: usize>(prints: &[Fingerprints<N, SURE>], text: &[u8]) -> u64 {
     with_first_block(text, |block| prints.iter().fold(0, |all, prints| all | admitted(prints, block)))
 }
 
-pub(super) fn list<const N: usize>(prints: &Fingerprints<N>, text: &[u8], places: &mut Places) {
+pub(super) fn list<const N: usize, const SURE: usize>(
+    prints: &Fingerprints<N, SURE>,
+    text: &[u8],
+    places: &mut Places,
+) {
     each_block(text, |from, block| append(places, from, admitted(prints, block)));
 }
 

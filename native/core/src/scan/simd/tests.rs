@@ -20,12 +20,12 @@ impl Reader for Noted {
 }
 
 /// A form of the kernels: what it is called, and its functions.
-type Form = (
+type Form<const N: usize, const SURE: usize> = (
     &'static str,
-    fn(&Fingerprints<5>, &[u8], &mut Vec<Masks>, &mut Places),
-    fn(&Fingerprints<5>, &[u8], &mut [u64]),
-    fn(&[Fingerprints<5>], &[u8]) -> u64,
-    fn(&Fingerprints<5>, &[u8], &mut Places),
+    fn(&Fingerprints<N, SURE>, &[u8], &mut Masks, &mut Places),
+    fn(&Fingerprints<N, SURE>, &[u8], &mut [u64]),
+    fn(&[Fingerprints<N, SURE>], &[u8]) -> u64,
+    fn(&Fingerprints<N, SURE>, &[u8], &mut Places),
     fn(&[u8], &mut Noted),
     fn(&[u8]) -> Tally,
     fn(&[u8]) -> usize,
@@ -34,8 +34,8 @@ type Form = (
 
 /// The forms beside the scalar one that this processor has.
 #[expect(unsafe_code, reason = "a function of a processor feature can only be called so")]
-fn forms() -> Vec<Form> {
-    let mut forms: Vec<Form> = Vec::new();
+fn forms<const N: usize, const SURE: usize>() -> Vec<Form<N, SURE>> {
+    let mut forms: Vec<Form<N, SURE>> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: each is called only where the processor has its features.
@@ -70,15 +70,14 @@ fn forms() -> Vec<Form> {
     forms
 }
 
-fn prints() -> Fingerprints<5> {
-    let literal = |text: &[u8; 5], folded| text.map(|byte| Place::of(byte, folded));
-    let open = |text: &[u8; 3]| {
-        let [first, second, third] = *text;
-        [Place::Byte(first), Place::of(second, true), Place::Byte(third), Place::Any, Place::Any]
-    };
+/// Some literals of five bytes, and some that end before; more places than they have admit anything.
+fn prints<const N: usize, const SURE: usize>() -> Fingerprints<N, SURE> {
+    let place = |byte: u8, folded| Place::of(byte, folded);
+    let literal =
+        |text: &[u8], folded| std::array::from_fn(|i| text.get(i).map_or(Place::Any, |byte| place(*byte, folded)));
+    let all = [literal(b"xyz-9 ", false), literal(b"+,-./0", false), literal(b"abcde ", true), literal(b"m_n", false)];
     Fingerprints::new(
-        [literal(b"xyz-9", false), literal(b"+,-./", false), literal(b"abcde", true), open(b"m_n"), open(b"   ")]
-            .into_iter(),
+        all.into_iter().chain([literal(b"   ", false)]).filter(|print| !print[..SURE].contains(&Place::Any)),
     )
 }
 
@@ -96,9 +95,10 @@ fn text() -> Vec<u8> {
 #[test]
 fn classes_are_what_they_say() {
     for byte in 0..=255u8 {
-        let mut masks = Vec::new();
-        scalar::classify(&prints(), &[byte], &mut masks, &mut Places::new());
-        let [masks] = masks[..] else { panic!("one block") };
+        let mut masks = Masks::default();
+        scalar::classify(&prints::<5, 3>(), &[byte], &mut masks, &mut Places::new());
+        assert_eq!([masks.row(0), masks.row(2)], [Classes::default(); 2]);
+        let masks = masks.row(1);
         assert_eq!(masks.digits == 1, byte.is_ascii_digit(), "{byte}");
         assert_eq!(masks.alnum == 1, byte.is_ascii_alphanumeric(), "{byte}");
         assert_eq!(masks.token == 1, byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte), "{byte}");
@@ -112,7 +112,7 @@ fn classes_are_what_they_say() {
 fn fingerprints_stand_where_their_bytes_do() {
     let mut places = Places::new();
     let text = b"aBcDe XYZ-9 xyz-9 m_n\xc3m_N m_";
-    scalar::list(&prints(), text, &mut places);
+    scalar::list(&prints::<5, 3>(), text, &mut places);
     places.retain(|place| (*place as usize) < text.len());
     assert_eq!(places, [0, 12, 18]);
 }
@@ -144,37 +144,44 @@ fn words_are_shown_where_they_are() {
 
 #[test]
 fn all_forms_agree_on_every_byte_at_every_place() {
+    all_agree(&prints::<5, 3>());
+    all_agree(&prints::<4, 2>());
+    all_agree(&prints::<6, 6>());
+}
+
+fn all_agree<const N: usize, const SURE: usize>(prints: &Fingerprints<N, SURE>) {
     let text = text();
-    let prints = prints();
-    for end in [text.len(), text.len() - 1, text.len() - 63, 0, 1, 4, 61, 64, 65, 67, 68] {
+    for end in [text.len(), text.len() - 1, text.len() - 63, 0, 1, 4, 61, 64, 65, 67, 68, 69, 70, 128, 133] {
         let text = &text[..end];
-        let (mut masks, mut places, mut listed) = (Vec::new(), Places::new(), Places::new());
-        scalar::classify(&prints, text, &mut masks, &mut places);
-        scalar::list(&prints, text, &mut listed);
-        assert_eq!(places, listed);
+        let mut exact = Places::new();
+        scalar::list(prints, text, &mut exact);
         for (name, classify, find, first, list, words, tally, ..) in forms() {
-            let (mut own, mut own_places, mut own_listed) = (Vec::new(), Places::new(), Places::new());
-            classify(&prints, text, &mut own, &mut own_places);
-            list(&prints, text, &mut own_listed);
-            assert_eq!(own, masks, "{name} {end}");
-            assert_eq!(own_places, own_listed, "{name} {end}");
-            assert!(own_places.is_sorted_by(|a, b| a < b), "{name} {end}: each once");
-            assert!(
-                places.iter().all(|place| own_places.binary_search(place).is_ok()),
-                "{name} {end}: none is overlooked"
-            );
+            let mut listed = Places::new();
+            list(prints, text, &mut listed);
+            assert!(listed.is_sorted_by(|a, b| a < b), "{name} {end}: each once");
+            assert!(exact.iter().all(|place| listed.binary_search(place).is_ok()), "{name} {end}: none is overlooked");
+            for part in text.chunks((PIECE + 1) * BLOCK) {
+                let (mut masks, mut own, mut places) =
+                    (Masks::default(), Masks::default(), [const { Places::new() }; 3]);
+                let [exact, own_places, own_listed] = &mut places;
+                scalar::classify(prints, part, &mut masks, exact);
+                classify(prints, part, &mut own, own_places);
+                assert_eq!(own, masks, "{name} {end}");
+                list(prints, part, own_listed);
+                assert_eq!(own_places, own_listed, "{name} {end}");
+            }
             let mut blocks = vec![0; end.div_ceil(BLOCK)];
-            find(&prints, text, &mut blocks);
+            find(prints, text, &mut blocks);
             let bits = blocks.iter().zip((0..).step_by(BLOCK));
             let found: Places = bits
                 .flat_map(|(bits, from)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| from + bit))
                 .collect();
-            assert_eq!(found, own_places, "{name} {end}");
-            let sets = [Fingerprints::new([[Place::Byte(b'?'); 5]].into_iter()), prints.clone()];
+            assert_eq!(found, listed, "{name} {end}");
+            let sets = [Fingerprints::new([[Place::Byte(b'?'); N]].into_iter()), prints.clone()];
             for from in (0..end).step_by(21) {
                 let (own, exact) = (first(&sets, &text[from..]), scalar::first(&sets, &text[from..]));
                 assert_eq!(exact & !own, 0, "{name} {from}: none is overlooked");
-                let listed = own_listed.iter().map(|place| (*place as usize).wrapping_sub(from));
+                let listed = listed.iter().map(|place| (*place as usize).wrapping_sub(from));
                 let known = listed.filter(|at| *at < BLOCK.min(end - from)).fold(0, |all, at| all | 1 << at);
                 assert_eq!(first(&sets[1..], &text[from..]) & bits_of(end - from), known, "{name} {from}");
             }
@@ -194,12 +201,12 @@ fn all_forms_find_the_first_flag_at_every_place() {
             let mut text = [b'a'; 200];
             text[at] = flag;
             assert_eq!(scalar::skip_plain(&text), at);
-            for (name, .., skip_plain, _) in forms() {
+            for (name, .., skip_plain, _) in forms::<5, 3>() {
                 assert_eq!(skip_plain(&text), at, "{name}");
             }
         }
     }
-    for (name, .., skip_plain, _) in forms() {
+    for (name, .., skip_plain, _) in forms::<5, 3>() {
         assert_eq!(skip_plain(&[b'a'; 131]), 131, "{name}");
     }
 }
@@ -212,7 +219,7 @@ fn all_forms_find_the_end_of_a_token_at_every_place() {
             text[at] = byte;
             let end = if byte.is_ascii_alphanumeric() || b"_+-./=~".contains(&byte) { 200 } else { at };
             assert_eq!(scalar::token_run(&text), end);
-            for (name, .., token_run) in forms() {
+            for (name, .., token_run) in forms::<5, 3>() {
                 assert_eq!(token_run(&text), end, "{name} {byte}");
                 assert_eq!(token_run(&text[..at]), at, "{name} {byte}");
             }
