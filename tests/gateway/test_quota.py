@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support import hostile
+from tests.support import hostile, sse_scripts  # noqa: F401
 from tests.support.app import ADMIN_KEY, running_app
 from tests.support.books import PRICES as BOOKED
 from tests.support.books import Books
@@ -206,6 +206,21 @@ async def test_what_is_forwarded_asks_for_no_more_than_was_reserved(tmp_path, up
         # Nobody knows how long this model's answers are, so it is told.
         assert forwarded[3]["max_completion_tokens"] < 2500
         assert (await app.chat("fine", key=ALICE, text="many words " * 500)).status == 429
+
+
+async def test_a_limit_that_another_endpoint_reads_bounds_nothing(tmp_path, upstream):
+    budget = {"usd": "0.002"}
+    async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
+        asks: list[Any] = [{"max_output_tokens": 1}, {"max_tokens": 1, "max_completion_tokens": 50_000}]
+        for asked in asks:
+            assert (await app.chat("fine", key=ALICE, **asked)).status == 200
+        first, second = [seen.json for seen in upstream.log.of("fine")]
+        # As if nothing was said: what was reserved is what the upstream is told.
+        assert 100 < first["max_completion_tokens"] < 1000
+        assert second["max_tokens"] == 1
+        assert 100 < second["max_completion_tokens"] < 1000
+        refused = await app.chat("fine", key=ALICE, max_tokens=0)
+        assert (refused.status, refused.json["error"]["param"]) == (400, "max_tokens")
 
 
 async def test_without_a_budget_nothing_is_changed(tmp_path, upstream):

@@ -19,7 +19,7 @@ def _chat(**members: object) -> bytes:
 def test_a_view_tells_what_the_gateway_needs():
     body = _chat(stream=True, stream_options={"include_usage": True}, max_tokens=9, max_completion_tokens=7, n=2)
     view = RequestView.parse(body, "chat")
-    assert (view.model, view.stream, view.include_usage, view.max_tokens, view.n) == ("m", True, True, 7, 2)
+    assert (view.model, view.stream, view.include_usage, view.max_tokens, view.n) == ("m", True, True, 9, 2)
     assert view.body is body
 
 

@@ -36,6 +36,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The members that limit generated tokens. What another endpoint has such a member for bounds nothing here.
+    fn limits(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Chat => &[b"max_tokens", b"max_completion_tokens"],
+            Self::Completions | Self::Messages => &[b"max_tokens"],
+            Self::Responses => &[b"max_output_tokens"],
+            Self::Embeddings | Self::Other => &[],
+        }
+    }
+}
+
+impl Kind {
     /// By the name that the rest of the gateway uses.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -135,7 +147,7 @@ pub struct View {
     pub stream: bool,
     /// `stream_options.include_usage`
     pub include_usage: bool,
-    /// The smallest limit on generated tokens.
+    /// The largest limit on generated tokens of those that the endpoint reads.
     pub max_tokens: Option<u64>,
     /// Choices.
     pub n: u32,

@@ -97,7 +97,8 @@ class RequestView:
         """Whether the caller itself set stream_options.include_usage."""
     @property
     def max_tokens(self) -> int | None:
-        """Smallest of max_completion_tokens, max_tokens and max_output_tokens that is present."""
+        """Largest limit on generated tokens of those that the endpoint reads: of chat max_tokens and
+        max_completion_tokens, of completions and messages max_tokens, of responses max_output_tokens."""
     @property
     def n(self) -> int: ...
     @property

@@ -66,6 +66,7 @@ impl Parser<'_> {
                             has_input = true;
                             self.input(kind, &String::from_utf8_lossy(&name))
                         }
+                        b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => self.limit(kind, &name),
                         other => self.member(other, key),
                     };
                     // Broken JSON further on is the more useful message, so a wrong type waits for the end.
@@ -109,7 +110,6 @@ impl Parser<'_> {
 
     /// A member of the top level other than the conversation itself.
     fn member(&mut self, name: &[u8], key: Str) -> Result<(), RequestError> {
-        let param = || String::from_utf8_lossy(name).into_owned();
         match name {
             b"model" => {
                 self.model()?;
@@ -121,15 +121,6 @@ impl Parser<'_> {
                 Ok(())
             }
             b"stream_options" => self.options(),
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
-                let limit = self.integer(&param(), 0, u64::MAX >> 1)?;
-                self.view.limits.push((self.last(), limit));
-                if let Some(limit) = limit {
-                    let least = self.view.max_tokens.map_or(limit, |known| known.min(limit));
-                    self.view.max_tokens = Some(least);
-                }
-                Ok(())
-            }
             b"n" => {
                 if let Some(n) = self.integer("n", 1, u64::from(MAX_CHOICES))? {
                     self.view.n = u32::try_from(n).unwrap_or(MAX_CHOICES);
@@ -186,6 +177,20 @@ impl Parser<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// A limit on generated tokens, which bounds something where the endpoint reads it. Of several the largest counts: which
+    /// one an upstream keeps to is its own matter.
+    fn limit(&mut self, kind: Kind, name: &[u8]) -> Result<(), RequestError> {
+        let is_read = kind.limits().contains(&name);
+        // A prompt alone may be echoed; of an answer without a token some upstreams think that it has no limit.
+        let least = u64::from(is_read && kind != Kind::Completions);
+        let limit = self.integer(&String::from_utf8_lossy(name), least, u64::MAX >> 1)?;
+        if is_read {
+            self.view.limits.push((self.last(), limit));
+            self.view.max_tokens = self.view.max_tokens.max(limit);
+        }
+        Ok(())
     }
 
     /// What a caller says of the requests that this one belongs to, among the segments from `first` on.

@@ -4,6 +4,17 @@ fn parse(body: &str, kind: Kind) -> Result<View, RequestError> {
     View::parse(body.as_bytes(), kind, Limits::default())
 }
 
+/// A body with what its endpoint needs as its last member.
+fn whole(body: &str, kind: Kind) -> String {
+    let member = match kind {
+        Kind::Chat | Kind::Messages => r#""messages":[{"role":"user","content":"hi"}]"#,
+        Kind::Completions => r#""prompt":"hi""#,
+        _ => r#""input":"hi""#,
+    };
+    let open = body.strip_suffix('}').expect("an object");
+    format!("{open}{}{member}}}", if open == "{" { "" } else { "," })
+}
+
 fn chat(extra: &str) -> String {
     format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{extra}}}"#)
 }
@@ -16,7 +27,7 @@ fn the_fields_that_matter_are_found() {
     let view = parse(&body, Kind::Chat).unwrap();
     assert_eq!(view.model.as_deref(), Some("m"));
     assert!(view.stream && view.include_usage);
-    assert_eq!((view.max_tokens, view.n), (Some(7), 3));
+    assert_eq!((view.max_tokens, view.n), (Some(9), 3));
 }
 
 #[test]
@@ -219,14 +230,55 @@ fn a_limit_on_generated_tokens_is_lowered_wherever_it_stands_and_added_where_the
         (r#"{"model":"m"}"#, Some(r#"{"max_tokens":50,"model":"m"}"#)),
         ("{}", Some(r#"{"max_tokens":50}"#)),
         (r#"{"a":1,"max_tokens": 100 }"#, Some(r#"{"a":1,"max_tokens": 50 }"#)),
+        (r#"{"max_tokens":50}"#, None),
         (r#"{"max_tokens":51,"max_completion_tokens":49}"#, Some(r#"{"max_tokens":50,"max_completion_tokens":49}"#)),
         (r#"{"max_completion_tokens":null,"b":2}"#, Some(r#"{"max_completion_tokens":50,"b":2}"#)),
-        (r#"{"max_output_tokens":50}"#, None),
+        (r#"{"max_output_tokens":1}"#, Some(r#"{"max_tokens":50,"max_output_tokens":1}"#)),
     ] {
-        let view = parse(body, Kind::Responses).unwrap();
+        let body = whole(body, Kind::Chat);
         let changes = Changes { max_tokens: Some((50, "max_tokens")), ..Changes::default() };
-        assert_eq!(view.rewrite(body.as_bytes(), changes).as_deref(), wanted.map(str::as_bytes), "{body}");
+        let rewritten = parse(&body, Kind::Chat).unwrap().rewrite(body.as_bytes(), changes);
+        assert_eq!(rewritten, wanted.map(|wanted| whole(wanted, Kind::Chat).into_bytes()), "{body}");
     }
+}
+
+#[test]
+fn a_limit_bounds_what_its_endpoint_reads_and_of_several_the_largest_does() {
+    let all = [("max_tokens", 1), ("max_completion_tokens", 2), ("max_output_tokens", 3)];
+    let body = r#"{"max_tokens":1,"max_completion_tokens":2,"max_output_tokens":3}"#;
+    for (kind, read) in [
+        (Kind::Chat, &["max_tokens", "max_completion_tokens"][..]),
+        (Kind::Completions, &["max_tokens"]),
+        (Kind::Messages, &["max_tokens"]),
+        (Kind::Responses, &["max_output_tokens"]),
+        (Kind::Embeddings, &[]),
+        (Kind::Other, &[]),
+    ] {
+        let most = all.iter().filter(|(name, _)| read.contains(name)).map(|(_, limit)| *limit).max();
+        assert_eq!(parse(&whole(body, kind), kind).unwrap().max_tokens, most, "{kind:?}");
+        for (name, limit) in all {
+            let body = format!(r#"{{"{name}":{limit}}}"#);
+            assert_eq!(
+                parse(&whole(&body, kind), kind).unwrap().max_tokens,
+                read.contains(&name).then_some(limit),
+                "{kind:?} {name}"
+            );
+        }
+    }
+    let body = chat(r#","max_tokens":null,"max_completion_tokens":7"#);
+    assert_eq!(parse(&body, Kind::Chat).unwrap().max_tokens, Some(7));
+}
+
+#[test]
+fn an_answer_without_a_token_is_asked_of_a_completion_alone() {
+    for (kind, name) in
+        [(Kind::Chat, "max_completion_tokens"), (Kind::Messages, "max_tokens"), (Kind::Responses, "max_output_tokens")]
+    {
+        let error = parse(&whole(&format!(r#"{{"{name}":0}}"#), kind), kind).unwrap_err();
+        assert_eq!(error.param(), Some(name), "{kind:?}");
+    }
+    let body = whole(r#"{"max_tokens":0}"#, Kind::Completions);
+    assert_eq!(parse(&body, Kind::Completions).unwrap().max_tokens, Some(0));
 }
 
 #[test]
