@@ -14,11 +14,11 @@ from time import time
 from typing import TYPE_CHECKING, Protocol
 
 from tollhouse.middlewares.errors import Forbidden, Refusal, Unauthenticated, Unavailable
+from tollhouse.middlewares.exchange import SCOPE_KEY, Exchange, exchange_of, route_path
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
-    from tollhouse.middlewares.exchange import Exchange
-    from tollhouse.middlewares.types import ASGIApp
+    from tollhouse.middlewares.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "sk-th-"
 _PUBLIC = 12
@@ -102,11 +102,14 @@ class AuthStage(Stage):
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         # Only the path decides: `request.url` is built from the Host header, which is the caller's (CVE-2026-48710).
-        path = exchange.scope["path"]
+        scope = exchange.scope
+        path = scope["path"]
+        if scope.get("root_path"):
+            path = self._listed(path, route_path(scope))
         if path in self._public:
             return None
         try:
-            if path in self._admin or path.startswith(self._below_admin):
+            if self._is_admins(path):
                 exchange.principal = self._administrator(exchange)
                 return None
             token = _token(exchange)
@@ -123,6 +126,17 @@ class AuthStage(Stage):
         except Exception as error:
             raise _unavailable() from error
         return None
+
+    def _is_admins(self, path: str) -> bool:
+        return path in self._admin or path.startswith(self._below_admin)
+
+    def _listed(self, path: str, within: str) -> str:
+        """A path in full or as the routes of a mounted app have it: either may be listed, and what is listed for
+        administrators is theirs.
+        """
+        if self._is_admins(within):
+            return within
+        return path if path in self._public or self._is_admins(path) else within
 
     def _administrator(self, exchange: Exchange) -> Principal:
         given = exchange.headers.get(b"x-admin-api-key")
@@ -202,10 +216,12 @@ def _credential(exchange: Exchange) -> bytes | None:
 
 
 class AuthMiddleware(StageMiddleware):
-    """Lets a request in if its key is known, else answers 401; paths in `public` need none.
+    """Lets a request or the handshake of a WebSocket in if its key is known, else answers 401 or closes it (1008, which
+    servers tell as 403); paths in `public` need none.
 
     `admin` lists path prefixes that need the admin key (`X-Admin-API-Key`) or a principal with `admin` set. The
-    principal is at `scope["tollhouse"].principal`.
+    principal is at `scope["tollhouse"].principal`. In an app that is mounted, paths are those of its own routes; with
+    the mount's path before them they count as well.
     """
 
     def __init__(
@@ -220,3 +236,20 @@ class AuthMiddleware(StageMiddleware):
     ) -> None:
         source = StaticKeys(keys) if isinstance(keys, Collection) else keys
         super().__init__(app, AuthStage(source, public=public, admin=admin, admin_key=admin_key, others=others))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await super().__call__(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        if exchange is None:
+            exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
+        try:
+            pending = self.stage.enter(exchange)
+            if pending is not None:
+                await pending
+        except Refusal as refusal:
+            await receive()  # `websocket.connect`, which is answered
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
+            return
+        await self.app(scope, receive, send)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tollhouse._native import RequestError, RequestView
 from tollhouse.middlewares.errors import BadRequest
+from tollhouse.middlewares.exchange import route_path
 from tollhouse.middlewares.stage import Stage, StageMiddleware
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class ReplayedBody(BodyStage):
         if exchange.view is not None or scope["method"] != "POST":
             return None
         if exchange.kind is None:
-            exchange.kind = self._kinds.get(scope["path"])
+            exchange.kind = self._kinds.get(route_path(scope))
         return super().enter(exchange)
 
     def _accept(self, exchange: Exchange, kind: str, body: bytes) -> None:

@@ -144,12 +144,29 @@ class Exchange:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error, unless the response has begun already."""
+    async def refuse(self, refusal: Refusal, send: Send | None = None) -> None:
+        """Answer with an error, unless the response has begun already.
+
+        send: of the middleware that refuses, where others may stand around it that want to see the answer.
+        """
         self.error_code = refusal.code or refusal.type
-        if not self.status:
-            kind = self.kind or dialect_of(self.scope["path"])
-            await self.respond(*render(refusal, kind, self.request_id))
+        if self.status:
+            return
+        kind = self.kind or dialect_of(route_path(self.scope))
+        status, headers, body = render(refusal, kind, self.request_id)
+        if send is None:
+            await self.respond(status, headers, body)
+            return
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def route_path(scope: Scope) -> str:
+    """The path as the routes of this app have it: without that of a mount or of the server before it (`root_path`)."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path") or ""
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def exchange_of(scope: Scope) -> Exchange | None:
@@ -161,12 +178,14 @@ def exchange_of(scope: Scope) -> Exchange | None:
 def exchange_for(scope: Scope, receive: Receive, send: Send) -> tuple[Exchange, Send]:
     """The exchange of this request, and what the app inside is to send with.
 
-    Made here for the outermost of the middlewares, and only that one wraps `send`, however many are stacked.
+    Made here for the outermost of the middlewares, and only that one wraps `send`, however many are stacked. Those of
+    others may stand between: what they have read or replaced is what comes.
     """
     exchange = exchange_of(scope)
     if exchange is None:
         exchange = scope[SCOPE_KEY] = Exchange(scope, receive, send)
-        send = exchange.send
+        return exchange, exchange.send
+    exchange.receive = receive
     return exchange, send
 
 

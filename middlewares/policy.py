@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tollhouse.middlewares.body import ReplayedBody, replayed_as
 from tollhouse.middlewares.caps import caps_of, within
 from tollhouse.middlewares.errors import Forbidden, Refusal, Unavailable
-from tollhouse.middlewares.exchange import Exchange, exchange_for
+from tollhouse.middlewares.exchange import Exchange, exchange_for, route_path
 from tollhouse.middlewares.guard import UNAVAILABLE, decide
 from tollhouse.middlewares.guards import Guards
 from tollhouse.middlewares.quote import quoted
@@ -173,10 +173,10 @@ class PolicyMiddleware:
             if pending is not None:
                 await pending
             view = exchange.view
-            self._stage.decide(exchange, scope["path"], None if view is None else view.model)
+            self._stage.decide(exchange, route_path(scope), None if view is None else view.model)
             await self._cap(exchange)
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await exchange.refuse(refusal, send)
             return
         await self.app(scope, exchange.receive, send)
 

@@ -15,7 +15,7 @@ from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 from tollhouse.middlewares.stores.quota import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tollhouse.middlewares.allowances import Allowances
     from tollhouse.middlewares.quota import Outcome, Quoter, Store
@@ -71,10 +71,10 @@ class QuotaShell:
                 await pending
             _lower(exchange)
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await exchange.refuse(refusal, send)
             return
         except StoreUnavailable:
-            await exchange.refuse(unavailable())
+            await exchange.refuse(unavailable(), send)
             return
         charge, outcome = exchange.charge, exchange.outcome
         try:
@@ -83,6 +83,9 @@ class QuotaShell:
             else:
                 outcome.asked = True
                 outcome.price = charge.quote.price  # type: ignore[assignment]  # one model, one price
+                if exchange.kind is not None:
+                    # What is encoded cannot be read.
+                    scope["headers"] = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
                 await self.app(scope, exchange.receive, _Tap(exchange, outcome, send))
         finally:
             # Another of these further in has put its own there.
@@ -123,9 +126,14 @@ class _Tap:
         if message["type"] == "http.response.start":
             status = message["status"]
             outcome.refused = status >= 300
-            outcome.answered = not outcome.refused
-            if reader is not None:
-                reader.feed(_head(status, message.get("headers", ())))
+            headers = message.get("headers", ())
+            # What an answer that is encoded nevertheless came to, nobody can say: it is charged by its bound.
+            is_read = reader is None or not _is_encoded(headers)
+            outcome.answered = not outcome.refused and is_read
+            if not is_read:
+                self._reader = None
+            elif reader is not None:
+                reader.feed(_head(status, headers))
         elif message["type"] == "http.response.body":
             is_last = not message.get("more_body", False)
             if reader is not None:
@@ -146,6 +154,10 @@ class _Tap:
         if is_last:
             outcome.completed = outcome.answered and not flags & FAULT
             self._exchange.usage = reader.usage
+
+
+def _is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers)
 
 
 def _head(status: int, headers: object) -> bytes:

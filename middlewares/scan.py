@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tollhouse.middlewares.errors import Refusal
-from tollhouse.middlewares.exchange import Exchange, exchange_for
+from tollhouse.middlewares.exchange import Exchange, exchange_for, route_path
 from tollhouse.middlewares.guard import DEFAULT, LONG, Count, Guard, Policy, Rules
 from tollhouse.middlewares.scan_answer import Answering
 from tollhouse.middlewares.scan_request import RequestReader
@@ -106,16 +106,16 @@ class ScanMiddleware:
         self._max_answer_bytes = max_answer_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._is_scanned(scope["path"]):
+        if scope["type"] != "http" or not self._is_scanned(route_path(scope)):
             await self.app(scope, receive, send)
             return
         exchange, send = exchange_for(scope, receive, send)
         if scope["method"] == "POST" and exchange.kind is None:
-            exchange.kind = self._kinds.get(scope["path"])
+            exchange.kind = self._kinds.get(route_path(scope))
         try:
             await self._reader.check(exchange)
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await exchange.refuse(refusal, send)
             return
         guard = exchange.guard or self._guard
         answering = Answering(

@@ -153,7 +153,7 @@ class Answering:
         """Tell the caller instead of the answer; the app is told that nobody listens any more."""
         self.stopped = True
         self._start = None
-        await self._exchange.refuse(refusal)
+        await self._exchange.refuse(refusal, self._send)
         raise Stopped
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class StageMiddleware:
             if pending is not None:
                 await pending
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await exchange.refuse(refusal, send)
         else:
             # A stage that has read the body leaves a `receive` that replays it.
             await self.app(scope, exchange.receive, send)
