@@ -84,10 +84,11 @@ class Answer:
     async def _whole(self, body: bytes) -> None:
         exchange = self._exchange
         reader = self._call.reader
-        status = reader.status
+        told = status = reader.status
         headers = _returned(self._call)
         if status < 200 or status >= 300:
             status = told_status(status, body)
+            told = upstream_status(status, body)
             exchange.error_code = f"http_{status}"
             body = normalise(
                 status,
@@ -117,9 +118,9 @@ class Answer:
             else:
                 self._forwarder.count(self._attempt, code)
                 exchange.error_code = code
-            await self._end_with_error(message, code, upstream_status(status) if status >= 300 else 502)
+            await self._end_with_error(message, code, told if status >= 300 else 502)
             return
-        await exchange.respond(upstream_status(status), self._noted(body, headers), body)
+        await exchange.respond(told, self._noted(body, headers), body)
 
     def _noted(self, body: bytes, received: Headers) -> Headers:
         """The headers of a whole answer, whose usage is taken down."""

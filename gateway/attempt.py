@@ -143,15 +143,19 @@ class Attempt:
                 return None
             failure = self._refusal(call, status)
         if not self.target.breaker.is_quiet or failure.cause not in causes.HARMLESS:
-            blame(self.target, failure, monotonic())
-        if failure.cause not in causes.HARMLESS:
+            self._blame(failure)
+        if failure.cause not in causes.HARMLESS and not failure.is_doubtful:
             self._probe = 0  # what it was to find out is told; the next probe is another's
         return failure
 
     def broke_off(self, error: UpstreamError) -> None:
         """The answer has begun, and will not be complete."""
         if error.retryable:
-            blame(self.target, self._failure(error), monotonic())
+            self._blame(self._failure(error))
+
+    def _blame(self, failure: Failure) -> None:
+        principal = self.exchange.principal
+        blame(self.target, failure, monotonic(), caller=principal.id if principal is not None else "")
 
     def leave(self) -> None:
         """Nothing more is wanted: its upstream does not go on working for nobody. Harmless when repeated."""
@@ -265,10 +269,14 @@ class Attempt:
         """A complete answer that says no."""
         status = told_status(status, self.body or b"")
         self._forwarder.count(self, f"http_{status}")
-        cause = causes.of_status(status, self.body or b"", knows_model=self.target.knows_model)
-        if cause == causes.REQUEST:
-            return Failure(cause)
-        return Failure(cause, retry_after_s=causes.retry_after(call.reader.pick(causes.RETRY_AFTER)))
+        failure = causes.of_status(status, self.body or b"", model=self._known_model())
+        if failure.cause == causes.REQUEST:
+            return failure
+        return failure._replace(retry_after_s=causes.retry_after(call.reader.pick(causes.RETRY_AFTER)))
+
+    def _known_model(self) -> str | None:
+        """What the operator calls it upstream; None: that is the caller's choice."""
+        return self.model if self.target.knows_model else None
 
     def _failure(self, error: UpstreamError) -> Failure:
         if not error.retryable:
@@ -279,10 +287,11 @@ class Attempt:
         call = self.call
         if isinstance(error, UpstreamStreamError) and call is not None:
             said = call.reader.error_event or b""
-            knows = self.target.knows_model
-            cause = causes.of_status(stream_error_status(said), said, knows_model=knows)
+            failure = causes.of_status(stream_error_status(said), said, model=self._known_model())
             # Its stream is over before it began: what it says of itself is that it has not answered.
-            return Failure(causes.SERVER_ERROR if cause == causes.REQUEST else cause, may_be_billed=True)
+            if failure.cause == causes.REQUEST:
+                failure = Failure(causes.SERVER_ERROR)
+            return failure._replace(may_be_billed=True)
         return Failure(cause, may_be_billed=self.outcome.asked)
 
     def _headers(self) -> Mapping[bytes, bytes]:

@@ -9,6 +9,7 @@ import orjson
 
 from tollhouse.middlewares.errors import MESSAGES_KINDS, BadRequest, Refusal, error_body, messages_error_body
 from tollhouse.providers.attempts import cooling
+from tollhouse.providers.causes import AUTH, of_status
 from tollhouse.providers.errors import (
     UpstreamBusy,
     UpstreamCannot,
@@ -16,6 +17,7 @@ from tollhouse.providers.errors import (
     UpstreamShutdown,
     UpstreamStreamError,
 )
+from tollhouse.providers.refusals import fault_of
 
 if TYPE_CHECKING:
     from tollhouse.providers.plan import Plan
@@ -69,11 +71,16 @@ def stream_error_status(error_object: bytes) -> int:
     return 400 if "invalid_request" in words else 502
 
 
-def upstream_status(status: int) -> int:
+def upstream_status(status: int, body: bytes = b"") -> int:
     """The status to pass on. That the gateway's own credentials were refused is no fault of the caller's key, and a
     redirect is never followed: both are a bad gateway.
     """
-    return 502 if status in _BAD_CREDENTIALS or status < 200 or 300 <= status < 400 else status
+    return 502 if _is_bad_credentials(status, body) or status < 200 or 300 <= status < 400 else status
+
+
+def _is_bad_credentials(status: int, body: bytes) -> bool:
+    """Not so if what was asked for is what was refused."""
+    return status in _BAD_CREDENTIALS and of_status(status, body, model=None).cause == AUTH
 
 
 def told_status(status: int, body: bytes) -> int:
@@ -83,7 +90,7 @@ def told_status(status: int, body: bytes) -> int:
     """
     if status != _VAGUE and b"API_KEY_INVALID" not in body:
         return status
-    fault = _fault(body)
+    fault = fault_of(body)
     if fault is None:
         return status
     if "API_KEY_INVALID" in str(fault.get("details")):
@@ -108,36 +115,17 @@ def normalise(
     told = _in_openais_shape(status, body, provider, code)
     if kind not in MESSAGES_KINDS:
         return told
-    return messages_error_body(error_of(told)[0], upstream_status(status), request_id)
-
-
-def _fault(body: bytes) -> dict[str, Any] | None:
-    """The error object: by itself, under `error`, or in a list, which is how Gemini ends a stream that never began."""
-    try:
-        fault: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if isinstance(fault, list) and fault:
-        fault = fault[0]
-    if isinstance(fault, dict):
-        fault = fault.get("error", fault)
-    if isinstance(fault, str):
-        fault = {"message": fault}
-    if not isinstance(fault, dict):
-        return None
-    if "message" not in fault and isinstance(fault.get("Message"), str):  # AWS' front door
-        fault["message"] = fault.pop("Message")
-    return fault
+    return messages_error_body(error_of(told)[0], upstream_status(status, body), request_id)
 
 
 def _in_openais_shape(status: int, body: bytes, provider: str, code: str | None) -> bytes:
-    if status in _BAD_CREDENTIALS:
+    if _is_bad_credentials(status, body):
         return error_body(
             f"{provider} refused the gateway's credentials ({status})", "upstream_error", code="upstream_auth"
         )
     if 300 <= status < 400:
         return error_body(f"{provider} answered with a redirect ({status})", "upstream_error", code="upstream_redirect")
-    fault = _fault(body)
+    fault = fault_of(body)
     if fault is None or not isinstance(fault.get("message"), str):
         return error_body(
             f"{provider} answered {status} without an error message", "upstream_error", code=code or f"http_{status}"

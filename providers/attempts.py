@@ -184,13 +184,15 @@ def _cooling_cause(leg: Leg, now: float) -> str | None:
     return last.breaker.cause or None
 
 
-def blame(target: Target, failure: Failure, now: float) -> None:
+def blame(target: Target, failure: Failure, now: float, *, caller: str = "") -> None:
     """What a failure says of the target it happened at."""
     cause = failure.cause
     if cause in _ALIVE:
         target.breaker.succeed(now)
     elif cause in {BUSY, UNSUPPORTED}:
         return
+    elif failure.is_doubtful:
+        target.breaker.doubt(now, cause, caller)
     elif cause == AUTH:
         target.breaker.cool(now, None, cause)
     elif cause == RATE_LIMIT and failure.retry_after_s is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 CLOSED, HALF_OPEN, OPEN = 0, 1, 2
+DOUBTERS = 3  # callers
 LONGEST_S = 3600.0  # an upstream that asks for more than that is asked again all the same
 
 
@@ -23,6 +24,8 @@ class Breaker:
     __slots__ = (
         "_allowed_fails",
         "_cooldown_s",
+        "_doubted_at",
+        "_doubters",
         "_failures",
         "_is_off",
         "_probe",
@@ -41,6 +44,8 @@ class Breaker:
         self._window_s = window_s
         self._cooldown_s = cooldown_s
         self._failures: deque[float] = deque(maxlen=allowed_fails + 1)
+        self._doubters: set[str] = set()  # whom it has refused, since it has served anybody
+        self._doubted_at = 0.0  # the first of them
         self._is_off = is_off
         self._probe = 0  # the number of the one that is under way; 0: none is
         self._probes = 0
@@ -71,9 +76,10 @@ class Breaker:
     def succeed(self, now: float) -> None:
         """An answer came. While it is open, that is news of before."""
         if self.until is None:
+            self._doubters.clear()
             if self._failures and now - self._failures[-1] > self._window_s:
                 self._failures.clear()
-                self.is_quiet = True
+            self.is_quiet = not (self._failures or self.is_down)
         elif now >= self.until:
             self._close()
 
@@ -88,6 +94,21 @@ class Breaker:
         if len(self._failures) > self._allowed_fails and now - self._failures[0] <= self._window_s:
             self.cool(now, self._cooldown_s, cause)
 
+    def doubt(self, now: float, cause: str, caller: str) -> None:
+        """It refused what may be this caller's own doing: only several callers, and nobody served in between, open it.
+
+        Of a probe that says nothing.
+        """
+        if self._is_off or self.until is not None:
+            return
+        if not self._doubters or now - self._doubted_at > self._window_s:
+            self._doubters = set()
+            self._doubted_at = now
+        self._doubters.add(caller)
+        self.is_quiet = False
+        if len(self._doubters) >= DOUBTERS:
+            self.cool(now, None, cause)
+
     def cool(self, now: float, seconds: float | None, cause: str) -> None:
         """Open it for so long, whatever came before; None: for its usual time."""
         if self._is_off:
@@ -98,6 +119,7 @@ class Breaker:
         self.is_quiet = False
         self._probe = 0
         self._failures.clear()
+        self._doubters.clear()
 
     def check(self, *, is_up: bool) -> None:
         """What a health check has found out."""
@@ -105,7 +127,7 @@ class Breaker:
         if self.is_down:
             self.is_quiet = False
             self.cause = "connection"
-        elif self.until is None and not self._failures:
+        elif self.until is None and not (self._failures or self._doubters):
             self.is_quiet = True
 
     def wait_s(self, now: float) -> float:

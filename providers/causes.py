@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from tollhouse.providers import refusals
 from tollhouse.providers.errors import (
     UpstreamBusy,
     UpstreamError,
@@ -23,7 +24,7 @@ TIMEOUT = "timeout"  # it was silent for too long, or said 408 or 504
 RATE_LIMIT = "rate_limit"  # 429
 SERVER_ERROR = "server_error"  # 5xx, or an answer that makes no sense
 CONNECTION = "connection"  # no connection, or it was lost
-AUTH = "auth"  # 401, 403 or 404: the deployment is set up wrongly
+AUTH = "auth"  # 401, 403 or 404: the deployment is set up wrongly, as far as can be told
 CONTEXT_WINDOW = "context_window"  # the prompt is too long for this model
 CONTENT_POLICY = "content_policy"  # the provider will not answer this
 BUSY = "busy"  # the gateway's own limit of requests to this upstream
@@ -37,7 +38,7 @@ HARMLESS = OF_MODEL | {REQUEST, BUSY, UNSUPPORTED}  # they say nothing against t
 RETRY_AFTER = (b"retry-after-ms", b"retry-after")
 _LONGEST_S = 1e6  # it makes no difference how much longer
 _LOST = frozenset({"upstream_lost", "upstream_truncated"})
-_MISCONFIGURED = frozenset({401, 403, 404})
+_REFUSED = frozenset({401, 403, 404})
 
 _CONTEXT = re.compile(
     rb"context_length_exceeded|context_window_exceeded|string_above_max_length"
@@ -47,7 +48,7 @@ _CONTEXT = re.compile(
 ).search
 _POLICY = re.compile(
     rb"content_policy_violation|content_filter|ResponsibleAIPolicyViolation|content management policy|safety system"
-    rb"|moderation_blocked|PROHIBITED_CONTENT",
+    rb"|moderation_blocked|PROHIBITED_CONTENT|usage guidelines|input was flagged",
     re.IGNORECASE,
 ).search
 
@@ -56,32 +57,38 @@ class Failure(NamedTuple):
     """What went wrong with one attempt.
 
     may_be_billed: the upstream was asked and did not refuse, so it may have worked. retry_after_s: it says when to come
-    back.
+    back. is_doubtful: another caller might be served.
     """
 
     cause: str
     may_be_billed: bool = False
     retry_after_s: float | None = None
+    is_doubtful: bool = False
 
 
-def of_status(status: int, body: bytes, *, knows_model: bool) -> str:
+def of_status(status: int, body: bytes, *, model: str | None) -> Failure:
     """Why an answer with this status, which is no 2xx, is none.
 
-    knows_model: the operator named the model, so that a 404 is not the caller's doing.
+    model: what the operator calls it upstream; None: the caller named it.
     """
     if status < 400:
-        return AUTH
+        return Failure(AUTH)
     if status in {408, 504}:
-        return TIMEOUT
+        return Failure(TIMEOUT)
     if status == 429:
-        return RATE_LIMIT
+        return Failure(RATE_LIMIT)
     if status >= 500:
-        return SERVER_ERROR
+        return Failure(SERVER_ERROR)
+    if status in _REFUSED:
+        if status == 403 and _POLICY(body):
+            return Failure(CONTENT_POLICY)
+        whose = refusals.whose(status, body, model=model)
+        return Failure(REQUEST if whose == refusals.REQUEST else AUTH, is_doubtful=whose == refusals.UNCLEAR)
     if status in {400, 413, 422}:
         if _CONTEXT(body):
-            return CONTEXT_WINDOW
-        return CONTENT_POLICY if _POLICY(body) else REQUEST
-    return AUTH if status in _MISCONFIGURED and (knows_model or status != 404) else REQUEST
+            return Failure(CONTEXT_WINDOW)
+        return Failure(CONTENT_POLICY if _POLICY(body) else REQUEST)
+    return Failure(REQUEST)
 
 
 def of_error(error: UpstreamError) -> str:

@@ -11,8 +11,9 @@ from tests.support.app import running_app
 from tests.support.audit import records
 from tests.support.books import PRICES, READ, WRITTEN, Books
 from tests.support.client import CHAT, chat_body, checked_error, events_of, text_of
-from tests.support.failing import SCRIPTS, models
-from tests.support.gateway import KEY, NARROW_KEY, model
+from tests.support.failing import LOST, SCRIPTS, models
+from tests.support.gateway import KEY, KEYS, NARROW_KEY, model
+from tests.support.net import until
 from tests.support.upstream import ScriptedUpstream
 from tollhouse.providers.errors import UpstreamShutdown
 
@@ -51,7 +52,8 @@ def _fallback(condition=None, **more):
         ("closed-port", "connection"),
         ("close-at-once", "connection"),
         ("status@401", "auth"),
-        ("status@404", "auth"),
+        ("missing", "auth"),
+        ("status@403", "auth"),
         ("said@context_length_exceeded", "context_window"),
         ("said@content_policy_violation", "content_policy"),
     ],
@@ -224,6 +226,86 @@ async def test_streams_that_break_off_count_as_failures(tmp_path, upstream):
         for _ in range(8):
             await app.chat("a", stream=True)
         assert len(upstream.log.of("reset-mid-stream")) == 2
+
+
+# --- one caller's doing
+
+ASKED = [
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": LOST}]}),
+    ("/v1/responses", {"input": [{"type": "item_reference", "id": LOST}]}),
+    ("/v1/messages", {"messages": [{"role": "user", "content": LOST}], "max_tokens": 9}),
+]
+CALLERS = [{"name": name, "key": f"sk-{name}-00000000000"} for name in ("ann", "bob", "cas")]
+
+
+@pytest.mark.parametrize(("path", "body"), ASKED, ids=["chat", "responses", "messages"])
+@pytest.mark.parametrize(
+    ("what", "status", "message"),
+    [
+        ("item", 404, "Item with id 'rs_lost' not found."),
+        ("file", 403, "You do not have permission to access the File lost or it may not exist."),
+    ],
+)
+async def test_what_one_request_asked_for_in_vain_is_told_to_its_caller_and_keeps_nobody_away(
+    tmp_path, upstream, what, status, message, path, body
+):
+    entries = models(upstream, a=f"picky@{what}", b="fine")
+    async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, **_fallback()) as app:
+        for _ in range(5):
+            refused = await app.post({"model": "a"} | body, path=path, key=CALLERS[0]["key"])
+            assert (refused.status, refused.json["error"]["message"]) == (status, message)
+        assert not upstream.log.of("fine")
+        assert (await app.chat("a")).header("x-gateway-model") == "a"
+        assert await app.metric("gateway_breaker_state", deployment="a@openai") == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_what_may_be_one_callers_doing_falls_back_and_keeps_nobody_away(tmp_path, upstream, stream):
+    entries = models(upstream, a="picky@unclear", b="picky@unclear", c="fine")
+    section = {"fallbacks": [{"a": ["b"]}]}
+    async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, router_settings=section) as app:
+        for _ in range(5):
+            lost = [{"role": "user", "content": LOST}]
+            refused = await app.chat("a", stream=stream, messages=lost, key=CALLERS[0]["key"])
+            assert refused.status == 502
+            checked_error(refused.body, "upstream_auth")
+        assert len(upstream.log.of("picky@unclear")) == 10
+        assert (await app.chat("a", stream=stream)).header("x-gateway-model") == "a"
+
+
+async def test_who_refuses_several_callers_and_serves_nobody_is_left_alone(tmp_path, upstream):
+    entries = models(upstream, a="status@403", b="fine")
+    async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, **_fallback()) as app:
+        for caller in [*CALLERS, CALLERS[0]]:
+            assert (await app.chat("a", key=caller["key"])).header("x-gateway-model") == "b"
+        assert len(upstream.log.of("status@403")) == 3
+        assert await app.metric("gateway_breaker_state", deployment="a@openai") == 2
+
+
+async def test_a_probe_that_may_have_failed_by_its_callers_doing_makes_room_for_the_next(tmp_path, upstream):
+    entries = models(upstream, a="picky-after-401@unclear", b="fine")
+    async with running_app(
+        tmp_path, model_list=entries, router_settings={"cooldown_time": 0.2}, **_fallback("auth")
+    ) as app:
+
+        async def is_tried():
+            return await app.metric("gateway_breaker_state", deployment="a@openai") == 1
+
+        assert (await app.chat("a")).header("x-gateway-model") == "b"
+        await until(is_tried, what="its time is over")
+        lost = [{"role": "user", "content": LOST}]
+        assert (await app.chat("a", messages=lost)).header("x-gateway-model") == "b"
+        assert (await app.chat("a")).header("x-gateway-model") == "a"
+        assert len(upstream.log.of("picky-after-401@unclear")) == 3
+
+
+async def test_a_model_that_is_not_there_is_left_alone_at_once(tmp_path, upstream):
+    entries = models(upstream, a="missing", b="fine")
+    async with running_app(tmp_path, model_list=entries, **_fallback()) as app:
+        for _ in range(3):
+            assert (await app.chat("a")).header("x-gateway-model") == "b"
+        assert len(upstream.log.of("missing")) == 1
+        assert await app.metric("gateway_breaker_state", deployment="a@openai") == 2
 
 
 # --- two at once

@@ -295,6 +295,19 @@ def test_what_a_failure_says_of_its_target(failure, waits):
     assert target.breaker.wait_s(0.0) == waits
 
 
+def test_a_doubtful_failure_falls_back_and_leaves_its_target_to_others():
+    plan = _plan("m/a", backups=[("n/b", {"auth"})])
+    doubtful = Failure("auth", is_doubtful=True)
+    target = plan.first.group.targets[0]
+    for _ in range(9):
+        assert _walk(_attempts(plan), doubtful) == ["m/a", "n/b"]
+        blame(target, doubtful, 0.0, caller="one")
+    blame(target, doubtful, 0.0, caller="another")
+    assert target.breaker.admits(0.0)
+    blame(target, doubtful, 0.0, caller="a third")
+    assert not target.breaker.admits(0.0)
+
+
 def test_the_fourth_failure_in_a_minute_opens_the_breaker():
     target = Target("m", "a", "x", UPSTREAM)
     for at in range(4):

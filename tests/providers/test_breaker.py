@@ -117,4 +117,48 @@ def test_it_can_be_switched_off():
     for _ in range(5):
         breaker.fail(0, "server_error")
     breaker.cool(0, 30, "rate_limit")
+    for caller in ("a", "b", "c"):
+        breaker.doubt(0, "auth", caller)
     assert breaker.admits(0)
+
+
+def test_what_may_be_a_callers_own_doing_opens_it_once_several_saw_it_and_nobody_was_served():
+    breaker = Breaker(cooldown_s=5, window_s=10)
+    for at, caller in enumerate(("a", "b", "a", "a", "b", "b")):
+        breaker.doubt(at, "auth", caller)
+        assert breaker.admits(at)
+    breaker.succeed(6)
+    assert breaker.is_quiet
+    for caller in ("c", "a", "b"):
+        assert breaker.admits(7)
+        breaker.doubt(7, "auth", caller)
+    assert (breaker.admits(7), breaker.wait_s(7), breaker.cause) == (False, 5, "auth")
+
+
+def test_doubts_of_long_ago_do_not_count():
+    breaker = Breaker(window_s=10)
+    for at, caller in ((0, "a"), (9, "b"), (11, "c"), (12, "a")):
+        breaker.doubt(at, "auth", caller)
+    assert breaker.admits(12)
+    breaker.doubt(13, "auth", "b")
+    assert not breaker.admits(13)
+
+
+def test_a_doubt_does_not_open_it_again_and_tells_nothing_of_a_probe():
+    breaker = _opened()
+    probe = breaker.enter(5)
+    for caller in ("a", "b", "c"):
+        breaker.doubt(6, "auth", caller)
+    assert (breaker.state(6), breaker.admits(6)) == (HALF_OPEN, False)
+    breaker.leave(probe)
+    assert breaker.admits(6)
+
+
+def test_a_doubt_is_no_failure_and_forgets_none():
+    breaker = Breaker(allowed_fails=1, window_s=10)
+    breaker.fail(0, "timeout")
+    breaker.doubt(1, "auth", "a")
+    breaker.succeed(2)
+    assert not breaker.is_quiet
+    breaker.fail(3, "timeout")
+    assert not breaker.admits(3)

@@ -27,12 +27,12 @@ from tollhouse.providers import causes, errors
     ],
 )
 def test_a_status_says_why(status, cause):
-    assert causes.of_status(status, b"{}", knows_model=True) == cause
+    assert causes.of_status(status, b"{}", model="m").cause == cause
 
 
 def test_a_model_that_the_caller_named_is_the_callers_mistake():
-    assert causes.of_status(404, b"{}", knows_model=False) == "request"
-    assert causes.of_status(401, b"{}", knows_model=False) == "auth"
+    assert causes.of_status(404, b"{}", model=None).cause == "request"
+    assert causes.of_status(401, b"{}", model=None).cause == "auth"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_model_that_the_caller_named_is_the_callers_mistake():
     ],
 )
 def test_prompts_that_are_too_long_are_known_by_what_providers_say(body):
-    assert causes.of_status(400, body, knows_model=True) == "context_window"
+    assert causes.of_status(400, body, model="m").cause == "context_window"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_prompts_that_are_too_long_are_known_by_what_providers_say(body):
     ],
 )
 def test_refusals_by_policy_are_known_by_what_providers_say(body):
-    assert causes.of_status(400, body, knows_model=True) == "content_policy"
+    assert causes.of_status(400, body, model="m").cause == "content_policy"
 
 
 @pytest.mark.parametrize(

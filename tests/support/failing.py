@@ -50,7 +50,48 @@ async def _slowly(peer: Peer) -> None:
         await hostile.fine(peer)
 
 
-SCRIPTS = hostile.SCRIPTS | {"said": _said, "later": _later, "once": _once, "slowly": _slowly}
+LOST = "lost"  # what a request has in it that names what is not there
+_REFUSALS = {
+    "item": (404, "Item with id 'rs_lost' not found."),
+    "file": (403, "You do not have permission to access the File lost or it may not exist."),
+    "unclear": (403, "Your API key does not have permission to use the specified resource."),
+}
+
+
+async def _picky(peer: Peer) -> None:
+    """`picky@item`: refuses what asks for what is not there, and serves all else."""
+    if LOST in str(peer.seen.json):
+        status, message = _REFUSALS[peer.argument]
+        fault = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+        await peer.answer(orjson.dumps(fault), status=f"{status} No")
+    else:
+        await hostile.fine(peer)
+
+
+async def _picky_once_401(peer: Peer) -> None:
+    """`picky-after-401@item`: 401 at first, then as `picky`."""
+    if len(peer.log.of(peer.seen.model)) == 1:
+        await peer.answer(b'{"error":{"message":"oops"}}', status="401 Oops")
+    else:
+        await _picky(peer)
+
+
+async def _missing(peer: Peer) -> None:
+    """There is no such model."""
+    message = f"The model `{peer.seen.model}` does not exist or you do not have access to it."
+    fault = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "model_not_found"}}
+    await peer.answer(orjson.dumps(fault), status="404 Not Found")
+
+
+SCRIPTS = hostile.SCRIPTS | {
+    "picky": _picky,
+    "picky-after-401": _picky_once_401,
+    "missing": _missing,
+    "said": _said,
+    "later": _later,
+    "once": _once,
+    "slowly": _slowly,
+}
 
 
 def models(upstream: ScriptedUpstream, **behaviours: str | list[str]) -> list[dict[str, Any]]:
