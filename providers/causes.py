@@ -51,6 +51,11 @@ _POLICY = re.compile(
     rb"|moderation_blocked|PROHIBITED_CONTENT|usage guidelines|input was flagged",
     re.IGNORECASE,
 ).search
+# A 429 of this request alone: it is larger than the limit of a minute (OpenAI, Anthropic), or asked for a cheap tier
+# that has no room (OpenAI's "flex").
+_OF_ONE = re.compile(
+    rb'"message":\s*"(?:Request too large|Extra usage is required for long)|"resource_unavailable"'
+).search
 
 
 class Failure(NamedTuple):
@@ -76,9 +81,9 @@ def of_status(status: int, body: bytes, *, model: str | None) -> Failure:
     if status in {408, 504}:
         return Failure(TIMEOUT)
     if status == 429:
-        return Failure(RATE_LIMIT)
+        return Failure(RATE_LIMIT, is_doubtful=_OF_ONE(body) is not None)
     if status >= 500:
-        return Failure(SERVER_ERROR)
+        return Failure(SERVER_ERROR, is_doubtful=status == 501)  # the caller chooses what it has not
     if status in _REFUSED:
         if status == 403 and _POLICY(body):
             return Failure(CONTENT_POLICY)

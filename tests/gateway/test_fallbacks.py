@@ -273,6 +273,17 @@ async def test_what_may_be_one_callers_doing_falls_back_and_keeps_nobody_away(tm
         assert (await app.chat("a", stream=stream)).header("x-gateway-model") == "a"
 
 
+@pytest.mark.parametrize(("what", "status"), [("size", 429), ("endpoint", 501)])
+async def test_what_a_deployment_cannot_do_for_one_request_keeps_nobody_away(tmp_path, upstream, what, status):
+    entries = models(upstream, a=f"picky@{what}", b=f"picky@{what}")
+    section = {"fallbacks": [{"a": ["b"]}]}
+    async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, router_settings=section) as app:
+        for _ in range(5):
+            lost = [{"role": "user", "content": LOST}]
+            assert (await app.chat("a", messages=lost, key=CALLERS[0]["key"])).status == status
+        assert (await app.chat("a")).header("x-gateway-model") == "a"
+
+
 async def test_who_refuses_several_callers_and_serves_nobody_is_left_alone(tmp_path, upstream):
     entries = models(upstream, a="status@403", b="fine")
     async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, **_fallback()) as app:

@@ -63,6 +63,22 @@ def test_refusals_by_policy_are_known_by_what_providers_say(body):
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "is_doubtful"),
+    [
+        (429, b'{"error": {\n "message": "Request too large for gpt-5 (TPM): Limit 30000", "type": "tokens"}}', True),
+        (429, b'{"type":"error","error":{"message":"Extra usage is required for long context requests."}}', True),
+        (429, b'{"error":{"message":"Resource unavailable","code":"resource_unavailable"}}', True),
+        (429, b'{"error":{"message":"Rate limit reached for gpt-5","code":"rate_limit_exceeded"}}', False),
+        (429, b"", False),
+        (500, b"", False),
+        (501, b"", True),
+    ],
+)
+def test_what_may_be_said_of_one_request_alone_is_doubtful(status, body, is_doubtful):
+    assert causes.of_status(status, body, model="m").is_doubtful is is_doubtful
+
+
+@pytest.mark.parametrize(
     ("error", "cause"),
     [
         (errors.UpstreamTimeout("x"), "timeout"),

@@ -55,6 +55,8 @@ _REFUSALS = {
     "item": (404, "Item with id 'rs_lost' not found."),
     "file": (403, "You do not have permission to access the File lost or it may not exist."),
     "unclear": (403, "Your API key does not have permission to use the specified resource."),
+    "size": (429, "Request too large for m on tokens per min (TPM): Limit 9, Requested 99."),
+    "endpoint": (501, "not implemented"),
 }
 
 
@@ -63,7 +65,7 @@ async def _picky(peer: Peer) -> None:
     if LOST in str(peer.seen.json):
         status, message = _REFUSALS[peer.argument]
         fault = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-        await peer.answer(orjson.dumps(fault), status=f"{status} No")
+        await peer.answer(orjson.dumps(fault), "retry-after: 30", status=f"{status} No")
     else:
         await hostile.fine(peer)
 
