@@ -290,9 +290,9 @@ class Attempt:
             failure = causes.of_status(stream_error_status(said), said, model=self._known_model())
             # Its stream is over before it began: what it says of itself is that it has not answered.
             if failure.cause == causes.REQUEST:
-                failure = Failure(causes.SERVER_ERROR)
+                failure = Failure(causes.SERVER_ERROR, is_doubtful=True)
             return failure._replace(may_be_billed=True)
-        return Failure(cause, may_be_billed=self.outcome.asked)
+        return Failure(cause, self.outcome.asked, is_doubtful=error.code in causes.ASKED_FOR)
 
     def _headers(self) -> Mapping[bytes, bytes]:
         """The caller's, as this attempt passes them on."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _BAD_CREDENTIALS = frozenset({401, 403})
 _VAGUE = 500
+# Types and codes: https://platform.openai.com/docs/api-reference/responses/object (`error`). Of images, what is wrong
+# with one that was sent; one that could not be made is another matter.
+_OF_REQUEST: Final = re.compile(
+    r"invalid_(?:request|prompt|image|base64)|image_(?:too|parse|content_policy|file|media)|_image\b"
+    r"|policy|content_filter|context_length"
+).search
 
 
 def refusal_of(error: UpstreamError, error_event: bytes | None = None) -> Refusal:
@@ -68,7 +75,7 @@ def stream_error_status(error_object: bytes) -> int:
         return 429
     if "overloaded" in words:
         return 503
-    return 400 if "invalid_request" in words else 502
+    return 400 if _OF_REQUEST(words) else 502
 
 
 def upstream_status(status: int, body: bytes = b"") -> int:

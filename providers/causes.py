@@ -37,6 +37,7 @@ OF_MODEL = frozenset({CONTEXT_WINDOW, CONTENT_POLICY})  # another deployment of 
 HARMLESS = OF_MODEL | {REQUEST, BUSY, UNSUPPORTED}  # they say nothing against the deployment
 RETRY_AFTER = (b"retry-after-ms", b"retry-after")
 _LONGEST_S = 1e6  # it makes no difference how much longer
+ASKED_FOR = frozenset({"upstream_too_large"})  # by code: of an answer whose size the caller has chosen, perhaps
 _LOST = frozenset({"upstream_lost", "upstream_truncated"})
 _REFUSED = frozenset({401, 403, 404})
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tollhouse.gateway.errors import normalise, told_status, upstream_status
+from tollhouse.gateway.errors import normalise, stream_error_status, told_status, upstream_status
 
 
 def _told(status: int, body: Any, **more: Any) -> dict[str, Any]:
@@ -53,6 +53,28 @@ def test_a_429_within_a_500_is_a_429():
     assert told_status(503, body) == 503
     for other in (b"", b"<html>", b'{"error":"m"}', b'{"error":{"code":0,"message":"m"}}', b'{"error":{"code":"429"}}'):
         assert told_status(500, other) == 500
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ({"type": "invalid_request_error"}, 400),
+        ({"type": "error", "code": "invalid_prompt"}, 400),
+        ({"code": "invalid_image_url"}, 400),
+        ({"code": "failed_to_download_image"}, 400),
+        ({"code": "image_content_policy_violation"}, 400),
+        ({"code": "bio_policy"}, 400),
+        ({"code": "content_filter"}, 400),
+        ({"type": None, "code": "context_length_exceeded"}, 400),
+        ({"type": "image_generation_server_error", "code": "image_generation_failed"}, 502),
+        ({"code": "server_error"}, 502),
+        ({"code": "rate_limit_exceeded"}, 429),
+        ({"type": "overloaded_error"}, 503),
+        ({"code": 529}, 529),
+    ],
+)
+def test_an_error_in_a_stream_has_the_status_that_it_would_have_had(fault, status):
+    assert stream_error_status(orjson.dumps(fault)) == status
 
 
 def test_a_refused_key_is_no_bad_request_of_the_callers():

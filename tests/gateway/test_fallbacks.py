@@ -284,6 +284,27 @@ async def test_what_a_deployment_cannot_do_for_one_request_keeps_nobody_away(tmp
         assert (await app.chat("a")).header("x-gateway-model") == "a"
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "state"),
+    [
+        ("said@invalid_prompt", 0),
+        ("gives-up@invalid_prompt", 0),
+        ("gives-up@image_parse_error", 0),
+        ("endless-event-line", 0),
+        ("gives-up@server_error", 2),
+        ("reset-mid-stream", 2),
+    ],
+)
+async def test_a_stream_that_ends_because_of_what_was_asked_is_no_failure(tmp_path, upstream, behaviour, state):
+    section = {"num_retries": 0, "cooldown_time": 60}
+    async with running_app(
+        tmp_path, model_list=models(upstream, a=behaviour, b="fine"), router_settings=section, **_fallback("timeout")
+    ) as app:
+        for _ in range(4):
+            await app.chat("a", stream=True)
+        assert await app.metric("gateway_breaker_state", deployment="a@openai") == state
+
+
 async def test_who_refuses_several_callers_and_serves_nobody_is_left_alone(tmp_path, upstream):
     entries = models(upstream, a="status@403", b="fine")
     async with running_app(tmp_path, model_list=entries, keys=KEYS + CALLERS, **_fallback()) as app:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tests.support import hostile
-from tests.support.chunks import event
+from tests.support.chunks import delta, event
 from tests.support.gateway import model
 from tests.support.net import free_port
 
@@ -78,6 +78,14 @@ async def _picky_once_401(peer: Peer) -> None:
         await _picky(peer)
 
 
+async def _gives_up(peer: Peer) -> None:
+    """`gives-up@CODE`: a stream that ends with an error of this code."""
+    await peer.stream_head()
+    await peer.chunk(delta("fi"))
+    await peer.chunk(event({"error": {"message": "no", "type": None, "code": peer.argument}}))
+    await peer.end()
+
+
 async def _missing(peer: Peer) -> None:
     """There is no such model."""
     message = f"The model `{peer.seen.model}` does not exist or you do not have access to it."
@@ -88,6 +96,7 @@ async def _missing(peer: Peer) -> None:
 SCRIPTS = hostile.SCRIPTS | {
     "picky": _picky,
     "picky-after-401": _picky_once_401,
+    "gives-up": _gives_up,
     "missing": _missing,
     "said": _said,
     "later": _later,
