@@ -16,7 +16,13 @@ from tollhouse.providers.attempts import blame
 from tollhouse.providers.call import FIRST, HIDDEN, SETTLED
 from tollhouse.providers.causes import Failure
 from tollhouse.providers.counting import counted
-from tollhouse.providers.errors import UpstreamCannot, UpstreamError, UpstreamProtocolError, UpstreamStreamError
+from tollhouse.providers.errors import (
+    UpstreamCannot,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamStreamError,
+    UpstreamTimeout,
+)
 from tollhouse.providers.timeouts import Timeouts
 from tollhouse.providers.transport import StaleConnection
 
@@ -150,7 +156,8 @@ class Attempt:
 
     def broke_off(self, error: UpstreamError) -> None:
         """The answer has begun, and will not be complete."""
-        if error.retryable:
+        # How long an answer gets, and how fast it is read, is its caller's doing.
+        if error.retryable and not (isinstance(error, UpstreamTimeout) and error.is_total):
             self._blame(self._failure(error))
 
     def _blame(self, failure: Failure) -> None:

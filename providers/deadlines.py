@@ -90,7 +90,9 @@ class Deadlines:
 def _act(call: Call, now: float) -> None:
     timeouts = call.timeouts
     if now >= call.total_at:
-        call.fail(UpstreamTimeout(f"the upstream's answer took longer than {timeouts.total_s:g} s in total"))
+        error = UpstreamTimeout(f"the upstream's answer took longer than {timeouts.total_s:g} s in total")
+        error.is_total = True
+        call.fail(error)
     elif call.is_late(now):
         if call.reader.events:
             msg = f"the upstream was silent for {call.patience_s:g} s in the middle of its answer"

@@ -43,6 +43,7 @@ class UpstreamBusy(UpstreamError):
 class UpstreamTimeout(UpstreamError):
     status = 504
     code = "upstream_timeout"
+    is_total = False  # it was not silent, but took too long in all
 
 
 class UpstreamProtocolError(UpstreamError):

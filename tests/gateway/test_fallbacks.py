@@ -291,17 +291,22 @@ async def test_what_a_deployment_cannot_do_for_one_request_keeps_nobody_away(tmp
         ("gives-up@invalid_prompt", 0),
         ("gives-up@image_parse_error", 0),
         ("endless-event-line", 0),
+        ("ticking@10", 0),
+        ("hang-mid-stream", 2),
         ("gives-up@server_error", 2),
         ("reset-mid-stream", 2),
     ],
 )
 async def test_a_stream_that_ends_because_of_what_was_asked_is_no_failure(tmp_path, upstream, behaviour, state):
     section = {"num_retries": 0, "cooldown_time": 60}
+    times = {"idle_s": 0.2, "total_s": 0.5}
     async with running_app(
-        tmp_path, model_list=models(upstream, a=behaviour, b="fine"), router_settings=section, **_fallback("timeout")
+        tmp_path,
+        model_list=models(upstream, a=behaviour, b="fine"),
+        router_settings=section,
+        **_fallback("timeout", upstream=times),
     ) as app:
-        for _ in range(4):
-            await app.chat("a", stream=True)
+        await asyncio.gather(*(app.chat("a", stream=True) for _ in range(4)))
         assert await app.metric("gateway_breaker_state", deployment="a@openai") == state
 
 
