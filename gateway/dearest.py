@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Dearest:
     """Bounds of all of `prices`. One has dearer prompts, another dearer answers: no single price bounds both."""
 
-    def __init__(self, prices: Sequence[Price]) -> None:
+    def __init__(self, prices: Sequence[Price | Dearest]) -> None:
         self._prices = tuple(prices)
 
     def bound(self, prompt_tokens: int, output_tokens: int, /) -> int:
@@ -36,7 +36,7 @@ class Dearest:
         return _largest([price.context for price in self._prices])
 
 
-def of(prices: Sequence[Price]) -> Price | Dearest:
+def of(prices: Sequence[Price | Dearest]) -> Price | Dearest:
     """The bounds of prices, of which there is at least one."""
     different = list(dict.fromkeys(prices))
     return different[0] if len(different) == 1 else Dearest(different)

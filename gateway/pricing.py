@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tollhouse.providers.plan import Plan
 
 NOTHING = ("tollhouse", "tollhouse/nothing")  # provider and model of what costs nothing
+_BATCH = "batch"  # a price of what waits for its turn: nobody who gets an answer at once pays it, whatever was said
 _KEPT = 10_000
 _TYPICAL = (3000, 1000)  # tokens by which prices are compared
 _DAY_S = 86400
@@ -58,7 +59,7 @@ class Pricing:
     def of(self, provider: str, model: str, tier: str | None = None) -> Price | None:
         """What a provider's model costs, in this `service_tier`; None: unpriced."""
         price = self._of(provider, model)
-        return price if tier is None or price is None else price.variant(tier) or price
+        return price if tier in {None, _BATCH} or price is None else price.variant(tier) or price
 
     def _of(self, provider: str, model: str) -> Price | None:
         key = provider, model
@@ -80,8 +81,10 @@ class Pricing:
             self._begin_day()
         model = self.model(exchange.plan)
         price = model.price
-        if price is not None and view.service_tier is not None:
-            price = price.variant(view.service_tier) or price
+        tier = view.service_tier
+        if price is not None and tier is not None and tier != _BATCH:
+            # Not everybody serves the tier that was asked for.
+            price = dearest.of([price, price.variant(tier) or price])
         return quoted(
             view,
             exchange.kind or "",

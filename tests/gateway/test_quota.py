@@ -208,6 +208,26 @@ async def test_what_is_forwarded_asks_for_no_more_than_was_reserved(tmp_path, up
         assert (await app.chat("fine", key=ALICE, text="many words " * 500)).status == 429
 
 
+async def test_who_is_answered_at_once_does_not_pay_the_price_of_a_batch(tmp_path):
+    with ScriptedUpstream({"gpt-5": hostile.SCRIPTS["fine"]}) as upstream:
+        entries = [model("m", upstream.base_url, upstream="openai/gpt-5")]
+        async with running_app(tmp_path, model_list=entries, **_keys(budget={"usd": 100})) as app:
+            costs = {}
+            for tier in ("default", "batch", "flex", "priority"):
+                answer = await app.chat("m", key=ALICE, service_tier=tier)
+                costs[tier] = float(answer.header("x-gateway-cost-usd") or 0)
+    assert 0 < costs["flex"] < costs["batch"] == costs["default"] < costs["priority"]
+
+
+async def test_a_tier_that_may_not_be_served_is_reserved_at_the_usual_price(tmp_path):
+    with ScriptedUpstream({"gpt-5": hostile.SCRIPTS["fine"]}) as upstream:
+        entries = [model("m", upstream.base_url, upstream="openai/gpt-5")]
+        # Ten dollars for a million tokens written, five of them in the tier.
+        async with running_app(tmp_path, model_list=entries, **_keys(budget={"usd": "0.01"})) as app:
+            assert (await app.chat("m", key=ALICE, service_tier="flex", max_tokens=1500)).status == 200
+            assert upstream.log.requests[0].json["max_tokens"] < 1000
+
+
 async def test_a_limit_that_another_endpoint_reads_bounds_nothing(tmp_path, upstream):
     budget = {"usd": "0.002"}
     async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget=budget)) as app:
