@@ -109,7 +109,7 @@ class AuthStage(Stage):
         if path in self._public:
             return None
         try:
-            if self._is_admins(path):
+            if path in self._admin or path.startswith(self._below_admin):
                 exchange.principal = self._administrator(exchange)
                 return None
             token = _token(exchange)

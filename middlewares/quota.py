@@ -383,6 +383,9 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
         # Nobody knows whether the upstream has worked for it.
         return charge.granted, quote.tokens, "incomplete"
     if outcome.completed:
+        if quote.output and not outcome.text_bytes:
+            # Neither usage nor text: it may go on where nobody looks (`background` of a response).
+            return charge.granted if charge.charged.has_budget else quote.want, quote.tokens, "estimated"
         written = -(-outcome.text_bytes // quote.bytes_per_token) if quote.output else 0
         read = quote.estimate
         amount = price.bound(read, written) if price is not None else 0

@@ -208,6 +208,19 @@ async def test_what_is_forwarded_asks_for_no_more_than_was_reserved(tmp_path, up
         assert (await app.chat("fine", key=ALICE, text="many words " * 500)).status == 429
 
 
+async def test_an_answer_that_goes_on_in_the_background_is_charged_by_its_bound(tmp_path):
+    async def queued(peer):
+        await peer.answer(b'{"id":"resp_1","object":"response","status":"queued","model":"m","output":[],"usage":null}')
+
+    with ScriptedUpstream({"m": queued}) as upstream:
+        entries = [model("m", upstream.base_url, upstream="openai/m")]
+        async with running_app(tmp_path, model_list=entries, prices=PAID, **_keys(budget={"usd": 1})) as app:
+            body = {"model": "m", "input": "hi", "background": True, "max_output_tokens": 100_000}
+            assert (await app.post(body, path="/v1/responses", key=ALICE)).status == 200
+            row = (await _usage(app, "status"))["estimated"]
+            assert 0.2 <= float(row["cost_usd"]) < 0.201
+
+
 async def test_who_is_answered_at_once_does_not_pay_the_price_of_a_batch(tmp_path):
     with ScriptedUpstream({"gpt-5": hostile.SCRIPTS["fine"]}) as upstream:
         entries = [model("m", upstream.base_url, upstream="openai/gpt-5")]
