@@ -80,9 +80,10 @@ def stream_error_status(error_object: bytes) -> int:
 
 def upstream_status(status: int, body: bytes = b"") -> int:
     """The status to pass on. That the gateway's own credentials were refused is no fault of the caller's key, and a
-    redirect is never followed: both are a bad gateway.
+    redirect is never followed, as what no status means: all are a bad gateway.
     """
-    return 502 if _is_bad_credentials(status, body) or status < 200 or 300 <= status < 400 else status
+    is_odd = status < 200 or 300 <= status < 400 or status > 599
+    return 502 if is_odd or _is_bad_credentials(status, body) else status
 
 
 def _is_bad_credentials(status: int, body: bytes) -> bool:

@@ -27,7 +27,10 @@ class IncompleteBody(BadRequest):
 
 
 class _SlowReads:
-    """Cancels tasks that have been reading for too long. One coarse timer for all, and only while there are any."""
+    """Cancels tasks that have been reading for too long. One coarse timer for all, and only while there are any.
+
+    Of one event loop; when that is closed, of the next.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -35,13 +38,12 @@ class _SlowReads:
         self._too_old = ceil(timeout_s / self._tick_s)
         self._began: dict[asyncio.Task[object], int] = {}  # oldest first, in ticks; -1: was cancelled
         self._ticks = 0
-        self._ticking = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # that ticks
 
     def add(self, task: asyncio.Task[object]) -> None:
         self._began[task] = self._ticks
-        if not self._ticking:
-            self._ticking = True
-            loop = task.get_loop()
+        if self._loop is None or self._loop.is_closed():
+            self._loop = loop = task.get_loop()
             loop.call_later(self._tick_s, self._tick, loop)
 
     def discard(self, task: asyncio.Task[object]) -> None:
@@ -67,7 +69,7 @@ class _SlowReads:
         if self._began:
             loop.call_later(self._tick_s, self._tick, loop)
         else:
-            self._ticking = False
+            self._loop = None
 
 
 class BodyStage(Stage):

@@ -363,20 +363,9 @@ class QuotaStage(Stage):
 
 def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     """Nano-USD, tokens for the buckets, and the status of the ledger's record."""
-    price, tokens, quote = outcome.price, outcome.tokens, charge.quote
-    if tokens is not None:
-        amount = price.cost(tokens) if price is not None else 0
-        total = tokens.prompt + tokens.completion
-        if outcome.completed:
-            return amount, total, "complete"
-        if outcome.text_bytes > tokens.completion * _MOST_BYTES_PER_TOKEN:
-            # The report is of the beginning (Anthropic's `message_start`), and that of the end has not come.
-            unsaid = max(0, min(outcome.text_bytes, quote.output * quote.choices) - tokens.completion)
-            amount += price.bound(0, unsaid) if price is not None else 0
-            if charge.charged.has_budget:
-                amount = max(min(amount, charge.granted), price.cost(tokens) if price is not None else 0)
-            total = tokens.prompt + max(tokens.completion, -(-outcome.text_bytes // quote.bytes_per_token))
-        return amount, total, "incomplete"
+    if outcome.tokens is not None:
+        return _reported(charge, outcome, outcome.tokens)
+    price, quote = outcome.price, charge.quote
     if outcome.refused:
         return 0, 0, "failed"
     if not outcome.answered:
@@ -396,3 +385,24 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
     if charge.charged.has_budget:
         amount = min(amount, charge.granted)
     return amount, quote.estimate + -(-outcome.text_bytes // quote.bytes_per_token), "incomplete"
+
+
+def _reported(charge: Charge, outcome: Outcome, tokens: Tokens) -> tuple[int, int, str]:
+    """The same where the upstream has reported usage."""
+    price, quote = outcome.price, charge.quote
+    amount = price.cost(tokens) if price is not None else 0
+    total = tokens.prompt + tokens.completion
+    if outcome.completed:
+        if tokens.completion or not outcome.text_bytes or not quote.output:
+            return amount, total, "complete"
+        # The report is of the prompt alone, and yet there is a text.
+        written = -(-outcome.text_bytes // quote.bytes_per_token)
+        return amount + (price.bound(0, written) if price is not None else 0), total + written, "estimated"
+    if outcome.text_bytes > tokens.completion * _MOST_BYTES_PER_TOKEN:
+        # The report is of the beginning (Anthropic's `message_start`), and that of the end has not come.
+        unsaid = max(0, min(outcome.text_bytes, quote.output * quote.choices) - tokens.completion)
+        amount += price.bound(0, unsaid) if price is not None else 0
+        if charge.charged.has_budget:
+            amount = max(min(amount, charge.granted), price.cost(tokens) if price is not None else 0)
+        total = tokens.prompt + max(tokens.completion, -(-outcome.text_bytes // quote.bytes_per_token))
+    return amount, total, "incomplete"

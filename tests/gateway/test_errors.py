@@ -77,6 +77,11 @@ def test_an_error_in_a_stream_has_the_status_that_it_would_have_had(fault, statu
     assert stream_error_status(orjson.dumps(fault)) == status
 
 
+@pytest.mark.parametrize("status", [100, 199, 302, 600, 999])
+def test_what_no_status_means_is_a_bad_gateway(status):
+    assert upstream_status(status) == 502
+
+
 def test_a_refused_key_is_no_bad_request_of_the_callers():
     details = [{"reason": "API_KEY_INVALID"}]
     body = orjson.dumps({"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": details}})

@@ -10,7 +10,7 @@ from tests.support import hostile, sse_scripts  # noqa: F401
 from tests.support.app import ADMIN_KEY, running_app
 from tests.support.books import PRICES as BOOKED
 from tests.support.books import Books
-from tests.support.chunks import DONE, delta, finish
+from tests.support.chunks import DONE, completion, delta, finish
 from tests.support.client import chat_body, events_of
 from tests.support.gateway import MASTER_KEY, model
 from tests.support.net import free_port
@@ -359,6 +359,33 @@ async def test_a_whole_answer_without_usage_is_estimated_by_its_text(tmp_path, b
         assert (await app.chat("silent@50", key=ALICE, max_tokens=100)).status == 200
         row = (await _usage(app, "status"))["estimated"]
         assert float(row["cost_usd"]) * 1e9 >= books.owed
+
+
+@pytest.mark.parametrize(
+    "report", [{"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7}, {"prompt_tokens": 7}]
+)
+async def test_a_text_that_the_report_has_no_tokens_of_is_estimated(tmp_path, report):
+    async def answer(peer):
+        await peer.answer(orjson.dumps(orjson.loads(completion("x" * 400)) | {"usage": report}))
+
+    with ScriptedUpstream({"m": answer}) as upstream:
+        async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget={"usd": 1})) as app:
+            assert (await app.chat("m", key=ALICE)).status == 200
+            row = (await _usage(app, "status"))["estimated"]
+            assert 0.0002 <= float(row["cost_usd"]) < 0.00025
+
+
+async def test_a_large_answer_of_numbers_is_charged_by_its_report(tmp_path):
+    numbers = {"object": "list", "data": [{"embedding": "A" * 1_500_000, "index": 0}], "model": "m"}
+
+    async def answer(peer):
+        await peer.answer(orjson.dumps(numbers | {"usage": {"prompt_tokens": 7, "total_tokens": 7}}))
+
+    with ScriptedUpstream({"m": answer}) as upstream:
+        async with running_app(tmp_path, model_list=_one(upstream), prices=PAID, **_keys(budget={"usd": 1})) as app:
+            asked = {"model": "m", "input": "x"}
+            assert (await app.post(asked, path="/v1/embeddings", key=ALICE)).status == 200
+            assert float((await _usage(app, "status"))["complete"]["cost_usd"]) < 0.0001
 
 
 async def test_who_is_refused_by_one_target_and_does_not_reach_the_next_owes_nothing(tmp_path, upstream):

@@ -93,6 +93,20 @@ async def test_a_body_that_does_not_come_is_a_408():
     assert caught.value.status == 408
 
 
+def test_a_body_that_does_not_come_is_a_408_in_the_next_event_loop_as_well():
+    stage = BodyStage(read_timeout_s=0.02)
+
+    async def begun() -> None:
+        reading = asyncio.create_task(_read(stage))
+        await asyncio.sleep(0)
+        reading.cancel()
+
+    asyncio.run(begun())
+    with pytest.raises(BadRequest) as caught:
+        asyncio.run(asyncio.wait_for(_read(stage), 5))
+    assert caught.value.status == 408
+
+
 async def test_a_cancelled_request_is_not_taken_for_a_slow_one():
     task = asyncio.create_task(_read(BodyStage()))
     await asyncio.sleep(0)

@@ -55,6 +55,13 @@ async def _unpaid(peer: Peer) -> None:
     await peer.answer(orjson.dumps(answer))
 
 
+async def _unwritten(peer: Peer) -> None:
+    """A good answer that says it has no tokens."""
+    answer = orjson.loads(completion("something all the same"))
+    answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}
+    await peer.answer(orjson.dumps(answer))
+
+
 async def _dear(peer: Peer) -> None:
     """A good answer, with far more tokens than were asked for."""
     answer = orjson.loads(completion())
@@ -90,6 +97,7 @@ OWN = {
     "secretive": _secretive,
     "unasked": _unasked,
     "unpaid": _unpaid,
+    "unwritten": _unwritten,
     "dear": _dear,
     "created": _created,
     "talkative": _talkative,

@@ -83,6 +83,16 @@ async def test_a_client_that_goes_lets_the_upstream_go_and_is_charged(tmp_path, 
     assert (row["status"], row["amount"] > 0) == ("incomplete", True)
 
 
+async def test_a_text_that_the_report_has_no_tokens_of_is_estimated_by_the_stages(tmp_path, upstream, taken):
+    sections: dict[str, Any] = {"model_list": [model("third@unwritten", upstream.base_url)], "prices": PRICES}
+    async with gateway(tmp_path, **sections) as running:
+        await running.learn("third@unwritten")
+        answer = await running.running.ask(request(chat("third@unwritten"), x_request_id="mine"))
+        assert (answer.status, taken) == (200, ["mine"])
+    row = next(row for row in ledger(tmp_path) if row["request"] == b"mine")
+    assert row["status"] == "estimated"
+
+
 async def test_after_a_refusal_the_stages_decide_until_they_have_let_one_pass(tmp_path, upstream, taken):
     sections: dict[str, Any] = {
         "model_list": [model("third@hang", upstream.base_url), model("fine", upstream.base_url)],

@@ -70,6 +70,10 @@ impl Route {
             return None;
         }
         let tokens = response.tokens()?;
+        if tokens.completion() == 0 && response.text_bytes() > 0 {
+            // The report is of the prompt alone: what the text came to is to be estimated.
+            return None;
+        }
         let cost = self.account.actual.as_ref().map(|price| price.cost(&tokens));
         let is_covered = !self.account.has_budget || cost.unwrap_or(0) <= reserved.granted;
         is_covered.then_some(Success { body, response, tokens, cost })
