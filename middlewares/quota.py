@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from time import time
+from time import perf_counter_ns, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -32,6 +32,7 @@ ATTEMPT = "attempt"  # status of what was paid for an answer that did not come; 
 MOST_TRIES = 4  # of an admission: its window has passed, its prompt was counted
 _KEPT_PLANS = 50_000
 _MOST_BYTES_PER_TOKEN = 8  # of text; a report of fewer tokens than that is one of an earlier time
+_THOUGHTS_PER_S = 2000  # tokens; several times what models write that hide them
 logger = logging.getLogger("tollhouse.quota")
 
 Quoter = Callable[["Exchange"], "Quote | None"]
@@ -51,10 +52,22 @@ class Store(Protocol):
 class Charge:
     """What one request is charged on and has reserved. `output`: the most tokens of each answer, if that is bounded."""
 
-    __slots__ = ("charged", "granted", "hold", "meta", "output", "plan", "quote", "stage", "store", "who")
+    __slots__ = (
+        "charged",
+        "granted",
+        "hold",
+        "meta",
+        "output",
+        "plan",
+        "quote",
+        "stage",
+        "started_ns",
+        "store",
+        "who",
+    )
 
     def __init__(
-        self, stage: QuotaStage, who: Who, found: Found, quote: Quote, request_id: str, tenant: str | None
+        self, stage: QuotaStage, who: Who, found: Found, quote: Quote, exchange: Exchange, tenant: str | None
     ) -> None:
         self.stage = stage
         self.who = who
@@ -62,7 +75,8 @@ class Charge:
         self.quote = quote
         key, user, team, model = who
         # As the detail of a ledger's record begins.
-        self.meta = (request_id, key, team, user, model, tenant)
+        self.meta = (exchange.request_id, key, team, user, model, tenant)
+        self.started_ns = exchange.started_ns
         self.hold: Any = None
         self.granted = 0
         self.output: int | None = None
@@ -174,7 +188,7 @@ class QuotaStage(Stage):
         found = self._plans.get(who)
         if found is None:
             found = self._make(exchange, who, int(time() * 1000))
-        charge = Charge(self, who, found, quote, exchange.request_id, tenant)
+        charge = Charge(self, who, found, quote, exchange, tenant)
         answer = exchange.admitted or self._ask(charge)
         if type(answer) is Admitted:
             self._admitted(exchange, charge, answer)
@@ -379,8 +393,8 @@ def came_to(charge: Charge, outcome: Outcome) -> tuple[int, int, str]:
         read = quote.estimate
         amount = price.bound(read, written) if price is not None else 0
         return amount, read + written, "estimated"
-    # It broke off: at most a token for each byte that came, and for each that was on its way.
-    written = min(outcome.text_bytes, quote.output * quote.choices)
+    # It broke off: at most a token for each byte that came, and what nobody saw.
+    written = min(outcome.text_bytes + _unseen(charge, outcome), quote.output * quote.choices)
     amount = price.bound(quote.prompt, written) if price is not None else 0
     if charge.charged.has_budget:
         amount = min(amount, charge.granted)
@@ -398,11 +412,22 @@ def _reported(charge: Charge, outcome: Outcome, tokens: Tokens) -> tuple[int, in
         # The report is of the prompt alone, and yet there is a text.
         written = -(-outcome.text_bytes // quote.bytes_per_token)
         return amount + (price.bound(0, written) if price is not None else 0), total + written, "estimated"
-    if outcome.text_bytes > tokens.completion * _MOST_BYTES_PER_TOKEN:
+    unseen = _unseen(charge, outcome)
+    if outcome.text_bytes > tokens.completion * _MOST_BYTES_PER_TOKEN or (unseen and not outcome.text_bytes):
         # The report is of the beginning (Anthropic's `message_start`), and that of the end has not come.
-        unsaid = max(0, min(outcome.text_bytes, quote.output * quote.choices) - tokens.completion)
+        unsaid = max(0, min(outcome.text_bytes + unseen, quote.output * quote.choices) - tokens.completion)
         amount += price.bound(0, unsaid) if price is not None else 0
         if charge.charged.has_budget:
             amount = max(min(amount, charge.granted), price.cost(tokens) if price is not None else 0)
         total = tokens.prompt + max(tokens.completion, -(-outcome.text_bytes // quote.bytes_per_token))
     return amount, total, "incomplete"
+
+
+def _unseen(charge: Charge, outcome: Outcome) -> int:
+    """At most so many tokens of thoughts may have been written since the request came that its answer did not show."""
+    quote, price = charge.quote, outcome.price
+    thinks = quote.thinks
+    if thinks is None:
+        thinks = price is not None and price.hides_thoughts
+    seconds = (perf_counter_ns() - charge.started_ns) / 1e9
+    return int(seconds * _THOUGHTS_PER_S) * quote.choices if thinks else 0

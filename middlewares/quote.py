@@ -39,10 +39,21 @@ class Quote:
     prompt: tokens that are read, at most; estimate: about so many. output: tokens that are written for each of
     `choices` answers, at most. must_limit: nobody else enforces that bound, so the upstream is to be told. tokens: what
     buckets of tokens are asked for. price: bounds of all who may answer; None: unpriced. count: counts the
-    prompt exactly.
+    prompt exactly. thinks: whether the request asks for thoughts; None: it does not say.
     """
 
-    __slots__ = ("_count", "choices", "estimate", "is_capped", "must_limit", "output", "price", "prompt", "tokens")
+    __slots__ = (
+        "_count",
+        "choices",
+        "estimate",
+        "is_capped",
+        "must_limit",
+        "output",
+        "price",
+        "prompt",
+        "thinks",
+        "tokens",
+    )
 
     bytes_per_token = BYTES_PER_TOKEN
 
@@ -57,6 +68,7 @@ class Quote:
         must_limit: bool = False,
         price: Bounds | None = None,
         count: Callable[[], Awaitable[int | None]] | None = None,
+        thinks: bool | None = None,
     ) -> None:
         self.prompt = prompt
         self.estimate = estimate
@@ -65,6 +77,7 @@ class Quote:
         self.tokens = tokens
         self.must_limit = must_limit
         self.price = price
+        self.thinks = thinks
         self.is_capped = False  # policy has lowered `output`, so the upstream is to be told
         self._count = count
 
@@ -118,6 +131,7 @@ class Quote:
             must_limit=self.must_limit,
             price=self.price,
             count=count,
+            thinks=self.thinks,
         )
 
 
@@ -146,6 +160,7 @@ def quoted(
         must_limit=must_limit,
         price=price,
         count=None if encoding is None else partial(_count, view, encoding),
+        thinks=view.thinks,
     )
 
 

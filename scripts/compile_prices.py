@@ -83,13 +83,15 @@ def main() -> None:
 
 def compiled(day: date) -> dict[str, Any]:
     """The table as it holds on a day."""
-    known = json.loads(MODELS.read_text(encoding="utf-8"))["max_output"]
+    own = json.loads(MODELS.read_text(encoding="utf-8"))
+    known = own["max_output"]
     offered = [p for p in providers if p.id not in LEFT_OUT]
     models = [row for p in offered for m in p.models if (row := _model(p.id, m, day, known)) is not None]
     if known:
         sys.exit(f"config/models.json names models without a price: {', '.join(sorted(known))}")
     body = {
         "aliases": ALIASES,
+        "hides_thoughts": own["hides_thoughts"],
         "fallbacks": {p.id: p.fallback_model_providers for p in offered if p.fallback_model_providers},
         "models": sorted(models, key=lambda row: (row["provider"], row["model"])),
     }

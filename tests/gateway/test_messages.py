@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter_ns
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from tests.support.chunks import DONE, delta, finish, usage
 from tests.support.client import events_of, text_of
 from tests.support.gateway import KEY, model
 from tests.support.upstream import Peer, ScriptedUpstream
+from tollhouse.middlewares import quota
 
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
@@ -436,6 +438,24 @@ async def test_what_breaks_off_costs_more_than_its_first_report_says(tmp_path, u
     assert row["status"] == "incomplete"
     # 800 bytes were said, at most a token each; the bound of the request was 1,000 tokens.
     assert 0.008 <= float(row["cost_usd"]) <= 0.0101
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"), [({"type": "enabled", "budget_tokens": 6000}, 0.08, 0.081), (None, 0.0, 0.001)]
+)
+async def test_thoughts_that_nobody_saw_cost_more_than_the_first_report_says(
+    tmp_path, upstream, monkeypatch, asked, least, most
+):
+    monkeypatch.setattr(quota, "perf_counter_ns", lambda: perf_counter_ns() + 10 * 10**9)
+    keys = [{"name": "paid", "key": KEY, "budget": {"usd": "1"}}]
+    body = _body(stream=True, max_tokens=8000) | ({"thinking": asked} if asked else {})
+    models = _claude(upstream, "claude-begun")
+    async with running_app(tmp_path, model_list=models, prices=CLAUDE_PRICE, keys=keys) as app:
+        await app.post(body, path=MESSAGES)
+        admin = [(b"x-admin-api-key", ADMIN_KEY.encode())]
+        row = (await app.send("/admin/usage?by=status", key=None, headers=admin)).json["data"][0]
+    assert row["status"] == "incomplete"
+    assert least <= float(row["cost_usd"]) <= most
 
 
 async def test_costs_are_the_same_whichever_dialect_the_caller_speaks(tmp_path, upstream):

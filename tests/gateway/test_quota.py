@@ -1,6 +1,7 @@
 """Limits, budgets and the ledger in the gateway's app: what callers see, what is charged, what is written down."""
 
 import asyncio
+from time import perf_counter_ns
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from tests.support.client import chat_body, events_of
 from tests.support.gateway import MASTER_KEY, model
 from tests.support.net import free_port
 from tests.support.upstream import ScriptedUpstream
+from tollhouse.middlewares import quota
 from tollhouse.middlewares.stores.embedded import EmbeddedQuota
 
 ECHO = "tollhouse/echo"
@@ -386,6 +388,28 @@ async def test_a_large_answer_of_numbers_is_charged_by_its_report(tmp_path):
             asked = {"model": "m", "input": "x"}
             assert (await app.post(asked, path="/v1/embeddings", key=ALICE)).status == 200
             assert float((await _usage(app, "status"))["complete"]["cost_usd"]) < 0.0001
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "least", "most"),
+    [
+        ("gpt-5", {}, 0.04, 0.06),  # two dollars per million: 2,000 tokens a second, of ten seconds
+        ("gpt-5", {"n": 2}, 0.08, 0.12),
+        ("gpt-5", {"max_tokens": 3000}, 0.006, 0.0065),
+        ("gpt-5", {"reasoning_effort": "none"}, 0.0, 0.001),
+        ("gpt-4o", {}, 0.0, 0.001),
+        ("gpt-4o", {"reasoning_effort": "low"}, 0.0327, 0.0332),  # its longest answer
+    ],
+)
+async def test_a_stream_that_broke_off_is_charged_for_thoughts_that_nobody_saw(
+    tmp_path, monkeypatch, name, asked, least, most
+):
+    monkeypatch.setattr(quota, "perf_counter_ns", lambda: perf_counter_ns() + 10 * 10**9)
+    with ScriptedUpstream({name: hostile.SCRIPTS["reset-mid-stream"]}) as upstream:
+        entries = [model("m", upstream.base_url, upstream=f"openai/{name}")]
+        async with running_app(tmp_path, model_list=entries, prices=PAID, **_keys(budget={"usd": 1})) as app:
+            await app.chat("m", key=ALICE, stream=True, **asked)
+            assert least <= float((await _usage(app, "status"))["incomplete"]["cost_usd"]) <= most
 
 
 async def test_who_is_refused_by_one_target_and_does_not_reach_the_next_owes_nothing(tmp_path, upstream):

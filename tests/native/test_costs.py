@@ -5,12 +5,14 @@ from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tollhouse._native import END, PriceTable, ResponseReader, Tokens
+from tollhouse.config import pricing
 from tollhouse.config.settings import Override
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -120,6 +122,34 @@ def test_prices_say_what_the_model_can_do(table):
     assert (price.rate("input"), price.rate("reasoning"), price.variant("unheard-of")) == (2_500_000_000, 10**10, None)
     longer = table.find("gemini", "gemini-2.5-pro")
     assert (longer.rate("output", 200_000), longer.rate("output", prompt_tokens=200_001)) == (10**10, 15 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("names", "hides"),
+    [
+        ("openai/o3 openai/o1-pro openai/gpt-5 openai/gpt-5.1-codex azure/gpt-5-mini aws/openai.gpt-5.4", True),
+        ("openrouter/openai/o4-mini openrouter/openai/gpt-6-sol vertex_ai/gemini-2.5-pro", True),
+        ("gemini/gemini-3.8-flash-lite xai/grok-4 gemini/models/gemini-2.5-flash azure/mine", True),
+        ("openai/gpt-4o openai/gpt-4.1 openai/gpt-3.5-turbo azure/gpt-35-turbo openai/gpt-5-chat-latest", False),
+        ("gemini/gemini-2.0-flash gemini/gemini-2.5-flash-lite xai/grok-4-fast-non-reasoning", False),
+        ("anthropic/claude-sonnet-4-5 openai/gpt-image-1 deepseek/deepseek-chat xai/grok-3 azure/plain", False),
+    ],
+)
+def test_models_that_think_unseen_are_told_by_their_names(names, hides):
+    own: dict[str, Any] = {f"{name.split('/')[0]}/*": {"input": 1} for name in names.split()}
+    table = PriceTable(pricing.table(), own | {"azure/mine": "openai/o3", "azure/plain": "openai/gpt-4o"})
+    for name in names.split():
+        price = table.find(*name.split("/", 1))
+        assert price is not None, name
+        assert price.hides_thoughts is hides, name
+
+
+def test_what_a_model_does_is_the_same_in_another_tier():
+    price = PriceTable(pricing.table()).find("openai", "o3")
+    assert price is not None
+    flex = price.variant("flex")
+    assert flex is not None
+    assert flex.hides_thoughts
 
 
 def test_numbers_that_no_model_reaches_are_refused(table):

@@ -23,6 +23,26 @@ def test_a_view_tells_what_the_gateway_needs():
     assert view.body is body
 
 
+@pytest.mark.parametrize(
+    ("members", "thinks"),
+    [
+        ({}, None),
+        ({"reasoning_effort": None}, None),
+        ({"reasoning_effort": "none"}, False),
+        ({"reasoning_effort": "minimal"}, True),
+        ({"reasoning": {"effort": "none", "summary": "auto"}}, False),
+        ({"reasoning": {"effort": "high", "summary": "none"}}, True),
+        ({"reasoning": {"max_tokens": 2000}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"thinking": {"type": "adaptive"}}, True),
+        ({"thinking": {"type": "disabled"}, "reasoning_effort": "low"}, True),
+        ({"reasoning_effort": "low", "thinking": {"type": "disabled"}}, True),
+    ],
+)
+def test_a_view_tells_whether_thoughts_are_asked_for(members, thinks):
+    assert RequestView.parse(_chat(**members), "chat").thinks is thinks
+
+
 def test_segments_point_at_the_text():
     body = json.dumps({"messages": [{"role": "user", "content": 'a "quoted" word'}]}).encode()
     view = RequestView.parse(body, "chat")

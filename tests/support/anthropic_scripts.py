@@ -151,6 +151,13 @@ async def _cut(peer: Peer) -> None:
     await peer.end()
 
 
+async def _begun(peer: Peer) -> None:
+    """A stream that ends before anything was said."""
+    await peer.stream_head()
+    await peer.chunk(start(peer.seen.model))
+    await peer.end()
+
+
 async def _long_cut(peer: Peer) -> None:
     """A stream that ends after 800 bytes of text."""
     await peer.stream_head()
@@ -164,6 +171,7 @@ SCRIPTS: dict[str, Script] = {
     "claude-error": _failing,
     "claude-overloaded": _overloaded,
     "claude-overloaded-at-once": _overloaded_at_once,
+    "claude-begun": _begun,
     "claude-cut": _cut,
     "claude-long-cut": _long_cut,
 }

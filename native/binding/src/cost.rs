@@ -81,6 +81,7 @@ fn kind(name: &str) -> PyResult<Kind> {
 #[pyclass(frozen, name = "Price", module = "tollhouse._native")]
 pub(crate) struct PyPrice {
     pub(crate) price: Arc<Price>,
+    hides_thoughts: bool,
 }
 
 #[pymethods]
@@ -102,7 +103,7 @@ impl PyPrice {
 
     #[pyo3(signature = (name, /))]
     fn variant(&self, name: &str) -> Option<Self> {
-        self.price.variant(name).map(|price| Self { price: Arc::clone(price) })
+        self.price.variant(name).map(|price| Self { price: Arc::clone(price), ..*self })
     }
 
     #[pyo3(signature = (kind, /, prompt_tokens=0))]
@@ -113,6 +114,11 @@ impl PyPrice {
     #[getter]
     fn is_free(&self) -> bool {
         self.price.is_free()
+    }
+
+    #[getter]
+    fn hides_thoughts(&self) -> bool {
+        self.hides_thoughts
     }
 
     #[getter]
@@ -152,7 +158,8 @@ impl PyPriceTable {
 
     #[pyo3(signature = (provider, model, /))]
     fn find(&self, provider: &str, model: &str) -> Option<PyPrice> {
-        self.table.find(provider, model).map(|price| PyPrice { price })
+        let hides_thoughts = self.table.hides_thoughts(provider, model);
+        self.table.find(provider, model).map(|price| PyPrice { price, hides_thoughts })
     }
 }
 

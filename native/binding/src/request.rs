@@ -89,6 +89,11 @@ impl PyRequestView {
     }
 
     #[getter]
+    fn thinks(&self) -> Option<bool> {
+        self.view.thinks
+    }
+
+    #[getter]
     fn session(&self) -> Option<&str> {
         self.view.session()
     }

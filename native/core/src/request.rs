@@ -159,6 +159,8 @@ pub struct View {
     pub segments: Vec<Segment>,
     /// `service_tier`
     pub service_tier: Option<String>,
+    /// Whether the model is to think, or is not to, where that is said: `reasoning_effort`, `reasoning`, `thinking`.
+    pub thinks: Option<bool>,
     /// `prompt_cache_key`, `user`, `safety_identifier`, `metadata.user_id`, `previous_response_id`.
     belongs: [Option<String>; 5],
     footprint: Footprint,

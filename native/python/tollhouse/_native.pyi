@@ -107,6 +107,9 @@ class RequestView:
     @property
     def service_tier(self) -> str | None: ...
     @property
+    def thinks(self) -> bool | None:
+        """Whether the model is to think: `reasoning_effort`, `reasoning` or `thinking` says so; None: none of them is there."""
+    @property
     def session(self) -> str | None:
         """What the caller calls the requests that belong together: the first of `prompt_cache_key`, `user`,
         `safety_identifier` and `metadata.user_id` that is a non-empty string.
@@ -506,6 +509,9 @@ class Price:
         """Nano-USD per million tokens of a kind, for a prompt of that length. Raises KeyError for an unknown kind."""
     @property
     def is_free(self) -> bool: ...
+    @property
+    def hides_thoughts(self) -> bool:
+        """Whether the model, as it is called, is one that thinks without being asked to and does not show all of it."""
     @property
     def max_output(self) -> int | None:
         """The most tokens of one answer, where known."""

@@ -60,6 +60,9 @@ struct File {
     aliases: HashMap<String, String>,
     #[serde(default)]
     fallbacks: HashMap<String, Vec<String>>,
+    /// Names of models that think unseen.
+    #[serde(default)]
+    hides_thoughts: Vec<String>,
     models: Vec<Model>,
 }
 
@@ -86,6 +89,7 @@ struct Provider {
 pub struct Table {
     version: String,
     aliases: HashMap<String, String>,
+    hides_thoughts: Vec<Pattern>,
     providers: HashMap<String, Provider>,
     overrides: HashMap<String, Own>,
     /// Those that end in `*`, the longest first.
@@ -122,6 +126,7 @@ impl Table {
         let mut table = Self {
             version: file.version,
             aliases: file.aliases,
+            hides_thoughts: file.hides_thoughts.iter().map(|name| Pattern::new(name)).collect(),
             providers,
             overrides: HashMap::new(),
             open_overrides: Vec::new(),
@@ -140,20 +145,32 @@ impl Table {
     /// pattern; then the same at the providers whose models this one resells. None: unpriced, which is not 0.
     #[must_use]
     pub fn find(&self, provider: &str, model: &str) -> Option<Arc<Price>> {
-        // As many steps as an operator may chain; a circle has no price.
-        self.find_within(provider, model, 8)
+        let (provider, model, own) = self.followed(provider, model)?;
+        own.map_or_else(|| self.listed(provider, model), |own| Some(self.completed(own, provider, model)))
     }
 
-    fn find_within(&self, provider: &str, model: &str, steps: usize) -> Option<Arc<Price>> {
-        let steps = steps.checked_sub(1)?;
-        match self.own(&format!("{provider}/{model}").to_lowercase()) {
-            Some(Own::Price(own)) => Some(self.completed(own, provider, model)),
-            Some(Own::SameAs(other)) => {
-                let (provider, model) = other.split_once('/')?;
-                self.find_within(provider, model, steps)
+    /// Whether a model thinks without being asked to, and does not show all of it, as far as its name tells.
+    #[must_use]
+    pub fn hides_thoughts(&self, provider: &str, model: &str) -> bool {
+        let Some((_, model, _)) = self.followed(provider, model) else { return false };
+        let model = model.to_lowercase();
+        // Behind what resellers and clouds put before a name.
+        let name = model.rsplit('/').next().unwrap_or_default();
+        self.hides_thoughts.iter().any(|pattern| pattern.matches(name.as_bytes()))
+    }
+
+    /// As which model one is priced, and what the operator says of that.
+    fn followed<'a>(&'a self, provider: &'a str, model: &'a str) -> Option<(&'a str, &'a str, Option<&'a Arc<Price>>)> {
+        let (mut provider, mut model) = (provider, model);
+        // As many steps as an operator may chain; a circle has no price.
+        for _ in 0..8 {
+            match self.own(&format!("{provider}/{model}").to_lowercase()) {
+                Some(Own::SameAs(other)) => (provider, model) = other.split_once('/')?,
+                Some(Own::Price(own)) => return Some((provider, model, Some(own))),
+                None => return Some((provider, model, None)),
             }
-            None => self.listed(provider, model),
         }
+        None
     }
 
     fn own(&self, name: &str) -> Option<&Own> {

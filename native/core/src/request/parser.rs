@@ -165,6 +165,7 @@ impl Parser<'_> {
                 if value != b"null" {
                     self.view.footprint.is_open |= brings_more(name);
                     self.view.footprint.brought.extend(brings_tools(name));
+                    self.thinks(name, first);
                 }
                 self.belongs(name, first);
                 if name == b"anthropic_version" {
@@ -191,6 +192,23 @@ impl Parser<'_> {
             self.view.max_tokens = self.view.max_tokens.max(limit);
         }
         Ok(())
+    }
+
+    /// What a caller says of thoughts, among the segments from `first` on.
+    fn thinks(&mut self, name: &[u8], first: usize) {
+        let member = match name {
+            b"reasoning_effort" => name,
+            b"reasoning" => b"effort",
+            b"thinking" => b"type",
+            _ => return,
+        };
+        let says_no = |segment: &Segment| {
+            segment.form == Form::String
+                && segment.key.is_some_and(|key| json::key_is(self.reader.raw(key), key.escaped, member))
+                && matches!(self.reader.raw(segment.string), b"none" | b"disabled")
+        };
+        let thinks = !self.view.segments[first..].iter().any(says_no);
+        self.view.thinks = Some(thinks || self.view.thinks == Some(true));
     }
 
     /// What a caller says of the requests that this one belongs to, among the segments from `first` on.
