@@ -9,6 +9,7 @@ import re
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from tollhouse._native import PriceTable
 from tollhouse.config.deployments import identity
 from tollhouse.config.price_table import BUILT_IN, table
 
@@ -67,6 +68,7 @@ def overrides(entries: list[ModelEntry], section: dict[str, Any] | None, documen
     """By "provider/model"; what cannot be a price is reported. The own section wins over the models' entries."""
     made = dict(BUILT_IN)
     first: dict[str, int] = {}
+    same: list[tuple[Place, str, bool]] = []  # as what something costs; whether that may have no price
     for index, entry in enumerate(entries):
         place: Place = ("model_list", index)
         override = _of_entry(entry, place, document)
@@ -76,13 +78,29 @@ def overrides(entries: list[ModelEntry], section: dict[str, Any] | None, documen
         if made.setdefault(name, override) != override and name in first:
             message = f"has another price than model_list[{first[name]}], which is {name} as well"
             document.report((*place, "litellm_params"), message)
+        if isinstance(override, str):
+            # LiteLLM takes any name.
+            same.append(((*place, "model_info", "base_model"), override, True))
         made[name] = override
         first.setdefault(name, index)
     for name, value in (section or {}).items():
         own = _of_section(name, value, document)
         if own is not None:
             made[name.lower()] = own
+            if isinstance(own, str):
+                same.append((("prices", name), own, False))
+    _check_same(same, made, document)
     return made
+
+
+def _check_same(same: list[tuple[Place, str, bool]], made: dict[str, Override], document: Document) -> None:
+    """Reports what costs the same as something without a price, or in the end as itself."""
+    if not same:
+        return
+    prices = PriceTable(table(), made)
+    for place, other, is_warning in same:
+        if prices.find(*other.split("/", 1)) is None:
+            document.report(place, f"{other} has no price", warning=is_warning)
 
 
 def _of_entry(entry: ModelEntry, place: Place, document: Document) -> Override | None:

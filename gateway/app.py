@@ -39,8 +39,8 @@ from tollhouse.gateway.shedding import Shed
 from tollhouse.gateway.state_metrics import GuardMetrics, StateMetrics
 from tollhouse.gateway.telemetry import Telemetry
 from tollhouse.gateway.worker_metrics import WorkerMetrics
-from tollhouse.middlewares.errors import dialect_of, error_body, messages_error_body
-from tollhouse.middlewares.exchange import exchange_of
+from tollhouse.middlewares.errors import Unavailable, dialect_of, error_body, messages_error_body
+from tollhouse.middlewares.exchange import exchange_for, exchange_of
 from tollhouse.middlewares.metrics import MetricsStage
 from tollhouse.middlewares.receipt import ReceiptStage
 from tollhouse.providers.factory import UpstreamFactory
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tollhouse.gateway.neighbours.services import Neighbours
     from tollhouse.gateway.server.server import Direct, Fast
@@ -183,13 +183,13 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: _Gateway) -> AsyncIterator[None]:
         await keys.open()
         try:
             await quota.open()
             for part in parts:
                 await part.open()
-            app.state.started.set()
+            app.begin()
             yield
         finally:
             for part in parts:
@@ -287,7 +287,15 @@ class _Gateway(Starlette):
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
         inner = getattr(stack, "app", None)
-        return inner if isinstance(inner, Lane) else stack
+        if isinstance(inner, Lane):
+            stack = inner
+        return stack if self.state.started.is_set() else _NotStarted(stack)
+
+    def begin(self) -> None:
+        """Everything is open: requests are served from now on."""
+        self.state.started.set()
+        if isinstance(self.middleware_stack, _NotStarted):
+            self.middleware_stack = self.middleware_stack.app
 
     @property
     def direct(self) -> Direct | None:
@@ -305,6 +313,21 @@ class _Gateway(Starlette):
         """What its lane has for plain requests, likewise."""
         lane = self.middleware_stack
         return lane.fast if isinstance(lane, Lane) else None
+
+
+class _NotStarted:
+    """Serves nothing but the lifespan: without that there is no store, and requests would wait for one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange, send = exchange_for(scope, receive, send)
+        message = "the gateway has not been started: the server, or the app around it, has to run its lifespan"
+        await exchange.refuse(Unavailable(message), send)
 
 
 def _load(config: Mapping[str, object] | str | None) -> Settings:

@@ -126,6 +126,29 @@ def test_a_bad_price_is_told_with_its_line_and_path(tmp_path):
     }
 
 
+def test_what_costs_the_same_as_nothing_known_is_told(tmp_path):
+    text = """
+model_list:
+  - model_name: m
+    litellm_params: {model: azure/mine, api_key: k, api_base: "http://localhost"}
+    model_info: {base_model: gtp-4o}
+prices:
+  azure/a: openai/gtp-4o
+  azure/round: azure/about
+  azure/about: azure/round
+  azure/good: azure/better
+  azure/better: openai/gpt-4o
+  ollama/*: openai/gpt-4o-mini
+"""
+    said = [(found.path, found.message, found.severity) for found in check(_write(tmp_path, text), {})]
+    assert said == [
+        ("model_list[0].model_info.base_model", "azure/gtp-4o has no price", "warning"),
+        ("prices.azure/a", "openai/gtp-4o has no price", "error"),
+        ("prices.azure/round", "azure/about has no price", "error"),
+        ("prices.azure/about", "azure/round has no price", "error"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["input_cost_per_token", "output_cost_per_token_above_128k_tokens"])
 def test_litellms_price_fields_are_known(name):
     assert pricing.is_price(name)

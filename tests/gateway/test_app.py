@@ -13,7 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as options
 from hypothesis import strategies as st
-from starlette.routing import Route
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 
 from tests.support.app import ADMIN_KEY, App, checked, running_app, settings
 from tests.support.asgi import Lifespan, request
@@ -169,6 +170,7 @@ async def test_health_tells_the_version(app):
 
 async def test_a_store_that_was_never_read_makes_it_unready_and_opens_nothing(tmp_path):
     app = App(create_app(settings(tmp_path)))
+    app.asgi.state.started.set()
     for path in ("/health/ready", "/health/readiness", "/_health/ready"):
         response = await app.send(path, key=None)
         assert (response.status, response.json["failing"]) == (503, ["key_store"])
@@ -195,6 +197,18 @@ async def test_a_store_that_cannot_be_opened_stops_the_start(tmp_path):
     with pytest.raises(sqlite3.DatabaseError, match="newer version"):
         async with app.router.lifespan_context(app):
             pass
+
+
+async def test_without_its_lifespan_it_says_so_at_once(tmp_path):
+    gateway = create_app(settings(tmp_path))
+    outer = Starlette(routes=[Mount("/", app=gateway)])
+    async with asyncio.timeout(5):
+        for path in ("/health", "/v1/models", "/v1/chat/completions"):
+            refused = await request(outer, path, method="POST")
+            assert (refused.status, refused.json["error"]["code"]) == (503, "service_unavailable")
+            assert "lifespan" in refused.json["error"]["message"]
+    async with gateway.router.lifespan_context(gateway):
+        assert (await request(outer, "/health")).status == 200
 
 
 async def test_models_are_those_of_the_key(app):
