@@ -440,6 +440,20 @@ async def test_what_breaks_off_costs_more_than_its_first_report_says(tmp_path, u
     assert 0.008 <= float(row["cost_usd"]) <= 0.0101
 
 
+async def test_what_is_asked_to_be_fast_costs_what_that_does(tmp_path, upstream):
+    keys = [{"name": "paid", "key": KEY, "budget": {"usd": "1"}}]
+    models = _claude(upstream, "claude")
+    models[0]["model_info"] = {"base_model": "anthropic/claude-opus-5"}
+    costs = []
+    async with running_app(tmp_path, model_list=models, keys=keys) as app:
+        asks: list[dict[str, Any]] = [{}, {"speed": "standard"}, {"speed": "fast"}]
+        for more in asks:
+            answer = await app.post(_body(**more), path=MESSAGES)
+            costs.append(float(answer.header("x-gateway-cost-usd") or 0))
+    assert 0 < costs[0] == costs[1]
+    assert costs[2] == pytest.approx(2 * costs[0])
+
+
 @pytest.mark.parametrize(
     ("asked", "least", "most"), [({"type": "enabled", "budget_tokens": 6000}, 0.08, 0.081), (None, 0.0, 0.001)]
 )

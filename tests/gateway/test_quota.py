@@ -310,12 +310,12 @@ async def test_an_upstream_that_was_never_reached_costs_nothing_at_all(tmp_path)
         assert await _usage(app) == {}
 
 
-async def test_a_model_without_a_price_is_refused_under_a_hard_budget_and_counted_under_none(tmp_path):
-    prices = {"tollhouse/*": "nobody/knows"}
-    async with running_app(tmp_path, prices=prices, **_keys(budget={"usd": 1})) as app:
-        refused = await _chat(app)
+async def test_a_model_without_a_price_is_refused_under_a_hard_budget_and_counted_under_none(tmp_path, upstream):
+    async with running_app(tmp_path, model_list=_one(upstream), **_keys(budget={"usd": 1})) as app:
+        refused = await app.chat("fine", key=ALICE)
         assert (refused.status, refused.json["error"]["code"]) == (403, "model_unpriced")
-        assert (await _chat(app, key=BOB)).status == 200
+        assert upstream.log.of("fine") == []
+        assert (await app.chat("fine", key=BOB)).status == 200
         row = (await _usage(app))["bob"]
         assert (row["requests"], row["unpriced"], row["cost_usd"]) == (1, 1, "0.00")
 

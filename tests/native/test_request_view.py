@@ -43,6 +43,21 @@ def test_a_view_tells_whether_thoughts_are_asked_for(members, thinks):
     assert RequestView.parse(_chat(**members), "chat").thinks is thinks
 
 
+@pytest.mark.parametrize(
+    ("members", "tier"),
+    [
+        ({}, None),
+        ({"service_tier": "flex"}, "flex"),
+        ({"speed": "fast"}, "fast"),
+        ({"speed": "fast", "service_tier": "auto"}, "fast"),
+        ({"service_tier": "auto", "speed": "standard"}, "auto"),
+        ({"speed": {"fast": 1}}, None),
+    ],
+)
+def test_a_view_tells_how_it_is_to_be_processed(members, tier):
+    assert RequestView.parse(_chat(**members), "messages").service_tier == tier
+
+
 def test_segments_point_at_the_text():
     body = json.dumps({"messages": [{"role": "user", "content": 'a "quoted" word'}]}).encode()
     view = RequestView.parse(body, "chat")

@@ -85,7 +85,7 @@ impl PyRequestView {
 
     #[getter]
     fn service_tier(&self) -> Option<&str> {
-        self.view.service_tier.as_deref()
+        self.view.service_tier()
     }
 
     #[getter]

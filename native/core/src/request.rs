@@ -157,8 +157,9 @@ pub struct View {
     pub best_of: u32,
     /// Every string value, and the keys and numbers where something could hide, in order.
     pub segments: Vec<Segment>,
-    /// `service_tier`
-    pub service_tier: Option<String>,
+    service_tier: Option<String>,
+    /// `speed` is `fast`.
+    is_fast: bool,
     /// Whether the model is to think, or is not to, where that is said: `reasoning_effort`, `reasoning`, `thinking`.
     pub thinks: Option<bool>,
     /// `prompt_cache_key`, `user`, `safety_identifier`, `metadata.user_id`, `previous_response_id`.
@@ -230,6 +231,12 @@ impl View {
     #[must_use]
     pub fn session(&self) -> Option<&str> {
         self.belongs[..4].iter().flatten().next().map(String::as_str)
+    }
+
+    /// How it is to be processed, as prices call that: `service_tier`, or "fast" where Anthropic's `speed` says so.
+    #[must_use]
+    pub fn service_tier(&self) -> Option<&str> {
+        if self.is_fast { Some("fast") } else { self.service_tier.as_deref() }
     }
 
     /// `previous_response_id`

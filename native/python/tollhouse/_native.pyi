@@ -105,7 +105,8 @@ class RequestView:
     def choices(self) -> int:
         """How many answers are generated: `n`, or `best_of` of them, for each prompt of a completion."""
     @property
-    def service_tier(self) -> str | None: ...
+    def service_tier(self) -> str | None:
+        """How it is to be processed, as prices call that: `service_tier`, or "fast" where Anthropic's `speed` says so."""
     @property
     def thinks(self) -> bool | None:
         """Whether the model is to think: `reasoning_effort`, `reasoning` or `thinking` says so; None: none of them is there."""

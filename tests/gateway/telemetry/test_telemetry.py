@@ -251,6 +251,7 @@ def test_without_the_section_there_is_no_stage_for_it(tmp_path):
 
     def stages(**sections):
         app = create_app(settings(tmp_path, **sections))
+        app.state.started.set()
         lane: Any = app.build_middleware_stack()
         return [enter.__self__.__class__.__name__ for enter in lane._enter]
 

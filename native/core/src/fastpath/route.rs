@@ -133,7 +133,7 @@ impl Route {
             return None;
         }
         let view = View::parse(body, known.kind, known.limits).ok()?;
-        (view.service_tier.is_none() && view.model.as_ref() == Some(&known.model)).then_some(view)
+        (view.service_tier().is_none() && view.model.as_ref() == Some(&known.model)).then_some(view)
     }
 
     /// Whether an answer to it is whole, as all are that go this way.
