@@ -158,8 +158,8 @@ pub struct View {
     /// Every string value, and the keys and numbers where something could hide, in order.
     pub segments: Vec<Segment>,
     service_tier: Option<String>,
-    /// `speed` is `fast`.
-    is_fast: bool,
+    /// What Anthropic's `speed` means in terms of tiers.
+    speed: Option<&'static str>,
     /// Whether the model is to think, or is not to, where that is said: `reasoning_effort`, `reasoning`, `thinking`.
     pub thinks: Option<bool>,
     /// `prompt_cache_key`, `user`, `safety_identifier`, `metadata.user_id`, `previous_response_id`.
@@ -236,7 +236,7 @@ impl View {
     /// How it is to be processed, as prices call that: `service_tier`, or "fast" where Anthropic's `speed` says so.
     #[must_use]
     pub fn service_tier(&self) -> Option<&str> {
-        if self.is_fast { Some("fast") } else { self.service_tier.as_deref() }
+        self.speed.or(self.service_tier.as_deref())
     }
 
     /// `previous_response_id`

@@ -166,7 +166,9 @@ impl Parser<'_> {
                     self.view.footprint.is_open |= brings_more(name);
                     self.view.footprint.brought.extend(brings_tools(name));
                     self.thinks(name, first);
-                    self.view.is_fast |= name == b"speed" && value == b"\"fast\"";
+                    if name == b"speed" && value == b"\"fast\"" {
+                        self.view.speed = Some("fast");
+                    }
                 }
                 self.belongs(name, first);
                 if name == b"anthropic_version" {
